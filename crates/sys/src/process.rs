@@ -1,0 +1,149 @@
+//! Processes: a fork that refuses to run beside threads, leaving without unwinding, closing what a
+//! child must not inherit.
+
+use nix::errno::Errno;
+use nix::unistd::{ForkResult, Pid, fork};
+use std::os::fd::{BorrowedFd, RawFd};
+
+/// Which side of a fork this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fork {
+    /// The caller, with its child's pid.
+    Parent(Pid),
+    /// The new process.
+    Child,
+}
+
+/// Forks. Fails with `EDEADLK` when this process has more than one thread: the child of a threaded
+/// process may touch neither the allocator nor any lock.
+pub fn fork_single_threaded() -> Result<Fork, Errno> {
+    if threads()? != 1 {
+        return Err(Errno::EDEADLK);
+    }
+    // SAFETY: this is the only thread, so the child gets a consistent copy of every lock and of the
+    // allocator.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Fork::Parent(child)),
+        ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
+/// The number of threads of this process: `/proc/self/task` has two links more than entries.
+fn threads() -> Result<u64, Errno> {
+    let stat = nix::sys::stat::stat("/proc/self/task")?;
+    Ok(stat.st_nlink.saturating_sub(2))
+}
+
+/// Ends this process at once: no destructors, no flushing of what the parent has buffered too.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes every descriptor from 3 up that is not in `keep`. For a freshly forked child only: whoever
+/// still owns one of the closed descriptors must not use it again.
+pub fn close_all_except(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    keep.sort_unstable();
+    let mut from: u32 = 3;
+    for fd in keep {
+        if fd > from {
+            close_range(from, fd - 1);
+        }
+        from = from.max(fd + 1);
+    }
+    close_range(from, u32::MAX);
+}
+
+/// One dead child, collected: its pid and exit code, 128 + n for death by signal n. `None` when no child
+/// is dead now or there is none. Unlike nix's, it also understands real-time signals.
+pub fn reap() -> Option<(i32, i64)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: waitpid writes one int to a valid pointer.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        if pid > 0 {
+            return Some((pid, exit_code(status)));
+        }
+        if pid == 0 || Errno::last() != Errno::EINTR {
+            return None;
+        }
+    }
+}
+
+/// Waits until the child `pid` is dead and collects it. `None` when it is no child of this process.
+pub fn reap_one(pid: i32) -> Option<i64> {
+    let mut status = 0;
+    loop {
+        // SAFETY: waitpid writes one int to a valid pointer.
+        let done = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        if done == pid {
+            return Some(exit_code(status));
+        }
+        if Errno::last() != Errno::EINTR {
+            return None;
+        }
+    }
+}
+
+fn exit_code(status: libc::c_int) -> i64 {
+    if libc::WIFSIGNALED(status) {
+        128 + i64::from(libc::WTERMSIG(status))
+    } else {
+        i64::from(libc::WEXITSTATUS(status))
+    }
+}
+
+/// Sends any signal, real-time ones included.
+pub fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: kill touches no memory of ours.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Waits for one signal of `set` and takes it.
+pub fn wait_signal(set: &nix::sys::signal::SigSet) -> Result<i32, Errno> {
+    let mut signal = 0;
+    // SAFETY: both pointers are valid for the call.
+    match unsafe { libc::sigwait(set.as_ref(), &raw mut signal) } {
+        0 => Ok(signal),
+        err => Err(Errno::from_raw(err)),
+    }
+}
+
+/// Gives back what a new program expects: no signal blocked, SIGPIPE deadly (Rust's runtime ignores it,
+/// and execve would pass that on).
+pub fn restore_signals() {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default disposition runs no code of ours.
+    let _restored = unsafe { sigaction(Signal::SIGPIPE, &default) };
+    let _unmasked = SigSet::empty().thread_set_mask();
+}
+
+/// A descriptor known by its number only, because it was inherited across fork or exec; `None` when it is
+/// not open now. It must stay open while it is used: for descriptors that nothing in the process closes.
+pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
+    // SAFETY: fcntl on any number is harmless.
+    if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and the caller uses it for descriptors that live as long as the process.
+    Some(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+fn close_range(first: u32, last: u32) {
+    // SAFETY: the caller of `close_all_except` promises not to use what is closed; an error (an old
+    // kernel) leaves descriptors open, which are all close-on-exec anyway.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        // The test harness runs each test in a thread of its own.
+        assert_eq!(fork_single_threaded(), Err(Errno::EDEADLK));
+    }
+}

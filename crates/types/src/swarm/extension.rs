@@ -1,0 +1,215 @@
+//! What Docker's objects lack: `Sampan` in a service's spec, and the managers' records on objects.
+//!
+//! Docker's clients neither send nor read these; without them every service behaves as Docker's.
+
+use super::service::PortConfig;
+use crate::Timestamp;
+use crate::container::Nanos;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Wishes beyond Docker's service spec. Written by the user.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ServiceExtensions {
+    /// Stopped, not deleted: slots keep their numbers and history.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// By service name: what must hold before a task starts.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub depends_on: BTreeMap<String, DependencyCondition>,
+    /// Jobs only: run at these times instead of on creation and change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Moves tasks to emptier nodes; never when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<Rebalance>,
+    /// Bounds an update by health instead of by order (Marathon's upgrade strategy).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+    /// How long a down node keeps its tasks before they are replaced; the cluster's when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down_grace: Option<Nanos>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<super::placement::PlacementExtensions>,
+}
+
+/// What a service waits for. Compose's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DependencyCondition {
+    /// One task runs.
+    #[default]
+    #[serde(rename = "service_started")]
+    Started,
+    /// Every slot runs; a task runs only once its health check has passed.
+    #[serde(rename = "service_healthy")]
+    Healthy,
+    /// The job is complete.
+    #[serde(rename = "service_completed_successfully")]
+    Completed,
+}
+
+/// When a job runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Schedule {
+    /// Five fields, or `@daily` and the like.
+    pub cron: String,
+    /// An IANA name; UTC when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub time_zone: String,
+    pub overlap: Overlap,
+    /// Runs that are kept, the newest included; 3 when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<u64>,
+    /// A run later than this is skipped; any delay is borne when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starting_deadline: Option<Nanos>,
+}
+
+/// What happens when a run is due and the one before it has not ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlap {
+    Allow,
+    /// The new run is skipped.
+    #[default]
+    Forbid,
+    /// The old run is stopped.
+    Replace,
+}
+
+/// How tasks may be moved to emptier nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Rebalance {
+    /// Moves at once; 0 is 1.
+    pub budget: u64,
+    /// Between moves, and how long a node must have been ready; 5 min when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cool_down: Option<Nanos>,
+}
+
+/// Marathon's `minimumHealthCapacity` and `maximumOverCapacity`: shares of the replicas, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Capacity {
+    pub minimum_health: f64,
+    pub maximum_over: f64,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Capacity { minimum_health: 1.0, maximum_over: 1.0 }
+    }
+}
+
+/// Marathon's `backoffFactor`, `maxLaunchDelay` and more; `backoffSeconds` is the restart policy's delay.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Backoff {
+    /// The delay grows by it with each quick end; 2 when unset, 1 turns growth off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+    /// 5 min when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_launch_delay: Option<Nanos>,
+    /// A run this long is no quick end; 60 s when unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_after: Option<Nanos>,
+    /// Quick ends in a row that open the circuit breaker; 5 when unset, 0 turns it off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker_threshold: Option<u64>,
+}
+
+/// What the managers remember of a service. Written by the orchestrator.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ServiceRecord {
+    /// Counts updates and rollbacks; tasks made by one carry its number.
+    pub update: u64,
+    /// The last time of the schedule that was run or skipped; when the schedule began, before that.
+    pub last_fire: Timestamp,
+    /// Runs that the overlap policy or the deadline skipped.
+    pub skipped: u64,
+}
+
+/// What the managers remember of a task: enough to restart its slot without its history. Written by the
+/// orchestrator when it makes the task, and when the agent's status is accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct TaskRecord {
+    /// Which run of its slot this is, from 1: the order of a slot's tasks, whatever the clocks say.
+    pub run: u64,
+    /// The number of the update that made it; 0 if none did.
+    pub update: u64,
+    pub cause: Cause,
+    /// Why a manager asked it to stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
+    /// Restarts of the slot by policy since its spec changed, this one included.
+    pub restarts: u64,
+    /// Quick ends in a row before this run.
+    pub quick_ends: u64,
+    /// When policy restarted the slot, within its window and at most `max_attempts` of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<Timestamp>,
+    /// When a manager first saw it run.
+    pub running_at: Timestamp,
+    /// When a manager saw it end.
+    pub ended_at: Timestamp,
+    /// Ports of the node that it holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub host_ports: Vec<PortConfig>,
+}
+
+/// Why a task was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// The service asks for the slot.
+    #[default]
+    Wanted,
+    /// The restart policy.
+    Restart,
+    /// An update or a rollback.
+    Update,
+    /// Its node drained, went down or no longer fits.
+    Evicted,
+    /// Another node is emptier.
+    Rebalance,
+}
+
+/// Why a task was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stop {
+    /// It had ended by itself.
+    Ended,
+    Drained,
+    NodeDown,
+    NodeRemoved,
+    /// Its node does not meet the constraints any more.
+    Misfit,
+    /// An update or a rollback replaces it.
+    Updated,
+    /// The task that replaces it runs.
+    Superseded,
+    /// It should have taken another task's place and found no room.
+    MoveFailed,
+    ScaledDown,
+    ServicePaused,
+    ServiceRemoved,
+    /// A newer run of the job.
+    NewRun,
+}
+
+/// What the managers remember of a node. Written with its status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NodeRecord {
+    /// When its state last changed, on the leader's clock.
+    pub state_since: Timestamp,
+}

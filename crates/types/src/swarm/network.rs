@@ -1,0 +1,26 @@
+//! Cluster networks, as the managers keep them. The API answers them as `types::network::Network`.
+
+use super::Meta;
+use crate::NetworkId;
+use crate::network::CreateRequest;
+use serde::{Deserialize, Serialize};
+
+/// A network of the whole cluster. `spec` is the user's, the rest the allocator's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterNetwork {
+    #[serde(rename = "ID")]
+    pub id: NetworkId,
+    #[serde(flatten)]
+    pub meta: Meta,
+    #[serde(rename = "Spec")]
+    pub spec: CreateRequest,
+    /// `10.0.1.0/24`; empty until allocated.
+    #[serde(rename = "Subnet")]
+    pub subnet: String,
+    #[serde(rename = "Gateway")]
+    pub gateway: String,
+    /// VXLAN network identifier; 0 until allocated.
+    #[serde(rename = "VNI")]
+    pub vni: u32,
+}
