@@ -1,0 +1,14 @@
+//! What the cluster gives out: a network's VIPs and its nodes' blocks, published ports, VNIs.
+//!
+//! Each is rebuilt from what the store's objects say they hold (`claim`), and gives the lowest that is free: the
+//! same objects give the same answer on every manager. Refusals say what ran out and how to widen it.
+
+mod blocks;
+mod error;
+mod ports;
+mod vni;
+
+pub use blocks::{BLOCK_PREFIX, NetworkBlocks};
+pub use error::ClusterAllocError;
+pub use ports::{DYNAMIC_PORTS, PublishedPorts};
+pub use vni::{FIRST_VNI, Vnis};

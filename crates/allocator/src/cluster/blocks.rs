@@ -1,0 +1,188 @@
+//! One cluster network's addresses: blocks for nodes, and VIPs for services.
+//!
+//! ```text
+//! 10.0.0.0/16   .0 network  .1 gateway  .2… VIPs │ block │ block │ … │ block
+//!               first block: VIPs, which take more blocks from the top when it is full
+//! ```
+//! A node gives out the addresses of its blocks by itself, so tasks start without a manager; the managers only
+//! give out blocks.
+
+use super::ClusterAllocError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use types::subnet::Subnet;
+use types::{NodeId, ServiceId};
+
+/// 64 addresses: a node's usual number of tasks in one network.
+pub const BLOCK_PREFIX: u8 = 26;
+/// A subnet has at least so many blocks: one for VIPs and some for nodes. Smaller blocks in small subnets.
+const MIN_BLOCKS_BITS: u8 = 5;
+
+/// Who holds which block and which VIP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkBlocks {
+    network: String,
+    subnet: Subnet,
+    prefix: u8,
+    /// By number within the subnet.
+    blocks: BTreeMap<u32, Holder>,
+    vips: BTreeMap<Ipv4Addr, ServiceId>,
+    reserved: BTreeSet<Ipv4Addr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holder {
+    Vips,
+    Node(NodeId),
+}
+
+impl NetworkBlocks {
+    /// An unused network. `network` is its name, for refusals.
+    pub fn new(network: &str, subnet: Subnet, gateway: Ipv4Addr) -> Self {
+        let smaller = subnet.prefix_len().saturating_add(MIN_BLOCKS_BITS).min(30);
+        let prefix = BLOCK_PREFIX.max(smaller).max(subnet.prefix_len());
+        let reserved = BTreeSet::from([subnet.network(), subnet.broadcast(), gateway]);
+        let mut new = NetworkBlocks {
+            network: network.to_owned(),
+            subnet,
+            prefix,
+            blocks: BTreeMap::from([(0, Holder::Vips)]),
+            vips: BTreeMap::new(),
+            reserved,
+        };
+        // A gateway elsewhere keeps its block from the nodes.
+        if let Some(number) = new.number(gateway) {
+            new.blocks.insert(number, Holder::Vips);
+        }
+        new
+    }
+
+    /// The prefix length of this network's blocks.
+    pub fn block_prefix(&self) -> u8 {
+        self.prefix
+    }
+    /// A node's blocks, lowest first.
+    pub fn blocks_of<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = Subnet> + 'a {
+        let theirs = move |holder: &Holder| matches!(holder, Holder::Node(id) if id == node);
+        self.blocks.iter().filter(move |(_, holder)| theirs(holder)).map(|(at, _)| self.block(*at))
+    }
+
+    /// Takes a block that the store says `node` holds. Taking it twice is once.
+    pub fn claim_block(&mut self, node: &NodeId, block: Subnet) -> Result<(), ClusterAllocError> {
+        let number = self.number(block.network()).filter(|at| self.block(*at) == block);
+        let number = number.ok_or_else(|| self.out_of_range(block.to_string()))?;
+        let holder = self.blocks.entry(number).or_insert_with(|| Holder::Node(node.clone()));
+        match holder {
+            Holder::Node(id) if id == node => Ok(()),
+            _ => Err(self.in_use(block.to_string())),
+        }
+    }
+
+    /// Gives `node` the lowest free block: its first, or one more when its others are full.
+    pub fn allocate_block(&mut self, node: &NodeId) -> Result<Subnet, ClusterAllocError> {
+        let number = (0..self.count()).find(|number| !self.blocks.contains_key(number));
+        let number = number.ok_or_else(|| ClusterAllocError::BlocksExhausted {
+            network: self.network.clone(),
+            subnet: self.subnet,
+        })?;
+        self.blocks.insert(number, Holder::Node(node.clone()));
+        Ok(self.block(number))
+    }
+
+    /// `node` gives a block back. No task there may have an address of it.
+    pub fn release_block(&mut self, node: &NodeId, block: Subnet) {
+        let number = self.number(block.network());
+        let theirs = |number: &u32| self.blocks.get(number) == Some(&Holder::Node(node.clone()));
+        if let Some(number) = number.filter(theirs) {
+            self.blocks.remove(&number);
+        }
+    }
+
+    /// `node` left the cluster.
+    pub fn release_node(&mut self, node: &NodeId) {
+        self.blocks.retain(|_, holder| !matches!(holder, Holder::Node(id) if id == node));
+    }
+
+    /// Takes a VIP that the store says `service` has. Taking it twice is once.
+    pub fn claim_vip(
+        &mut self,
+        service: &ServiceId,
+        vip: Ipv4Addr,
+    ) -> Result<(), ClusterAllocError> {
+        let number = self.number(vip).ok_or_else(|| self.out_of_range(vip.to_string()))?;
+        let of_node = matches!(self.blocks.get(&number), Some(Holder::Node(_)));
+        let other = self.vips.get(&vip).is_some_and(|holder| holder != service);
+        if of_node || other || self.reserved.contains(&vip) {
+            return Err(self.in_use(vip.to_string()));
+        }
+        self.blocks.insert(number, Holder::Vips);
+        self.vips.insert(vip, service.clone());
+        Ok(())
+    }
+
+    /// Gives `service` a VIP: the one it has, or the lowest free one.
+    pub fn allocate_vip(&mut self, service: &ServiceId) -> Result<Ipv4Addr, ClusterAllocError> {
+        if let Some((vip, _)) = self.vips.iter().find(|(_, holder)| *holder == service) {
+            return Ok(*vip);
+        }
+        let ours = self.blocks.iter().filter(|(_, holder)| **holder == Holder::Vips);
+        let free = ours
+            .flat_map(|(number, _)| addresses(self.block(*number)))
+            .find(|vip| !self.vips.contains_key(vip) && !self.reserved.contains(vip));
+        let vip = match free {
+            Some(vip) => vip,
+            None => self.another_vip_block()?,
+        };
+        self.vips.insert(vip, service.clone());
+        Ok(vip)
+    }
+
+    /// The service is gone.
+    pub fn release_vip(&mut self, service: &ServiceId) {
+        self.vips.retain(|_, holder| holder != service);
+    }
+
+    /// Takes the highest free block for VIPs and returns its first address that may be one.
+    fn another_vip_block(&mut self) -> Result<Ipv4Addr, ClusterAllocError> {
+        let free = (0..self.count()).rev().find(|number| !self.blocks.contains_key(number));
+        let vip = free.and_then(|number| {
+            addresses(self.block(number)).find(|vip| !self.reserved.contains(vip))
+        });
+        match (free, vip) {
+            (Some(number), Some(vip)) => {
+                self.blocks.insert(number, Holder::Vips);
+                Ok(vip)
+            }
+            _ => Err(ClusterAllocError::VipsExhausted {
+                network: self.network.clone(),
+                subnet: self.subnet,
+            }),
+        }
+    }
+
+    fn count(&self) -> u32 {
+        1u32.checked_shl(u32::from(self.prefix - self.subnet.prefix_len())).unwrap_or(u32::MAX)
+    }
+    fn block(&self, number: u32) -> Subnet {
+        let first = self.subnet.network().to_bits() + (number << (32 - self.prefix));
+        Subnet::new(Ipv4Addr::from_bits(first), self.prefix)
+    }
+    fn number(&self, address: Ipv4Addr) -> Option<u32> {
+        let inside = self.subnet.contains(address);
+        inside.then(|| (address.to_bits() - self.subnet.network().to_bits()) >> (32 - self.prefix))
+    }
+    fn out_of_range(&self, address: String) -> ClusterAllocError {
+        ClusterAllocError::OutOfRange {
+            network: self.network.clone(),
+            subnet: self.subnet,
+            address,
+        }
+    }
+    fn in_use(&self, address: String) -> ClusterAllocError {
+        ClusterAllocError::InUse { network: self.network.clone(), address }
+    }
+}
+
+fn addresses(block: Subnet) -> impl Iterator<Item = Ipv4Addr> {
+    (block.network().to_bits()..=block.broadcast().to_bits()).map(Ipv4Addr::from_bits)
+}

@@ -1,0 +1,156 @@
+//! Scalars: text, numbers and their units.
+
+use super::Canon;
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::node::{Node, Value};
+use crate::schema::Shape;
+use crate::units;
+
+impl Canon<'_> {
+    pub(super) fn scalar(&mut self, node: Node, shape: &'static Shape) -> Option<Node> {
+        let value = match (shape, &node.value) {
+            (_, Value::Null | Value::Seq(_) | Value::Map(_)) => None,
+            (Shape::Str, Value::Str(text)) => Some(Value::Str(text.clone())),
+            (Shape::Str, _) => {
+                self.quote_it(&node);
+                return None;
+            }
+            (Shape::Scalar, value) => Some(Value::Str(spelled(value))),
+            (Shape::Path, Value::Str(text)) => {
+                Some(Value::Str(self.absolute(text).to_string_lossy().into_owned()))
+            }
+            (Shape::Enum(words), value) => return self.word(&node, &spelled(value), words),
+            (Shape::Checked(check), Value::Str(text)) => match check(text) {
+                Ok(()) => Some(Value::Str(text.clone())),
+                Err(expected) => {
+                    self.error(format!("`{text}` is not valid"), node.span, expected);
+                    return None;
+                }
+            },
+            (_, value) => typed(shape, value),
+        };
+        match value {
+            Some(value) => Some(Node { value, ..node }),
+            None => {
+                self.mismatch(&node, expected(shape));
+                None
+            }
+        }
+    }
+
+    fn quote_it(&mut self, node: &Node) {
+        let text = node.as_str().unwrap_or_default().to_owned();
+        let message = format!("must be a string, not {}", node.kind());
+        let diagnostic = Diagnostic::error(self.path(), message, node.span)
+            .label("expected a string")
+            .help(format!("write it in quotes: \"{text}\""));
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn word(&mut self, node: &Node, text: &str, words: &[&str]) -> Option<Node> {
+        if words.contains(&text) {
+            return Some(Node { value: Value::Str(text.to_owned()), ..node.clone() });
+        }
+        let mut diagnostic =
+            Diagnostic::error(self.path(), format!("`{text}` is not valid"), node.span)
+                .label(format!("expected one of {}", words.join(", ")));
+        if let Some(near) = nearest(text, words.iter().copied()) {
+            diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+        }
+        self.diagnostics.push(diagnostic);
+        None
+    }
+}
+
+fn expected(shape: &Shape) -> &'static str {
+    match shape {
+        Shape::Bool => "a boolean",
+        Shape::Int => "an integer",
+        Shape::Float => "a number",
+        Shape::Duration => "a duration such as 1m30s",
+        Shape::Bytes => "a size such as 512m",
+        Shape::Mode => "an octal file mode such as 0440",
+        Shape::Scalar => "a string, a number or a boolean",
+        _ => "a string",
+    }
+}
+
+/// A scalar as its author spelled it; booleans in lower case.
+fn spelled(value: &Value) -> String {
+    match value {
+        Value::Plain(text) if matches!(text.as_str(), "True" | "TRUE" | "False" | "FALSE") => {
+            text.to_lowercase()
+        }
+        Value::Plain(text) | Value::Str(text) => text.clone(),
+        Value::Bool(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::Float(value) => value.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn typed(shape: &Shape, value: &Value) -> Option<Value> {
+    let text = spelled(value);
+    match shape {
+        Shape::Bool => boolean(&text, matches!(value, Value::Str(_))).map(Value::Bool),
+        Shape::Int => integer(&text).map(Value::Int),
+        Shape::Float => text.parse::<f64>().ok().filter(|f| f.is_finite()).map(|float| {
+            if float.fract() == 0.0 && float.abs() < 9e15 {
+                Value::Int(float as i64)
+            } else {
+                Value::Float(float)
+            }
+        }),
+        Shape::Duration => {
+            let nanos = units::parse_duration(&text)?;
+            Some(Value::Str(units::print_duration(nanos)))
+        }
+        Shape::Bytes => units::parse_bytes(&text).map(|bytes| Value::Str(bytes.to_string())),
+        Shape::Mode => mode(&text, matches!(value, Value::Str(_)))
+            .map(|mode| Value::Str(format!("{mode:04o}"))),
+        _ => None,
+    }
+}
+
+fn boolean(text: &str, quoted: bool) -> Option<bool> {
+    match (text.to_ascii_lowercase().as_str(), quoted) {
+        ("true", _) | ("yes" | "on" | "y" | "t" | "1", true) => Some(true),
+        ("false", _) | ("no" | "off" | "n" | "f" | "0", true) => Some(false),
+        _ => None,
+    }
+}
+
+/// Decimal, `0x`, `0o`, `0b`, and the old `0440` octal; a fraction only if it is zero.
+pub(crate) fn integer(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let radix = |prefix: &str, radix| {
+        digits.strip_prefix(prefix).map(|rest| i64::from_str_radix(rest, radix).ok())
+    };
+    let special = radix("0x", 16).or_else(|| radix("0o", 8)).or_else(|| radix("0b", 2));
+    let number = match special {
+        Some(number) => number,
+        None if digits.len() > 1 && digits.starts_with('0') && !digits.contains('.') => {
+            i64::from_str_radix(digits, 8).ok()
+        }
+        None => digits.parse().ok().or_else(|| {
+            digits
+                .parse::<f64>()
+                .ok()
+                .filter(|f| f.fract() == 0.0 && f.abs() < 9e15)
+                .map(|f| f as i64)
+        }),
+    };
+    number.map(|number: i64| sign * number)
+}
+
+/// Quoted text is octal; a bare number is what YAML says: `0440` octal, `440` decimal.
+fn mode(text: &str, quoted: bool) -> Option<u32> {
+    let mode = match quoted {
+        true => i64::from_str_radix(text.trim_start_matches("0o"), 8).ok()?,
+        false => integer(text)?,
+    };
+    u32::try_from(mode).ok().filter(|mode| *mode <= 0o7777)
+}

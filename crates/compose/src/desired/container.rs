@@ -1,0 +1,202 @@
+//! A service as the body of its containers.
+
+use super::{Service, condition_word, hash, host, mounts, some};
+use crate::labels;
+use crate::model::{self, Project};
+use std::collections::BTreeMap;
+use types::container::{Config, CreateRequest, Empty, HealthConfig, NetworkingConfig};
+use types::network::{EndpointIpamConfig, EndpointSettings};
+
+pub(super) fn service(project: &Project, name: &str, service: &model::Service) -> Service {
+    let image = service.image.clone().unwrap_or_else(|| format!("{}-{name}", project.name));
+    let hash = hash::service(project, name, service);
+    let mounted = mounts::all(project, service);
+    let mut endpoints = endpoints(project, name, service);
+    let first = if endpoints.is_empty() { None } else { Some(endpoints.remove(0)) };
+    let network = first.as_ref().map(|(network, _)| network.clone());
+    let mut config = config(service, &image);
+    config.volumes = some(mounted.anonymous.clone());
+    config.labels = Some(container_labels(project, name, service, &hash));
+    let template = CreateRequest {
+        name: None,
+        platform: service.platform.clone(),
+        config,
+        host_config: host::config(service, &mounted, network),
+        networking_config: NetworkingConfig {
+            endpoints_config: first.map(|first| BTreeMap::from([first])),
+        },
+    };
+    Service {
+        name: name.to_owned(),
+        replicas: service.replicas(),
+        container_name: service.container_name.clone(),
+        image,
+        builds: service.build.is_some(),
+        hash,
+        depends_on: service.depends_on.clone(),
+        template,
+        more_networks: endpoints,
+        networks: service.networks.keys().cloned().collect(),
+        volumes: mounted.named,
+        shares: shares(service),
+        injected: mounted.injected,
+    }
+}
+
+fn config(service: &model::Service, image: &str) -> Config {
+    let pair = |(key, value): (&String, &Option<String>)| match value {
+        Some(value) => format!("{key}={value}"),
+        None => key.clone(),
+    };
+    Config {
+        hostname: service.hostname.clone(),
+        domainname: service.domainname.clone(),
+        user: service.user.clone(),
+        attach_stdout: true,
+        attach_stderr: true,
+        exposed_ports: some(exposed(service)),
+        tty: service.tty,
+        open_stdin: service.stdin_open,
+        env: Some(service.environment.iter().map(pair).collect()),
+        cmd: service.command.clone(),
+        entrypoint: service.entrypoint.clone(),
+        healthcheck: service.healthcheck.as_ref().map(health),
+        image: image.to_owned(),
+        working_dir: service.working_dir.clone(),
+        mac_address: service.mac_address.clone(),
+        stop_signal: service.stop_signal.clone(),
+        stop_timeout: service.stop_grace_period.map(|grace| grace.0.div_euclid(1_000_000_000)),
+        ..Default::default()
+    }
+}
+
+fn exposed(service: &model::Service) -> BTreeMap<String, Empty> {
+    let published = service.ports.iter().map(|port| format!("{}/{}", port.target, port.protocol));
+    let exposed = service.expose.iter().flat_map(|port| {
+        let (range, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let ends = (first.parse::<u16>().unwrap_or(0), last.parse::<u16>().unwrap_or(0));
+        (ends.0..=ends.1).filter(|port| *port > 0).map(move |port| format!("{port}/{protocol}"))
+    });
+    published.chain(exposed).map(|port| (port, Empty {})).collect()
+}
+
+fn health(check: &model::HealthCheck) -> HealthConfig {
+    let nanos = |value: Option<model::Nanoseconds>| value.map_or(0, |nanos| nanos.0);
+    HealthConfig {
+        test: if check.disable { vec!["NONE".to_owned()] } else { check.test.clone() },
+        interval: nanos(check.interval),
+        timeout: nanos(check.timeout),
+        start_period: nanos(check.start_period),
+        start_interval: nanos(check.start_interval),
+        retries: check.retries,
+    }
+}
+
+fn container_labels(
+    project: &Project,
+    name: &str,
+    service: &model::Service,
+    hash: &str,
+) -> BTreeMap<String, String> {
+    let files: Vec<_> = project.files.iter().map(|file| file.to_string_lossy()).collect();
+    let depends_on: Vec<String> = service
+        .depends_on
+        .iter()
+        .map(|(on, how)| format!("{on}:{}:{}", condition_word(how.condition), how.restart))
+        .collect();
+    let ours = [
+        (labels::PROJECT, project.name.clone()),
+        (labels::SERVICE, name.to_owned()),
+        (labels::ONEOFF, "False".to_owned()),
+        (labels::HASH, hash.to_owned()),
+        (labels::WORKING_DIR, project.working_dir.to_string_lossy().into_owned()),
+        (labels::CONFIG_FILES, files.join(",")),
+        (labels::VERSION, labels::OUR_VERSION.to_owned()),
+        (labels::DEPENDS_ON, depends_on.join(",")),
+    ];
+    let ours = ours.into_iter().map(|(key, value)| (key.to_owned(), value));
+    service.labels.clone().into_iter().chain(ours).collect()
+}
+
+/// Each network's real name and this service's place in it, the most important first.
+fn endpoints(
+    project: &Project,
+    name: &str,
+    service: &model::Service,
+) -> Vec<(String, EndpointSettings)> {
+    if service.network_mode.is_some() {
+        return Vec::new();
+    }
+    let priority = |endpoint: &Option<model::Endpoint>| endpoint.as_ref().map_or(0, |e| e.priority);
+    let mut wanted: Vec<_> = service.networks.iter().collect();
+    wanted.sort_by_key(|(_, endpoint)| std::cmp::Reverse(priority(endpoint)));
+    wanted
+        .into_iter()
+        .filter_map(|(key, endpoint)| {
+            let network = project.networks.get(key)?;
+            let endpoint = endpoint.clone().unwrap_or_default();
+            Some((network.name.clone(), settings(project, name, service, endpoint)))
+        })
+        .collect()
+}
+
+fn settings(
+    project: &Project,
+    name: &str,
+    service: &model::Service,
+    endpoint: model::Endpoint,
+) -> EndpointSettings {
+    let fixed = EndpointIpamConfig {
+        ipv4_address: endpoint.ipv4_address,
+        ipv6_address: endpoint.ipv6_address,
+        link_local_ips: (!endpoint.link_local_ips.is_empty()).then_some(endpoint.link_local_ips),
+    };
+    let mut aliases = vec![name.to_owned()];
+    aliases.extend(endpoint.aliases.into_iter().filter(|alias| alias != name));
+    let links = links(project, service);
+    EndpointSettings {
+        ipam_config: (fixed != EndpointIpamConfig::default()).then_some(fixed),
+        links: (!links.is_empty()).then_some(links),
+        aliases: Some(aliases),
+        mac_address: endpoint.mac_address,
+        driver_opts: some(endpoint.driver_opts),
+        gw_priority: endpoint.gw_priority,
+        ..Default::default()
+    }
+}
+
+/// `container:alias` for every container of a linked service, and the external links as written.
+fn links(project: &Project, service: &model::Service) -> Vec<String> {
+    let mut out = Vec::new();
+    for link in &service.links {
+        let (target, alias) = link.split_once(':').unwrap_or((link, link));
+        let Some(linked) = project.services.get(target) else { continue };
+        for number in 1..=linked.replicas() {
+            let container = linked
+                .container_name
+                .clone()
+                .unwrap_or_else(|| format!("{}-{target}-{number}", project.name));
+            out.push(format!("{container}:{alias}"));
+        }
+    }
+    out.extend(service.external_links.iter().map(|link| match link.contains(':') {
+        true => link.clone(),
+        false => format!("{link}:{link}"),
+    }));
+    out
+}
+
+fn shares(service: &model::Service) -> Vec<String> {
+    let modes = [service.network_mode.as_deref().unwrap_or_default(), &service.ipc, &service.pid];
+    let spaces = modes.into_iter().filter_map(|mode| mode.strip_prefix("service:"));
+    let volumes = service
+        .volumes_from
+        .iter()
+        .filter(|from| !from.starts_with("container:"))
+        .filter_map(|from| from.split(':').next());
+    let mut all: Vec<String> = spaces.chain(volumes).map(str::to_owned).collect();
+    all.sort();
+    all.dedup();
+    all
+}

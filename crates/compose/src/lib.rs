@@ -1,0 +1,40 @@
+//! Compose files to plans, without touching anything: parse → interpolate → extend, include and merge →
+//! profiles → check → normalise → [`Project`]; then [`desired`] objects and a [`plan()`] against what is there.
+//!
+//! Refuses IO, clocks and the environment: files are read through the caller's function, variables are given.
+//! All errors of all files come at once, with file, line and column (see [`Report`]).
+
+mod canon;
+mod check;
+pub mod desired;
+mod diagnostic;
+pub mod dotenv;
+mod emit;
+mod graph;
+mod interpolate;
+pub mod labels;
+mod load;
+mod merge;
+pub mod model;
+mod node;
+mod normalise;
+mod paths;
+pub mod plan;
+mod schema;
+mod short;
+mod source;
+mod units;
+mod validate;
+mod words;
+mod yaml;
+
+pub use check::{normalise_project_name, project_name};
+pub use diagnostic::{Diagnostic, Level, Report, nearest};
+pub use emit::yaml;
+pub use interpolate::Lookup;
+pub use load::{LoadOptions, Loaded, Read, load};
+pub use model::Project;
+pub use node::{Map, Node, Value};
+pub use paths::is_remote;
+pub use plan::plan;
+pub use source::{FileId, Source, Sources, Span};

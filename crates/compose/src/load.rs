@@ -1,0 +1,281 @@
+//! Files to one project: parse, interpolate, check, extend, include, merge, then finish as a whole.
+//!
+//! Reads files only through the caller's function. Every error of every file is collected;
+//! whole-project checks run only over what was free of errors.
+
+mod extends;
+mod include;
+
+use crate::canon::Canon;
+use crate::check;
+use crate::diagnostic::{Diagnostic, Level, Report, nearest};
+use crate::interpolate::{expand, interpolate};
+use crate::merge::{merge, settle};
+use crate::model::Project;
+use crate::node::{Map, Node, Value};
+use crate::schema::{Shape, TOP};
+use crate::source::{Sources, Span};
+use crate::{normalise, validate, yaml};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(crate) const TOP_SHAPE: &Shape = &Shape::Object(&TOP);
+
+/// Reads a file for the loader: the crate itself opens nothing.
+pub type Read<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+
+/// What to load, and with which surroundings.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Absolute paths, the later over the earlier.
+    pub files: Vec<PathBuf>,
+    /// Absolute; relative paths in `files` start here.
+    pub project_dir: PathBuf,
+    /// `-p`; wins over `name:` and the folder's name.
+    pub project_name: Option<String>,
+    /// The caller's environment, already over the `.env` file.
+    pub env: BTreeMap<String, String>,
+    /// Active profiles; `*` is all.
+    pub profiles: Vec<String>,
+    /// Services named by the user: active whatever their profile.
+    pub services: Vec<String>,
+    /// Leave `env_file` and bare variables as they are (`config --no-env-resolution`).
+    pub keep_env: bool,
+}
+
+/// A project and what was said about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub project: Project,
+    pub warnings: Vec<Diagnostic>,
+    pub sources: Sources,
+}
+
+/// Loads a project.
+///
+/// # Errors
+/// Every mistake found in the files, with the warnings among them.
+pub fn load(options: &LoadOptions, read: Read<'_>) -> Result<Loaded, Report> {
+    let mut loader = Loader { read, sources: Sources::default(), diagnostics: Vec::new() };
+    let project = loader.project(options);
+    let failed = loader.diagnostics.iter().any(|d| d.level == Level::Error);
+    match project {
+        Some(project) if !failed => {
+            Ok(Loaded { project, warnings: loader.diagnostics, sources: loader.sources })
+        }
+        _ => Err(Report { diagnostics: loader.diagnostics, sources: loader.sources }),
+    }
+}
+
+/// The surroundings of one model: the project's own, or an included one's.
+pub(crate) struct Scope {
+    pub(crate) dir: PathBuf,
+    pub(crate) env: BTreeMap<String, String>,
+}
+
+impl Scope {
+    fn lookup(&self, name: &str) -> Option<String> {
+        self.env.get(name).cloned()
+    }
+}
+
+pub(crate) struct Loader<'a> {
+    read: Read<'a>,
+    pub(crate) sources: Sources,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl Loader<'_> {
+    fn project(&mut self, options: &LoadOptions) -> Option<Project> {
+        let mut parsed = Vec::new();
+        for file in &options.files {
+            let documents = self.parse(file, Span::NONE)?;
+            parsed.push((file.clone(), documents));
+        }
+        let name = self.name(options, &parsed)?;
+        let mut env = options.env.clone();
+        env.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
+        let scope = Scope { dir: options.project_dir.clone(), env };
+        let mut tree = self.model(&scope, parsed, &mut options.files.clone());
+        self.finish(&mut tree, &name, &scope, options)
+    }
+
+    fn finish(
+        &mut self,
+        tree: &mut Node,
+        name: &str,
+        scope: &Scope,
+        options: &LoadOptions,
+    ) -> Option<Project> {
+        let failed = |loader: &Self| loader.diagnostics.iter().any(|d| d.level == Level::Error);
+        normalise::dependencies(tree);
+        validate::services(tree, &mut self.diagnostics);
+        let disabled = normalise::profiles(tree, &options.profiles, &options.services);
+        validate::references(tree, &disabled, &mut self.diagnostics);
+        if !options.keep_env {
+            normalise::environment(self, tree, scope);
+        }
+        normalise::names(tree, name);
+        validate::cycles(tree, &mut self.diagnostics);
+        if failed(self) {
+            return None;
+        }
+        let files = options.files.clone();
+        match Project::decode(tree.clone(), options.project_dir.clone(), files, disabled) {
+            Ok(mut project) => {
+                project.environment = scope.env.clone();
+                Some(project)
+            }
+            Err(error) => {
+                let message = format!("the canonical form does not fit the model: {error}");
+                self.diagnostics.push(Diagnostic::error("", message, Span::NONE));
+                None
+            }
+        }
+    }
+
+    /// Text of a file, or an error at `from` (the place that names it).
+    pub(crate) fn read(&mut self, path: &Path, from: Span) -> Option<String> {
+        match (self.read)(path) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.display());
+                self.diagnostics.push(Diagnostic::error("", message, from));
+                None
+            }
+        }
+    }
+
+    /// Like [`Loader::read`], but a file that is not there is nothing.
+    pub(crate) fn read_if_exists(&mut self, path: &Path, from: Span) -> Option<String> {
+        match (self.read)(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(text) => Some(text),
+            Err(_) => self.read(path, from),
+        }
+    }
+
+    /// The documents of a file; nothing when they cannot be used.
+    fn parse(&mut self, path: &Path, from: Span) -> Option<Vec<Node>> {
+        let text = self.read(path, from)?;
+        let file = self.sources.add(path, text);
+        let text = &self.sources.get(file)?.text;
+        let (documents, diagnostics) = yaml::parse(file, text);
+        let failed = !diagnostics.is_empty();
+        self.diagnostics.extend(diagnostics);
+        let mut maps = Vec::new();
+        for document in documents {
+            match document.value {
+                Value::Map(_) => maps.push(document),
+                Value::Null => {}
+                _ => {
+                    let message = format!("a Compose file is a mapping, not {}", document.kind());
+                    let diagnostic = Diagnostic::error("", message, document.span)
+                        .label("expected keys such as `services:`");
+                    self.diagnostics.push(diagnostic);
+                    return None;
+                }
+            }
+        }
+        if maps.is_empty() && !failed {
+            let message = format!("{}: empty compose file", path.display());
+            self.diagnostics.push(Diagnostic::error("", message, from));
+        }
+        (!failed && !maps.is_empty()).then_some(maps)
+    }
+
+    fn name(&mut self, options: &LoadOptions, parsed: &[(PathBuf, Vec<Node>)]) -> Option<String> {
+        let given = options
+            .project_name
+            .clone()
+            .or_else(|| options.env.get("COMPOSE_PROJECT_NAME").cloned())
+            .filter(|name| !name.is_empty());
+        let lookup = |name: &str| options.env.get(name).cloned();
+        let mut written =
+            parsed.iter().flat_map(|(_, documents)| documents).filter_map(|document| {
+                let node = document.get("name")?;
+                let text = expand(node.as_str()?, &lookup, &mut BTreeSet::new()).ok()?;
+                Some((text, node.span))
+            });
+        let (name, span) = match (given, written.next_back()) {
+            (Some(name), _) => (name, Span::NONE),
+            (None, Some(written)) => written,
+            (None, None) => {
+                let folder = options.project_dir.file_name().unwrap_or_default().to_string_lossy();
+                (check::normalise_project_name(&folder), Span::NONE)
+            }
+        };
+        if check::project_name(&name) {
+            return Some(name);
+        }
+        let message = if name.is_empty() {
+            "project name must not be empty".to_owned()
+        } else {
+            format!(
+                "invalid project name {name:?}: must consist only of lowercase alphanumeric characters, hyphens, and underscores as well as start with a letter or number"
+            )
+        };
+        self.diagnostics
+            .push(Diagnostic::error("", message, span).help("give one with -p or `name:`"));
+        None
+    }
+
+    /// Files merged to one canonical tree; `open` are the files being loaded, against cycles.
+    pub(crate) fn model(
+        &mut self,
+        scope: &Scope,
+        files: Vec<(PathBuf, Vec<Node>)>,
+        open: &mut Vec<PathBuf>,
+    ) -> Node {
+        let mut tree = Node::new(Value::Map(Map::new()), Span::NONE);
+        for (path, documents) in files {
+            for document in documents {
+                let mut layer = self.layer(document, &scope.dir, scope);
+                let includes = layer.as_map_mut().and_then(|map| map.shift_remove("include"));
+                extends::resolve_all(self, &mut layer, &tree, &path, scope);
+                tree = merge(tree, layer, TOP_SHAPE);
+                if let Some(includes) = includes {
+                    include::apply(self, &mut tree, &includes, scope, open);
+                }
+            }
+        }
+        settle(&mut tree, TOP_SHAPE);
+        tree
+    }
+
+    /// One document made canonical.
+    fn layer(&mut self, mut document: Node, dir: &Path, scope: &Scope) -> Node {
+        interpolate(&mut document, &|name| scope.lookup(name), &mut self.diagnostics);
+        let document = wrap_version_1(document);
+        let home = scope.env.get("HOME").map(String::as_str);
+        let mut canon = Canon::new(dir, home);
+        let layer = canon.node(document, TOP_SHAPE);
+        self.diagnostics.extend(canon.diagnostics);
+        layer.unwrap_or_else(|| Node::new(Value::Map(Map::new()), Span::NONE))
+    }
+
+    /// `did you mean …` for a name that is not among `known`.
+    pub(crate) fn unknown<'n>(
+        &mut self,
+        path: String,
+        message: String,
+        place: Span,
+        (name, known): (&str, impl Iterator<Item = &'n str>),
+    ) {
+        let mut diagnostic = Diagnostic::error(path, message, place).label("not found");
+        if let Some(near) = nearest(name, known) {
+            diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+        }
+        self.diagnostics.push(diagnostic);
+    }
+}
+
+/// The oldest dialect has services at the top: recognised when every entry is one.
+fn wrap_version_1(document: Node) -> Node {
+    let Some(map) = document.as_map() else { return document };
+    let known = |key: &str| TOP.field(key).is_some() || key.starts_with("x-");
+    let service = |node: &Node| node.get("image").is_some() || node.get("build").is_some();
+    let old = !map.is_empty() && map.iter().all(|(key, node)| !known(key) && service(node));
+    if old { Node::map([("services", document.clone())], document.span) } else { document }
+}

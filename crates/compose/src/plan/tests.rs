@@ -1,0 +1,156 @@
+//! Each state of the world and the exact operations it calls for.
+
+use super::{Container, DownOptions, Observed, Plan, Recreate, UpOptions, down, plan};
+use crate::desired::Desired;
+use crate::desired::tests::wanted;
+use std::fmt::Write as _;
+
+const FILE: &str = "services:\n  web:\n    image: nginx\n    depends_on: {db: {condition: service_healthy}}\n    deploy: {replicas: 2}\n  db: {image: pg, volumes: ['data:/data', /anon]}\nvolumes: {data: }\n";
+
+/// One line per step: number, operation in short, what it waits for.
+fn show(plan: &Plan) -> String {
+    let mut out = String::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let text = format!("{:?}", step.operation);
+        let _ = writeln!(out, "{index}: {text} after {:?}", step.after);
+    }
+    for warning in &plan.warnings {
+        let _ = writeln!(out, "warning: {warning}");
+    }
+    out
+}
+
+fn up(desired: &Desired, observed: &Observed, change: impl FnOnce(&mut UpOptions)) -> String {
+    let mut options = UpOptions::default();
+    change(&mut options);
+    match plan(desired, observed, &options) {
+        Ok(plan) => show(&plan),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn container(desired: &Desired, service: &str, number: u32) -> Container {
+    let hash = desired.services.get(service).map(|s| s.hash.clone()).unwrap_or_default();
+    Container {
+        id: format!("id-{service}-{number}"),
+        name: format!("app-{service}-{number}"),
+        service: service.to_owned(),
+        number,
+        state: "running".to_owned(),
+        hash,
+        ..Container::default()
+    }
+}
+
+fn settled(desired: &Desired) -> Observed {
+    let all = [("db", 1), ("web", 1), ("web", 2)];
+    Observed {
+        containers: all.iter().map(|(s, n)| container(desired, s, *n)).collect(),
+        networks: ["app_default".to_owned()].into(),
+        volumes: ["app_data".to_owned()].into(),
+        ..Observed::default()
+    }
+}
+
+#[test]
+fn from_nothing_everything_is_made_in_order() {
+    insta::assert_snapshot!(up(&wanted(FILE), &Observed::default(), |_| {}));
+}
+
+#[test]
+fn a_second_up_changes_nothing() {
+    let desired = wanted(FILE);
+    let text = up(&desired, &settled(&desired), |_| {});
+    assert!(text.lines().all(|line| line.contains("Running") || line.contains("Wait")), "{text}");
+}
+
+#[test]
+fn only_the_changed_service_is_recreated_and_keeps_its_anonymous_volume() {
+    let desired = wanted(FILE);
+    let mut observed = settled(&desired);
+    observed.containers[0].hash = "old".to_owned();
+    observed.containers[0].anonymous.insert("/anon".to_owned(), "volume-id".to_owned());
+    insta::assert_snapshot!("kept", up(&desired, &observed, |_| {}));
+    insta::assert_snapshot!("renewed", up(&desired, &observed, |o| o.renew_anon_volumes = true));
+    let never = up(&desired, &observed, |o| o.recreate = Recreate::Never);
+    assert!(!never.contains("CreateContainer"), "{never}");
+}
+
+#[test]
+fn a_project_of_docker_compose_1_is_taken_over() {
+    let desired = wanted(FILE);
+    let mut observed = settled(&desired);
+    observed.containers.truncate(1);
+    observed.containers[0].name = "app_db_1".to_owned();
+    observed.containers[0].hash = "made by version 1".to_owned();
+    insta::assert_snapshot!(up(&desired, &observed, |o| o.services = vec!["db".to_owned()]));
+}
+
+#[test]
+fn scaling_down_takes_the_highest_numbers_and_up_fills_gaps() {
+    let desired = wanted(FILE);
+    let mut observed = settled(&desired);
+    let one = up(&desired, &observed, |o| {
+        o.scale.insert("web".to_owned(), 1);
+    });
+    assert!(one.contains("Remove { id: \"id-web-2\""), "{one}");
+    observed.containers.remove(1);
+    let again = up(&desired, &observed, |_| {});
+    assert!(again.contains("CreateContainer { service: \"web\", number: 1"), "{again}");
+}
+
+#[test]
+fn orphans_are_named_or_removed() {
+    let desired = wanted(FILE);
+    let mut observed = settled(&desired);
+    observed.containers.push(container(&desired, "gone", 1));
+    assert!(
+        up(&desired, &observed, |_| {}).contains("warning: Found orphan containers ([app-gone-1])")
+    );
+    let removed = up(&desired, &observed, |o| o.remove_orphans = true);
+    assert!(removed.contains("Remove { id: \"id-gone-1\""), "{removed}");
+}
+
+#[test]
+fn sharing_a_namespace_means_being_recreated_together() {
+    let desired =
+        wanted("services:\n  a: {image: x}\n  b: {image: y, network_mode: 'service:a'}\n");
+    let mut observed = Observed {
+        containers: vec![container(&desired, "a", 1), container(&desired, "b", 1)],
+        networks: ["app_default".to_owned()].into(),
+        ..Observed::default()
+    };
+    observed.containers[0].hash = "old".to_owned();
+    insta::assert_snapshot!(up(&desired, &observed, |_| {}));
+}
+
+#[test]
+fn what_is_external_must_be_there() {
+    let text = "services: {a: {image: x, networks: [n], volumes: ['v:/v']}}\nnetworks: {n: {external: true}}\nvolumes: {v: {external: true}}\n";
+    let desired = wanted(text);
+    let mut observed = Observed::default();
+    assert_eq!(
+        up(&desired, &observed, |_| {}),
+        "network n declared as external, but could not be found"
+    );
+    observed.networks.insert("n".to_owned());
+    assert_eq!(up(&desired, &observed, |_| {}), "external volume \"v\" not found");
+    let near = up(&desired, &observed, |o| o.services = vec!["aa".to_owned()]);
+    assert_eq!(near, "no such service: aa (did you mean a?)");
+}
+
+#[test]
+fn down_takes_dependents_first_and_networks_last() {
+    let desired = wanted(FILE);
+    let options = DownOptions { volumes: true, ..DownOptions::default() };
+    insta::assert_snapshot!(show(&down(&desired, &settled(&desired), &options)));
+}
+
+#[test]
+fn a_plan_never_waits_for_a_later_step() {
+    let desired = wanted(FILE);
+    let plan = plan(&desired, &Observed::default(), &UpOptions::default()).expect("a plan");
+    for (index, step) in plan.steps.iter().enumerate() {
+        assert!(step.after.iter().all(|before| *before < index), "{step:?}");
+    }
+}

@@ -1,0 +1,333 @@
+//! `up` and `create`: make it so.
+
+use super::{Container, Observed, Operation, Plan, PlanError, Recreate, Replaced, UpOptions};
+use crate::desired::{Desired, Service};
+use crate::diagnostic::nearest;
+use crate::graph;
+use crate::model::Condition;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The operations that bring a project from `observed` to what it wants.
+///
+/// # Errors
+/// A named service that does not exist, an external object that is not there.
+pub fn plan(
+    desired: &Desired,
+    observed: &Observed,
+    options: &UpOptions,
+) -> Result<Plan, PlanError> {
+    let chosen = chosen(desired, options)?;
+    let mut planner =
+        Planner { desired, observed, options, plan: Plan::default(), done: BTreeMap::new() };
+    let ground = planner.ground(&chosen)?;
+    planner.orphans();
+    for name in order(desired, &chosen) {
+        if let Some(service) = desired.services.get(name) {
+            planner.service(service, &ground);
+        }
+    }
+    Ok(planner.plan)
+}
+
+/// The services to look at: those named and, unless refused, what they depend on.
+fn chosen<'d>(desired: &'d Desired, options: &UpOptions) -> Result<BTreeSet<&'d str>, PlanError> {
+    let known = || desired.services.keys().map(String::as_str);
+    for name in options.services.iter().chain(options.scale.keys()) {
+        if !desired.services.contains_key(name) {
+            let near = nearest(name, known()).map(str::to_owned);
+            return Err(PlanError::NoSuchService { name: name.clone(), near });
+        }
+    }
+    if options.services.is_empty() {
+        return Ok(known().collect());
+    }
+    let mut chosen = BTreeSet::new();
+    let mut open: Vec<&str> = options.services.iter().map(String::as_str).collect();
+    while let Some(name) = open.pop() {
+        let Some((name, service)) = desired.services.get_key_value(name) else { continue };
+        if chosen.insert(name.as_str()) && !options.no_deps {
+            open.extend(service.depends_on.keys().map(String::as_str));
+        }
+    }
+    Ok(chosen)
+}
+
+fn order<'d>(desired: &'d Desired, chosen: &BTreeSet<&'d str>) -> Vec<&'d str> {
+    let edges: BTreeMap<&str, Vec<&str>> = desired
+        .services
+        .iter()
+        .filter(|(name, _)| chosen.contains(name.as_str()))
+        .map(|(name, service)| {
+            (name.as_str(), service.depends_on.keys().map(String::as_str).collect())
+        })
+        .collect();
+    graph::order(&edges)
+}
+
+/// What the steps of a planned service are, for those that depend on it.
+#[derive(Default)]
+struct Done {
+    /// Steps after which its containers exist.
+    created: Vec<usize>,
+    /// Steps after which they were started.
+    started: Vec<usize>,
+    names: Vec<String>,
+    /// At least one of them is another container than before.
+    renewed: bool,
+    /// The wait steps made for it so far.
+    waits: BTreeMap<&'static str, usize>,
+}
+
+struct Planner<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    options: &'a UpOptions,
+    plan: Plan,
+    done: BTreeMap<String, Done>,
+}
+
+impl Planner<'_> {
+    /// Networks and volumes of the chosen services.
+    fn ground(&mut self, chosen: &BTreeSet<&str>) -> Result<BTreeMap<String, usize>, PlanError> {
+        let mut steps = BTreeMap::new();
+        let services: Vec<&Service> =
+            self.desired.services.values().filter(|s| chosen.contains(s.name.as_str())).collect();
+        let networks: BTreeSet<&String> = services.iter().flat_map(|s| &s.networks).collect();
+        for key in networks {
+            let Some(network) = self.desired.networks.get(key) else { continue };
+            let name = network.request.name.clone();
+            if self.observed.networks.contains(&name)
+                || matches!(name.as_str(), "host" | "none" | "bridge")
+            {
+                continue;
+            }
+            if network.external {
+                return Err(PlanError::NoSuchNetwork { name });
+            }
+            let step = Operation::CreateNetwork { key: key.clone(), name };
+            steps.insert(format!("network {key}"), self.plan.push(step, Vec::new()));
+        }
+        let volumes: BTreeSet<&String> = services.iter().flat_map(|s| &s.volumes).collect();
+        for key in volumes {
+            let Some(volume) = self.desired.volumes.get(key) else { continue };
+            let name = volume.request.name.clone();
+            if self.observed.volumes.contains(&name) {
+                continue;
+            }
+            if volume.external {
+                return Err(PlanError::NoSuchVolume { name });
+            }
+            let step = Operation::CreateVolume { key: key.clone(), name };
+            steps.insert(format!("volume {key}"), self.plan.push(step, Vec::new()));
+        }
+        Ok(steps)
+    }
+
+    /// Containers of services that the file does not have any more.
+    fn orphans(&mut self) {
+        let orphans: Vec<&Container> = self
+            .observed
+            .containers
+            .iter()
+            .filter(|c| !c.oneoff && !self.desired.services.contains_key(&c.service))
+            .collect();
+        if orphans.is_empty() {
+            return;
+        }
+        if !self.options.remove_orphans {
+            let names: Vec<&str> = orphans.iter().map(|c| c.name.as_str()).collect();
+            self.plan.warnings.push(format!(
+                "Found orphan containers ([{}]) for this project. If you removed or renamed this service in your compose file, you can run this command with the --remove-orphans flag to clean it up.",
+                names.join(" ")
+            ));
+            return;
+        }
+        for container in orphans {
+            self.take_away(container, Vec::new());
+        }
+    }
+
+    fn take_away(&mut self, container: &Container, after: Vec<usize>) {
+        let Container { id, name, service, .. } = container.clone();
+        let stop = Operation::Stop { service, id: id.clone(), name: name.clone() };
+        let stopped = self.plan.push(stop, after);
+        self.plan.push(Operation::Remove { id, name, volumes: false }, vec![stopped]);
+    }
+
+    fn service(&mut self, service: &Service, ground: &BTreeMap<String, usize>) {
+        let wanted = self.options.scale.get(&service.name).copied().unwrap_or(service.replicas);
+        let mut present: Vec<&Container> = self
+            .observed
+            .containers
+            .iter()
+            .filter(|c| !c.oneoff && c.service == service.name)
+            .collect();
+        present.sort_by_key(|c| (c.number, c.id.clone()));
+        let keep = present.len().min(wanted as usize);
+        for container in present.split_off(keep) {
+            self.take_away(container, Vec::new());
+        }
+        let before_create = self.before_create(service, ground);
+        let mut done = Done::default();
+        let mut starts = Vec::new();
+        for container in &present {
+            starts.push(self.existing(service, container, &before_create, &mut done));
+        }
+        for number in free_numbers(&present, wanted) {
+            let name = service.container(&self.desired.project, number);
+            let create = Operation::CreateContainer {
+                service: service.name.clone(),
+                number,
+                name: name.clone(),
+                replaces: None,
+            };
+            let created = self.plan.push(create, before_create.clone());
+            done.created.push(created);
+            done.renewed = true;
+            starts.push(Some((name, Some(created))));
+        }
+        self.start(service, starts, &mut done);
+        self.done.insert(service.name.clone(), done);
+    }
+
+    /// The networks and volumes in use, and the containers whose namespaces are shared.
+    fn before_create(&self, service: &Service, ground: &BTreeMap<String, usize>) -> Vec<usize> {
+        let networks = service.networks.iter().map(|key| format!("network {key}"));
+        let volumes = service.volumes.iter().map(|key| format!("volume {key}"));
+        let mut after: Vec<usize> =
+            networks.chain(volumes).filter_map(|key| ground.get(&key).copied()).collect();
+        for shared in &service.shares {
+            after.extend(self.done.get(shared).into_iter().flat_map(|done| &done.created));
+        }
+        after
+    }
+
+    /// A container that is there: kept, or made anew. Returns what has to be started.
+    fn existing(
+        &mut self,
+        service: &Service,
+        container: &Container,
+        before_create: &[usize],
+        done: &mut Done,
+    ) -> Option<(String, Option<usize>)> {
+        if self.diverged(service, container) {
+            let name = service.container(&self.desired.project, container.number);
+            let create = Operation::CreateContainer {
+                service: service.name.clone(),
+                number: container.number,
+                name: name.clone(),
+                replaces: Some(self.replaced(service, container)),
+            };
+            let created = self.plan.push(create, before_create.to_vec());
+            done.created.push(created);
+            done.renewed = true;
+            return Some((name, Some(created)));
+        }
+        let name = container.name.clone();
+        if !container.is_running() {
+            return Some((name, None));
+        }
+        let service_name = service.name.clone();
+        let shaken = service
+            .depends_on
+            .iter()
+            .any(|(on, how)| how.restart && self.done.get(on).is_some_and(|done| done.renewed));
+        if shaken && !self.options.no_start {
+            let after = self.conditions(service);
+            let restart = Operation::Restart { service: service_name, name: name.clone() };
+            done.started.push(self.plan.push(restart, after));
+        } else {
+            self.plan
+                .push(Operation::Running { service: service_name, name: name.clone() }, Vec::new());
+        }
+        done.names.push(name);
+        None
+    }
+
+    fn diverged(&self, service: &Service, container: &Container) -> bool {
+        let named =
+            self.options.services.is_empty() || self.options.services.contains(&service.name);
+        let image = self.observed.images.get(&service.image);
+        let shared = |name: &String| self.done.get(name).is_some_and(|done| done.renewed);
+        match self.options.recreate {
+            Recreate::Never => false,
+            Recreate::Force if named => true,
+            _ => {
+                container.hash != service.hash
+                    || image.is_some_and(|id| *id != container.image_id)
+                    || service.shares.iter().any(shared)
+                    || matches!(container.state.as_str(), "dead" | "removing")
+            }
+        }
+    }
+
+    fn replaced(&self, service: &Service, container: &Container) -> Replaced {
+        let renew = self.options.renew_anon_volumes;
+        let inherit = container
+            .anonymous
+            .iter()
+            .filter(|(destination, _)| !renew && !service.fills(destination))
+            .map(|(destination, volume)| (destination.clone(), volume.clone()))
+            .collect();
+        Replaced {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            inherit,
+            drop_volumes: renew,
+        }
+    }
+
+    fn start(
+        &mut self,
+        service: &Service,
+        starts: Vec<Option<(String, Option<usize>)>>,
+        done: &mut Done,
+    ) {
+        if self.options.no_start {
+            return;
+        }
+        for (name, created) in starts.into_iter().flatten() {
+            let mut after = self.conditions(service);
+            after.extend(created);
+            let start = Operation::Start { service: service.name.clone(), name: name.clone() };
+            done.started.push(self.plan.push(start, after));
+            done.names.push(name);
+        }
+    }
+
+    /// The steps after which everything that `service` depends on is good enough.
+    fn conditions(&mut self, service: &Service) -> Vec<usize> {
+        let mut after = Vec::new();
+        for (on, how) in &service.depends_on {
+            let Some(done) = self.done.get_mut(on) else { continue };
+            if how.condition == Condition::Started {
+                after.extend(&done.started);
+                continue;
+            }
+            let word = crate::desired::condition_word(how.condition);
+            let wait = match done.waits.get(word) {
+                Some(step) => *step,
+                None => {
+                    let operation = Operation::Wait {
+                        service: on.clone(),
+                        names: done.names.clone(),
+                        condition: how.condition,
+                        required: how.required,
+                    };
+                    let step = self.plan.push(operation, done.started.clone());
+                    done.waits.insert(word, step);
+                    step
+                }
+            };
+            after.push(wait);
+        }
+        after
+    }
+}
+
+/// The lowest numbers that no kept container has.
+fn free_numbers(present: &[&Container], wanted: u32) -> Vec<u32> {
+    let missing = (wanted as usize).saturating_sub(present.len());
+    let taken: BTreeSet<u32> = present.iter().map(|c| c.number).collect();
+    (1..).filter(|number| !taken.contains(number)).take(missing).collect()
+}

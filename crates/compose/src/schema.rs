@@ -1,0 +1,122 @@
+//! The Compose specification as data: which keys exist, what each holds, how two files' values merge.
+//!
+//! One table drives checking, canonical forms and merging, so that the three cannot disagree.
+//! The tables follow the public schema of the Compose specification.
+
+mod keys;
+mod service;
+mod top;
+
+use crate::canon::Canon;
+use crate::node::Node;
+
+pub(crate) use service::SERVICE;
+pub(crate) use top::TOP;
+
+/// Rewrites a short form to the long one; one short form may stand for several (port ranges).
+pub(crate) type Form = fn(&mut Canon<'_>, Node) -> Vec<Node>;
+/// What makes two list entries the same thing; the later file's entry then replaces the earlier one's.
+pub(crate) type Identity = fn(&Node) -> Option<String>;
+
+/// What a key may hold.
+pub(crate) enum Shape {
+    /// Text only; a bare number is refused as the specification does.
+    Str,
+    /// Text, number or boolean; kept as text.
+    Scalar,
+    Bool,
+    Int,
+    Float,
+    /// Text such as `1m30s`; kept in Go's spelling.
+    Duration,
+    /// A number or text such as `512m`; kept as text of bytes.
+    Bytes,
+    /// An octal file mode; kept as text such as `"0440"`.
+    Mode,
+    /// A path on this host, made absolute.
+    Path,
+    Enum(&'static [&'static str]),
+    /// Text that the function finds no fault with.
+    Checked(fn(&str) -> Result<(), &'static str>),
+    List(&'static Shape, Option<Identity>),
+    /// One string or a list of them; kept as a list without doubles.
+    Strings,
+    Map(&'static Shape),
+    Object(&'static Object),
+    /// A mapping or a list of `KEY=value`; kept as a mapping to text.
+    Dict {
+        bare_is_null: bool,
+    },
+    /// Null, a string split in shell words, or a list; replaced as a whole by a later file.
+    Command,
+    /// Short forms are rewritten first.
+    Form(Form, &'static Shape),
+    /// Replaced as a whole by a later file.
+    Replace(&'static Shape),
+    /// Kept as it is.
+    Any,
+}
+
+/// A mapping with known keys. `x-*` is always allowed.
+pub(crate) struct Object {
+    /// `a service`: for messages.
+    pub(crate) what: &'static str,
+    pub(crate) fields: &'static [Field],
+    /// If a later file changes this key, its mapping replaces the earlier one.
+    pub(crate) identity: Option<&'static str>,
+}
+
+impl Object {
+    const fn new(what: &'static str, fields: &'static [Field]) -> Self {
+        Object { what, fields, identity: None }
+    }
+
+    /// The field of that name.
+    pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+/// A key of an [`Object`].
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) shape: &'static Shape,
+    pub(crate) required: bool,
+    /// Why a single node does not honour the key.
+    pub(crate) unsupported: Option<&'static str>,
+}
+
+impl Field {
+    const fn new(name: &'static str, shape: &'static Shape) -> Self {
+        Field { name, shape, required: false, unsupported: None }
+    }
+
+    const fn required(self) -> Self {
+        Field { required: true, ..self }
+    }
+
+    const fn unsupported(self, reason: &'static str) -> Self {
+        Field { unsupported: Some(reason), ..self }
+    }
+}
+
+// Names for the commonest shapes: the tables read as the specification does.
+const STR: &Shape = &Shape::Str;
+const SCALAR: &Shape = &Shape::Scalar;
+const BOOL: &Shape = &Shape::Bool;
+const INT: &Shape = &Shape::Int;
+const FLOAT: &Shape = &Shape::Float;
+const DURATION: &Shape = &Shape::Duration;
+const BYTES: &Shape = &Shape::Bytes;
+const PATH: &Shape = &Shape::Path;
+const STRINGS: &Shape = &Shape::Strings;
+const COMMAND: &Shape = &Shape::Command;
+/// A list of strings; the same string twice is one.
+const STR_SET: &Shape = &Shape::List(STR, Some(keys::text));
+const SCALAR_SET: &Shape = &Shape::List(SCALAR, Some(keys::text));
+const STR_LIST: &Shape = &Shape::List(STR, None);
+/// `KEY` alone means an empty value.
+const LABELS: &Shape = &Shape::Dict { bare_is_null: false };
+/// `KEY` alone means the value of the caller's environment.
+const ENVIRONMENT: &Shape = &Shape::Dict { bare_is_null: true };
+const OPTIONS: &Shape = &Shape::Map(SCALAR);

@@ -1,0 +1,35 @@
+//! What makes two entries of a list the same entry.
+
+use crate::node::Node;
+
+/// Equal text.
+pub(crate) fn text(node: &Node) -> Option<String> {
+    node.as_str().map(str::to_owned)
+}
+
+/// The place in the container.
+pub(crate) fn target(node: &Node) -> Option<String> {
+    node.get("target")?.as_str().map(str::to_owned)
+}
+
+/// The file.
+pub(crate) fn path(node: &Node) -> Option<String> {
+    node.get("path")?.as_str().map(str::to_owned)
+}
+
+/// The place in the container, or the source where none is given.
+pub(crate) fn grant(node: &Node) -> Option<String> {
+    target(node).or_else(|| node.get("source")?.as_str().map(str::to_owned))
+}
+
+/// Address, host port, container port and protocol together.
+pub(crate) fn port(node: &Node) -> Option<String> {
+    let part = |key: &str| node.get(key).map(|value| value.to_json().to_string());
+    Some(format!(
+        "{:?} {:?} {:?} {:?}",
+        part("host_ip"),
+        part("published"),
+        part("target"),
+        part("protocol")
+    ))
+}

@@ -1,0 +1,110 @@
+//! `volumes` of a service: `/data`, `name:/data:ro`, `./src:/app:ro,z`, and the long form.
+
+use super::{boolean, default};
+use crate::canon::Canon;
+use crate::node::{Node, Value};
+use crate::paths;
+use crate::source::Span;
+
+/// One entry as written to its long form; paths of binds become absolute.
+pub(crate) fn volume(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let span = node.span;
+    let mut node = match &node.value {
+        Value::Str(text) => match short(canon, text, span) {
+            Some(long) => long,
+            None => return Vec::new(),
+        },
+        Value::Map(_) => node,
+        _ => {
+            canon.mismatch(&node, "a volume");
+            return Vec::new();
+        }
+    };
+    finish(canon, &mut node);
+    vec![node]
+}
+
+fn finish(canon: &mut Canon<'_>, node: &mut Node) {
+    let span = node.span;
+    let bind = node.get("type").and_then(Node::as_str) == Some("bind");
+    let Some(map) = node.as_map_mut() else { return };
+    if let Some(Node { value: Value::Str(target), .. }) = map.get_mut("target") {
+        *target = paths::clean(std::path::Path::new(target)).to_string_lossy().into_owned();
+    }
+    if !bind {
+        return;
+    }
+    if let Some(Node { value: Value::Str(source), .. }) = map.get_mut("source") {
+        *source = canon.absolute(source).to_string_lossy().into_owned();
+    }
+    default(node, "bind", Node::map([], span));
+    if let Some(options) = node.as_map_mut().and_then(|map| map.get_mut("bind")) {
+        default(options, "create_host_path", boolean(true, span));
+    }
+}
+
+fn short(canon: &mut Canon<'_>, text: &str, span: Span) -> Option<Node> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, mode) = match parts.as_slice() {
+        [target] => ("", *target, ""),
+        [source, target] => (*source, *target, ""),
+        [source, target, mode] => (*source, *target, *mode),
+        _ => {
+            canon.error(
+                format!("`{text}` is not a volume"),
+                span,
+                "expected [source:]target[:mode]",
+            );
+            return None;
+        }
+    };
+    if target.is_empty() || (parts.len() > 1 && source.is_empty()) {
+        canon.error(format!("`{text}` is not a volume"), span, "expected [source:]target[:mode]");
+        return None;
+    }
+    let bind = source.starts_with(['/', '.', '~']);
+    let text_node = |text: &str| Node::text(text, span);
+    let mut entries = vec![("type", text_node(if bind { "bind" } else { "volume" }))];
+    if !source.is_empty() {
+        entries.push(("source", text_node(source)));
+    }
+    entries.push(("target", text_node(target)));
+    let mut long = Node::map(entries, span);
+    if !bind {
+        default(&mut long, "volume", Node::map([], span));
+    }
+    for word in mode.split(',').filter(|word| !word.is_empty()) {
+        option(canon, &mut long, word, span)?;
+    }
+    Some(long)
+}
+
+fn option(canon: &mut Canon<'_>, long: &mut Node, word: &str, span: Span) -> Option<()> {
+    let section = |long: &mut Node, name: &str, key: &str, value: Node| {
+        default(long, name, Node::map([], span));
+        if let Some(options) = long.as_map_mut().and_then(|map| map.get_mut(name)) {
+            default(options, key, value);
+        }
+    };
+    match word {
+        "rw" => {}
+        "ro" => default(long, "read_only", boolean(true, span)),
+        "nocopy" => section(long, "volume", "nocopy", boolean(true, span)),
+        "z" | "Z" => section(long, "bind", "selinux", Node::text(word, span)),
+        "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => {
+            section(long, "bind", "propagation", Node::text(word, span));
+        }
+        "cached" | "delegated" | "consistent" => {
+            default(long, "consistency", Node::text(word, span))
+        }
+        _ => {
+            canon.error(
+                format!("unknown mode `{word}` of a volume"),
+                span,
+                "expected ro, rw, nocopy, z, Z or a propagation",
+            );
+            return None;
+        }
+    }
+    Some(())
+}

@@ -1,0 +1,239 @@
+//! Checks over the whole project: what must be there, what names must exist, and that no circle closes.
+
+use crate::diagnostic::{Diagnostic, Level, nearest};
+use crate::graph;
+use crate::node::{Node, Value};
+use crate::source::Span;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn entries<'t>(tree: &'t Node, key: &str) -> impl Iterator<Item = (&'t String, &'t Node)> {
+    tree.get(key).and_then(Node::as_map).into_iter().flatten()
+}
+
+fn names<'t>(tree: &'t Node, key: &str) -> BTreeSet<&'t str> {
+    entries(tree, key).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Rules that hold inside each service, profile active or not.
+pub(crate) fn services(tree: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    for (name, service) in entries(tree, "services") {
+        let at = format!("services.{name}");
+        let blamed = |d: &Diagnostic| {
+            let rest = d.path.strip_prefix(&at);
+            d.level == Level::Error && matches!(rest, Some("" | ".image" | ".build" | ".extends"))
+        };
+        let excused = diagnostics.iter().any(blamed);
+        let mut error = |message: &str, span: Span, label: &str| {
+            diagnostics.push(Diagnostic::error(&at, message, span).label(label));
+        };
+        let has = |key: &str| service.get(key);
+        let sourced = ["image", "build", "provider"].iter().any(|key| has(key).is_some());
+        if !sourced && !excused {
+            error(
+                "has neither an image nor a build context specified",
+                service.place(),
+                "needs `image` or `build`",
+            );
+        }
+        if let (Some(mode), Some(networks)) = (has("network_mode"), has("networks"))
+            && networks.as_map().is_some_and(|map| !map.is_empty())
+        {
+            error(
+                "declares mutually exclusive `network_mode` and `networks`",
+                mode.place(),
+                "remove one of the two",
+            );
+        }
+        let build = |key| service.at(&["build", key]);
+        if let (Some(inline), Some(_)) = (build("dockerfile_inline"), build("dockerfile")) {
+            error(
+                "declares mutually exclusive `dockerfile` and `dockerfile_inline`",
+                inline.place(),
+                "remove one of the two",
+            );
+        }
+        replicas(&at, service, diagnostics);
+        ports_of_host(&at, service, diagnostics);
+        anonymous_binds(&at, service, diagnostics);
+    }
+    for kind in ["secrets", "configs"] {
+        for (name, node) in entries(tree, kind) {
+            file_source(&format!("{kind}.{name}"), node, diagnostics);
+        }
+    }
+    for kind in ["networks", "volumes"] {
+        for (name, node) in entries(tree, kind) {
+            external_alone(&format!("{kind}.{name}"), node, diagnostics);
+        }
+    }
+}
+
+fn replicas(at: &str, service: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    let scale = service.get("scale").map(|n| (&n.value, n.place()));
+    let replicas = service.at(&["deploy", "replicas"]).map(|n| &n.value);
+    if let (Some((scale, place)), Some(replicas)) = (scale, replicas)
+        && scale != replicas
+    {
+        let message = "can't set distinct values on 'scale' and 'deploy.replicas'";
+        diagnostics
+            .push(Diagnostic::error(at, message, place).label("differs from `deploy.replicas`"));
+    }
+    let many = [scale.map(|(value, _)| value), replicas].into_iter().flatten();
+    let many = many.filter_map(|value| if let Value::Int(n) = value { Some(*n) } else { None });
+    if let (Some(count), Some(name)) =
+        (many.max().filter(|n| *n > 1), service.get("container_name"))
+    {
+        let message =
+            format!("cannot be scaled to {count}: `container_name` allows one container only");
+        diagnostics.push(
+            Diagnostic::error(at, message, name.place())
+                .label("Docker requires each container to have a unique name"),
+        );
+    }
+}
+
+fn ports_of_host(at: &str, service: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    let host = service.get("network_mode").and_then(Node::as_str) == Some("host");
+    if let Some(ports) = service.get("ports").filter(|_| host) {
+        let message = "`ports` have no effect with `network_mode: host`";
+        diagnostics.push(Diagnostic::warning(at, message, ports.place()));
+    }
+}
+
+fn anonymous_binds(at: &str, service: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    for mount in service.get("volumes").and_then(Node::as_seq).unwrap_or_default() {
+        let kind = mount.get("type").and_then(Node::as_str);
+        if kind == Some("bind") && mount.get("source").is_none() {
+            diagnostics.push(Diagnostic::error(at, "a bind needs a `source`", mount.span));
+        }
+        if mount.get("target").is_none() {
+            diagnostics.push(Diagnostic::error(at, "a volume needs a `target`", mount.span));
+        }
+    }
+}
+
+fn external(node: &Node) -> bool {
+    node.get("external").map(|e| &e.value) == Some(&Value::Bool(true))
+}
+
+fn file_source(at: &str, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    if external(node) {
+        return external_alone(at, node, diagnostics);
+    }
+    let given =
+        ["file", "environment", "content"].iter().filter(|key| node.get(key).is_some()).count();
+    let plugin = node.get("driver").is_some() || node.get("template_driver").is_some();
+    if given > 1 {
+        let message = "`file`, `environment` and `content` exclude each other";
+        diagnostics.push(Diagnostic::error(at, message, node.place()).label("keep one"));
+    }
+    if given == 0 && !plugin {
+        let message = "says no source";
+        let label = "one of `file`, `environment`, `content` or `external` must be set";
+        diagnostics.push(Diagnostic::error(at, message, node.place()).label(label));
+    }
+}
+
+fn external_alone(at: &str, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    if !external(node) {
+        return;
+    }
+    for (key, child) in node.as_map().into_iter().flatten() {
+        if !matches!(key.as_str(), "external" | "name" | "labels") && !key.starts_with("x-") {
+            let message = format!("conflicting parameters \"external\" and {key:?} specified");
+            diagnostics
+                .push(Diagnostic::error(at, message, child.place()).label("not ours to set"));
+        }
+    }
+}
+
+/// Names that services use: other services, networks, volumes, secrets, configs.
+pub(crate) fn references(
+    tree: &Node,
+    disabled: &BTreeSet<String>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let all = names(tree, "services");
+    for (name, service) in entries(tree, "services") {
+        let at = format!("services.{name}");
+        for (wanted, node) in entries(service, "depends_on") {
+            let optional = node.get("required").map(|r| &r.value) == Some(&Value::Bool(false));
+            if disabled.contains(wanted) {
+                let message = format!("depends on {wanted:?}, which no active profile enables");
+                diagnostics.push(Diagnostic::error(&at, message, node.place()));
+            } else if !all.contains(wanted.as_str()) && !optional {
+                undefined(&at, "service", wanted, node.place(), &all, diagnostics);
+            }
+        }
+        let mut networks = names(tree, "networks");
+        networks.insert("default");
+        for (wanted, node) in entries(service, "networks") {
+            if !networks.contains(wanted.as_str()) {
+                undefined(&at, "network", wanted, node.place(), &networks, diagnostics);
+            }
+        }
+        let volumes = names(tree, "volumes");
+        for mount in service.get("volumes").and_then(Node::as_seq).unwrap_or_default() {
+            let source =
+                mount.get("source").and_then(Node::as_str).filter(|source| !source.is_empty());
+            if let (Some("volume"), Some(source)) =
+                (mount.get("type").and_then(Node::as_str), source)
+                && !volumes.contains(source)
+            {
+                undefined(&at, "volume", source, mount.span, &volumes, diagnostics);
+            }
+        }
+        for kind in ["secrets", "configs"] {
+            let known = names(tree, kind);
+            for grant in service.get(kind).and_then(Node::as_seq).unwrap_or_default() {
+                if let Some(source) = grant.get("source").and_then(Node::as_str)
+                    && !known.contains(source)
+                {
+                    undefined(
+                        &at,
+                        kind.trim_end_matches('s'),
+                        source,
+                        grant.span,
+                        &known,
+                        diagnostics,
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn undefined(
+    at: &str,
+    kind: &str,
+    name: &str,
+    place: Span,
+    known: &BTreeSet<&str>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let mut diagnostic = Diagnostic::error(at, format!("refers to undefined {kind} {name}"), place)
+        .label("not defined");
+    if let Some(near) = nearest(name, known.iter().copied()) {
+        diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+    } else if kind != "service" {
+        diagnostic = diagnostic.help(format!("declare it at the top level under `{kind}s:`"));
+    }
+    diagnostics.push(diagnostic);
+}
+
+/// No service may wait for itself, over however many others.
+pub(crate) fn cycles(tree: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    let edges: BTreeMap<&str, Vec<&str>> = entries(tree, "services")
+        .map(|(name, service)| {
+            (name.as_str(), entries(service, "depends_on").map(|(on, _)| on.as_str()).collect())
+        })
+        .collect();
+    if let Some(cycle) = graph::cycle(&edges) {
+        let place = tree
+            .at(&["services", cycle[0], "depends_on", cycle[1]])
+            .map_or(Span::NONE, Node::place);
+        let message = format!("dependency cycle detected: {}", cycle.join(" -> "));
+        let at = format!("services.{}", cycle[0]);
+        diagnostics.push(Diagnostic::error(at, message, place).label("closes the circle"));
+    }
+}

@@ -1,0 +1,15 @@
+//! What one node's kernel must hold so that its sandboxes talk as the endpoint table says.
+//!
+//! ```text
+//! Table { networks, sandboxes, endpoints } ──plan()──► NetPlan { bridges, veths, gateways, sysctls,
+//!                                                                forwards, ruleset }
+//! ```
+//! A pure function of one table: the same table gives the same plan, byte for byte. `netdev` applies it.
+
+mod plan;
+mod rules;
+mod table;
+
+pub use plan::{BridgePlan, Forward, Gateway, NetPlan, VethPlan, mac_of, plan};
+pub use rules::{Ruleset, USER_CHAIN};
+pub use table::{Endpoint, Network, Published, Sandbox, Table, free_interface};
