@@ -1,0 +1,12 @@
+//! The orchestrator's decisions, told as scenarios and attacked with random histories.
+
+#[cfg(test)]
+mod objects;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod world;
