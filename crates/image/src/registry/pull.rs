@@ -1,0 +1,384 @@
+//! Pull: manifest, configuration, layers, name. Layers are downloaded three at a time and unpacked in
+//! order as they come.
+//!
+//! ```text
+//! Pulling fs layer → Waiting → Downloading → Verifying Checksum → Download complete → Extracting → Pull complete
+//! ```
+
+use super::client::Client;
+use super::download::download;
+use super::error::RegistryError;
+use super::manifest::{self, Descriptor, Manifest};
+use crate::layer::{Blob, Layer};
+use crate::store::gc::Lease;
+use crate::store::{Image, Inner, blocking, chains};
+use crate::{Digest, Error, Platform, Progress, ProgressSender, Reference, Result, Store};
+use futures_util::StreamExt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::oneshot;
+use types::image::{AuthConfig, ImageConfig};
+
+/// As dockerd's `max-concurrent-downloads`.
+const PARALLEL: usize = 3;
+/// Bytes between two progress messages of a layer.
+const TELL_EVERY: u64 = 512 * 1024;
+
+/// Who asks, and for what machine.
+#[derive(Debug, Clone, Default)]
+pub struct PullOptions {
+    /// This machine when `None`; then an image for another one is taken if it is the only one.
+    pub platform: Option<Platform>,
+    pub auth: AuthConfig,
+}
+
+/// What a pull brought.
+#[derive(Debug, Clone)]
+pub struct PullOutcome {
+    pub image: Arc<Image>,
+    /// Of the manifest or index that the name stands for.
+    pub digest: Digest,
+    /// The name stood for something else before.
+    pub updated: bool,
+}
+
+/// A manifest chosen for a platform, with all that leads to it.
+struct Target {
+    /// What the name stands for in the registry.
+    digest: Digest,
+    manifest: Manifest,
+}
+
+impl Store {
+    /// Fetches `reference` (with `:latest` when it says nothing) and names it here. Nothing is reported
+    /// before the registry has answered for the manifest.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &ProgressSender,
+    ) -> Result<PullOutcome> {
+        let reference = reference.clone().or_latest();
+        let config = &self.0.registry;
+        let clients = Client::connect(config, &reference, &options.auth, false).await?;
+        let mut last = None;
+        for client in &clients {
+            match target(client, &reference, options).await {
+                Ok(target) => {
+                    return self.pull_from(client, &reference, target, options, progress).await;
+                }
+                Err(err) => last = Some(err),
+            }
+        }
+        Err(last.map_or(Error::Cancelled, Error::Registry))
+    }
+
+    /// All tags that the registry has of this repository.
+    pub async fn remote_tags(
+        &self,
+        repository: &Reference,
+        auth: &AuthConfig,
+    ) -> Result<Vec<String>> {
+        let clients = Client::connect(&self.0.registry, repository, auth, false).await?;
+        let client = clients.last().ok_or(Error::Cancelled)?;
+        Ok(client.tags().await?)
+    }
+
+    /// What a name stands for in the registry, for `GET /distribution/{name}/json`: its descriptor and
+    /// the platforms there are.
+    pub async fn distribution(
+        &self,
+        reference: &Reference,
+        auth: &AuthConfig,
+    ) -> Result<(String, Digest, u64, Vec<Platform>)> {
+        let reference = reference.clone().or_latest();
+        let clients = Client::connect(&self.0.registry, &reference, auth, false).await?;
+        let client = clients.last().ok_or(Error::Cancelled)?;
+        let fetched = client.manifest(&wanted(&reference)).await?;
+        let platforms = match manifest::as_index(&fetched.bytes) {
+            Some(index) => index
+                .manifests
+                .into_iter()
+                .filter_map(|entry| entry.platform)
+                .map(|its| Platform {
+                    os: its.os,
+                    architecture: its.architecture,
+                    variant: its.variant,
+                })
+                .collect(),
+            None => Vec::new(),
+        };
+        let kind = super::client::media_type(&fetched.bytes);
+        Ok((kind, fetched.digest, fetched.bytes.len() as u64, platforms))
+    }
+
+    async fn pull_from(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        target: Target,
+        options: &PullOptions,
+        progress: &ProgressSender,
+    ) -> Result<PullOutcome> {
+        let shown = wanted(reference);
+        send(progress, Progress::about(shown, format!("Pulling from {}", reference.path()))).await;
+        let lease = Arc::new(self.0.pins.lease());
+        let document = self.document(client, &target.manifest.config, &lease).await?;
+        let config: ImageConfig = serde_json::from_slice(&document).map_err(Error::Config)?;
+        check_platform(&config, reference, options)?;
+        let chains = chains(&config)?;
+        let blobs = &target.manifest.layers;
+        if chains.len() != blobs.len() {
+            return Err(Error::LayerMismatch);
+        }
+        chains
+            .iter()
+            .chain(blobs.iter().map(|blob| &blob.digest))
+            .for_each(|digest| lease.pin(digest));
+        let layers = Layers { store: &self.0, client, chains: &chains, blobs, progress, reference };
+        layers.fetch(&config).await?;
+        let (inner, by_digest) = (self.0.clone(), reference.with_digest(&target.digest));
+        let reference = reference.clone();
+        let digest = target.digest.clone();
+        let (image, updated) = blocking(move || {
+            let _held = lease;
+            let image = inner.put_image(&document, None)?;
+            let updated = inner.index().lookup(&reference) != Some(&image.id);
+            let names = if reference.digest().is_some() {
+                vec![by_digest]
+            } else {
+                vec![reference, by_digest]
+            };
+            inner.set_references(names, &image.id).map(|image| (image, updated))
+        })
+        .await?;
+        Ok(PullOutcome { image, digest, updated })
+    }
+
+    async fn document(
+        &self,
+        client: &Client,
+        config: &Descriptor,
+        lease: &Lease,
+    ) -> Result<Vec<u8>> {
+        lease.pin(&config.digest);
+        download(&self.0, client, config, |_| {}).await?;
+        let (inner, digest) = (self.0.clone(), config.digest.clone());
+        blocking(move || inner.read_blob(&digest)).await
+    }
+}
+
+impl PullOutcome {
+    /// The two lines that end a pull.
+    pub fn closing(&self, reference: &Reference) -> [Progress; 2] {
+        let name = reference.clone().or_latest().familiar();
+        let status = if self.updated {
+            format!("Status: Downloaded newer image for {name}")
+        } else {
+            format!("Status: Image is up to date for {name}")
+        };
+        [Progress::status(format!("Digest: {}", self.digest)), Progress::status(status)]
+    }
+}
+
+/// The tag or digest to ask for.
+fn wanted(reference: &Reference) -> String {
+    match reference.digest() {
+        Some(digest) => digest.to_string(),
+        None => reference.tag().unwrap_or("latest").to_owned(),
+    }
+}
+
+async fn target(
+    client: &Client,
+    reference: &Reference,
+    options: &PullOptions,
+) -> Result<Target, RegistryError> {
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let top = client.manifest(&wanted(reference)).await?;
+    let mut bytes = top.bytes;
+    while let Some(index) = manifest::as_index(&bytes) {
+        let chosen = manifest::choose(&index.manifests, &platform)
+            .ok_or_else(|| RegistryError::NoPlatform { platform: platform.to_string() })?;
+        bytes = client.manifest(chosen.digest.as_str()).await?.bytes;
+    }
+    let manifest = serde_json::from_slice(&bytes)
+        .map_err(|_| RegistryError::Manifest("neither a Docker schema 2 nor an OCI manifest"))?;
+    Ok(Target { digest: top.digest, manifest })
+}
+
+fn check_platform(
+    config: &ImageConfig,
+    reference: &Reference,
+    options: &PullOptions,
+) -> Result<(), RegistryError> {
+    let Some(wanted) = &options.platform else { return Ok(()) };
+    if config.os == wanted.os && config.architecture == wanted.architecture {
+        return Ok(());
+    }
+    Err(RegistryError::PlatformMismatch {
+        name: reference.familiar(),
+        its: format!("{}/{}", config.os, config.architecture),
+        wanted: wanted.to_string(),
+    })
+}
+
+async fn send(progress: &ProgressSender, message: Progress) {
+    // A closed channel: the client is gone; whoever owns the pull decides whether it goes on.
+    let _nobody_listens = progress.send(message).await;
+}
+
+struct Layers<'a> {
+    store: &'a Arc<Inner>,
+    client: &'a Client,
+    chains: &'a [Digest],
+    blobs: &'a [Descriptor],
+    progress: &'a ProgressSender,
+    reference: &'a Reference,
+}
+
+impl Layers<'_> {
+    /// Downloads what is missing and unpacks it in order.
+    async fn fetch(&self, config: &ImageConfig) -> Result<()> {
+        let mut missing = Vec::new();
+        for (n, blob) in self.blobs.iter().enumerate() {
+            let short = blob.digest.short();
+            if self.store.index().layers.contains_key(&self.chains[n]) {
+                send(self.progress, Progress::layer(short, "Already exists")).await;
+            } else {
+                send(self.progress, Progress::layer(short, "Pulling fs layer")).await;
+                missing.push(n);
+            }
+        }
+        for n in missing.iter().skip(PARALLEL) {
+            send(self.progress, Progress::layer(self.blobs[*n].digest.short(), "Waiting")).await;
+        }
+        let (ready, arrived): (Vec<_>, Vec<_>) = missing
+            .iter()
+            .map(|n| {
+                let (ready, arrived) = oneshot::channel();
+                ((*n, ready), (*n, arrived))
+            })
+            .unzip();
+        let downloads = async {
+            let mut running = futures_util::stream::iter(ready)
+                .map(|(n, ready)| async move {
+                    self.download(&self.blobs[n]).await?;
+                    let _extraction_failed = ready.send(());
+                    Ok::<_, Error>(())
+                })
+                .buffer_unordered(PARALLEL);
+            while let Some(done) = running.next().await {
+                done?;
+            }
+            Ok(())
+        };
+        let unpacking = async {
+            for (n, arrived) in arrived {
+                if arrived.await.is_ok() {
+                    let diff_id =
+                        Digest::parse(&config.rootfs.diff_ids[n]).ok_or(Error::LayerMismatch)?;
+                    self.unpack(n, diff_id).await?;
+                }
+            }
+            Ok(())
+        };
+        tokio::try_join!(downloads, unpacking).map(|_| ())
+    }
+
+    async fn download(&self, blob: &Descriptor) -> Result<()> {
+        let short = blob.digest.short();
+        let told = AtomicU64::new(0);
+        let tell = |current: u64| {
+            if current >= told.load(Ordering::Relaxed) + TELL_EVERY || current == blob.size {
+                told.store(current, Ordering::Relaxed);
+                // A slow client misses figures, not states.
+                let _full = self.progress.try_send(Progress::bytes(
+                    short,
+                    "Downloading",
+                    current,
+                    blob.size,
+                ));
+            }
+        };
+        download(self.store, self.client, blob, tell).await?;
+        send(self.progress, Progress::layer(short, "Verifying Checksum")).await;
+        send(self.progress, Progress::layer(short, "Download complete")).await;
+        Ok(())
+    }
+
+    async fn unpack(&self, n: usize, diff_id: Digest) -> Result<()> {
+        let chain = self.chains[n].clone();
+        let _turn = self.store.flights.enter(&chain).await;
+        let below = n.checked_sub(1).map(|below| self.chains[below].clone());
+        let (store, blob, progress) =
+            (self.store.clone(), self.blobs[n].clone(), self.progress.clone());
+        let repository = self.reference.name();
+        blocking(move || {
+            if !store.index().layers.contains_key(&chain) {
+                unpack_blob(&store, &blob, below.as_ref(), &diff_id, progress)?;
+            }
+            store.update_layer(&chain, |layer| note_source(layer, &repository))
+        })
+        .await?;
+        send(self.progress, Progress::layer(self.blobs[n].digest.short(), "Pull complete")).await;
+        Ok(())
+    }
+}
+
+/// Remembers that `repository` holds the layer's blob.
+pub(crate) fn note_source(layer: &mut Layer, repository: &str) {
+    /// Enough to mount from; a layer of a base image would gather every repository otherwise.
+    const SOURCES: usize = 8;
+    if !layer.sources.iter().any(|known| known == repository) {
+        layer.sources.push(repository.to_owned());
+        let surplus = layer.sources.len().saturating_sub(SOURCES);
+        layer.sources.drain(..surplus);
+    }
+}
+
+fn unpack_blob(
+    store: &Inner,
+    blob: &Descriptor,
+    below: Option<&Digest>,
+    diff_id: &Digest,
+    progress: ProgressSender,
+) -> Result<()> {
+    let file = store.open_blob(&blob.digest)?;
+    let counted = Counted { file, blob, done: 0, told: 0, progress };
+    let (staged, measured, _) = store.unpack(counted)?;
+    if measured.diff_id != *diff_id {
+        return Err(Error::LayerMismatch);
+    }
+    let kept = Blob {
+        digest: blob.digest.clone(),
+        size_bytes: blob.size,
+        media_type: blob.media_type.clone(),
+    };
+    store.register(below, staged, measured, Some(kept)).map(drop)
+}
+
+/// Reports how much of the blob is unpacked.
+struct Counted<'a> {
+    file: File,
+    blob: &'a Descriptor,
+    done: u64,
+    told: u64,
+    progress: ProgressSender,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.done += n as u64;
+        if self.done >= self.told + TELL_EVERY || (n > 0 && self.done == self.blob.size) {
+            self.told = self.done;
+            let message =
+                Progress::bytes(self.blob.digest.short(), "Extracting", self.done, self.blob.size);
+            let _full = self.progress.try_send(message);
+        }
+        Ok(n)
+    }
+}

@@ -1,0 +1,91 @@
+//! Forgets UDP flows. A flow that the kernel remembers keeps going where it went, whatever the rules say
+//! by now: a client that sends from one port again and again would never reach the new container.
+
+use crate::netlink::{Netlink, Request, find};
+use netplan::Forward;
+use nix::sys::socket::SockProtocol;
+use std::io;
+use std::net::Ipv4Addr;
+use types::port::Protocol;
+
+// linux/netfilter/nfnetlink_conntrack.h.
+const CT_GET: u16 = (1 << 8) | 1;
+const CT_DELETE: u16 = (1 << 8) | 2;
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V4_DST: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
+
+const UDP: u8 = libc::IPPROTO_UDP as u8;
+/// struct nfgenmsg: family, version, resource.
+const HEADER: [u8; 4] = [libc::AF_INET as u8, 0, 0, 0];
+
+#[derive(Debug, Clone, Copy)]
+struct Tuple {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    source_port: u16,
+    destination_port: u16,
+}
+
+/// Forgets the flows to the host ports of the UDP ports among `forwards`. Other protocols close by
+/// themselves.
+pub(crate) fn forget<'a>(forwards: impl Iterator<Item = &'a Forward>) -> io::Result<()> {
+    let udp: Vec<&Forward> = forwards.filter(|forward| forward.protocol == Protocol::Udp).collect();
+    if udp.is_empty() {
+        return Ok(());
+    }
+    let mut netlink = Netlink::open(SockProtocol::NetlinkNetFilter)?;
+    let mut stale = Vec::new();
+    netlink.dump(Request::new(CT_GET, 0, &HEADER), |payload| {
+        let Some(attributes) = payload.get(4..) else { return };
+        let concerned = udp.iter().any(|forward| is_about(attributes, forward));
+        if let Some(original) = find(attributes, CTA_TUPLE_ORIG).filter(|_| concerned) {
+            stale.push(
+                Request::new(CT_DELETE, 0, &HEADER)
+                    .nested(CTA_TUPLE_ORIG, |tuple| tuple.raw(original)),
+            );
+        }
+    })?;
+    for outcome in netlink.call(stale)? {
+        match outcome {
+            // It ended meanwhile.
+            Ok(()) | Err(nix::errno::Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A flow to the host's port, translated to the container or (from before the port was published) not.
+fn is_about(attributes: &[u8], forward: &Forward) -> bool {
+    let tuple = |kind| find(attributes, kind).and_then(read_tuple);
+    let (Some(original), Some(reply)) = (tuple(CTA_TUPLE_ORIG), tuple(CTA_TUPLE_REPLY)) else {
+        return false;
+    };
+    let to_container = reply.source == forward.to && reply.source_port == forward.to_port;
+    let to_host = forward.host_ip.is_unspecified() || original.destination == forward.host_ip;
+    original.destination_port == forward.host_port
+        && (to_container || (to_host && reply.source == original.destination))
+}
+
+/// `None` for anything but UDP over IPv4.
+fn read_tuple(bytes: &[u8]) -> Option<Tuple> {
+    let (addresses, protocol) = (find(bytes, CTA_TUPLE_IP)?, find(bytes, CTA_TUPLE_PROTO)?);
+    if find(protocol, CTA_PROTO_NUM)? != [UDP] {
+        return None;
+    }
+    let address = |kind| Some(Ipv4Addr::from(<[u8; 4]>::try_from(find(addresses, kind)?).ok()?));
+    let port = |kind| Some(u16::from_be_bytes(find(protocol, kind)?.try_into().ok()?));
+    Some(Tuple {
+        source: address(CTA_IP_V4_SRC)?,
+        destination: address(CTA_IP_V4_DST)?,
+        source_port: port(CTA_PROTO_SRC_PORT)?,
+        destination_port: port(CTA_PROTO_DST_PORT)?,
+    })
+}

@@ -1,0 +1,29 @@
+//! Makes the kernel hold what a [`netplan::NetPlan`] says: bridges, veth pairs, addresses, routes,
+//! sysctls, nftables rules; and the network namespaces ("sandboxes") that containers live in.
+//!
+//! Everything here is synchronous (a call is a few netlink messages; callers on an async runtime use a
+//! blocking thread) and acts in the network namespace of the calling thread. Nothing here decides.
+//!
+//! | module | touches |
+//! |---|---|
+//! | `netlink` | sockets and attributes of any netlink family |
+//! | `link` | rtnetlink: links, addresses, routes |
+//! | `netdev` | applies plans, audits |
+//! | `nft` | the ruleset, through `nft -f -` |
+//! | `conntrack` | forgets UDP flows of ports that came or went |
+//! | `sandbox` | network namespaces pinned below the exec root |
+//! | `ports` | reserves ports on the host |
+
+mod conntrack;
+mod error;
+mod link;
+mod netdev;
+mod netlink;
+mod nft;
+mod ports;
+mod sandbox;
+
+pub use error::{ApplyError, Failure, PortError, SandboxError};
+pub use netdev::{NetDev, Note};
+pub use ports::{PortRange, Reservation, reserve};
+pub use sandbox::{Sandboxes, run_in};

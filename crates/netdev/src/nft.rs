@@ -1,0 +1,159 @@
+//! Puts the ruleset into the kernel and notices when somebody else changed it.
+//!
+//! The kernel counts every change of a namespace's rules. While the count is the one after our own last
+//! change, nothing is called at all; else our table is listed and compared.
+
+use crate::netlink::{Netlink, Request, find};
+use netplan::{Ruleset, USER_CHAIN};
+use nix::sys::socket::SockProtocol;
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
+// linux/netfilter/nfnetlink.h and nf_tables.h.
+const NFT_MSG_GETGEN: u16 = (10 << 8) | 16;
+const NFTA_GEN_ID: u16 = 1;
+
+#[derive(Debug)]
+pub(crate) struct Rules {
+    netlink: Netlink,
+    applied: Option<Applied>,
+}
+
+#[derive(Debug)]
+struct Applied {
+    ruleset: Ruleset,
+    /// The count after our change; `None` when somebody else changed rules meanwhile.
+    generation: Option<u32>,
+    /// Our table as the kernel shows it, once it had to be asked for.
+    listing: Option<String>,
+}
+
+/// What [`Rules::ensure`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    AsWanted,
+    /// Other rules were wanted than at the last time.
+    Outdated,
+    /// Somebody else changed rules, and ours were put back.
+    Tampered,
+}
+
+impl Rules {
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(Rules { netlink: Netlink::open(SockProtocol::NetlinkNetFilter)?, applied: None })
+    }
+
+    /// Makes the kernel hold `ruleset`.
+    pub(crate) fn ensure(&mut self, ruleset: &Ruleset) -> io::Result<Found> {
+        let known = self.applied.is_some();
+        let untouched = self.untouched()?;
+        let text = match &self.applied {
+            Some(applied) if untouched => ruleset.text_since(&applied.ruleset),
+            _ => ruleset.text(),
+        };
+        if text.is_empty() {
+            return Ok(Found::AsWanted);
+        }
+        // Forgotten until it is done: after a failure everything is replaced.
+        self.applied = None;
+        let before = generation(&mut self.netlink)?;
+        nft(&["-f", "-"], text.as_bytes())?;
+        let after = generation(&mut self.netlink)?;
+        let ours_alone = after == before.wrapping_add(1);
+        let generation = ours_alone.then_some(after);
+        self.applied = Some(Applied { ruleset: ruleset.clone(), generation, listing: None });
+        Ok(if known && !untouched { Found::Tampered } else { Found::Outdated })
+    }
+
+    /// Whether our table is as we left it. Asks for a listing only when somebody changed some rule.
+    fn untouched(&mut self) -> io::Result<bool> {
+        let Some(applied) = &mut self.applied else { return Ok(false) };
+        let generation = generation(&mut self.netlink)?;
+        if applied.generation == Some(generation) {
+            return Ok(true);
+        }
+        let untouched =
+            applied.listing.is_some() && applied.listing == list(&applied.ruleset.table)?;
+        if untouched {
+            applied.generation = Some(generation);
+        }
+        Ok(untouched)
+    }
+
+    /// Remembers how the kernel shows our table, to tell a change of ours from one elsewhere later. For
+    /// the audit, because it costs a call of the program.
+    pub(crate) fn remember(&mut self) -> io::Result<()> {
+        if let Some(applied) = self.applied.as_mut().filter(|applied| applied.listing.is_none()) {
+            applied.listing = list(&applied.ruleset.table)?;
+        }
+        Ok(())
+    }
+
+    /// Removes our table with all that is in it, the administrator's chain included.
+    pub(crate) fn remove(&mut self, table: &str) -> io::Result<()> {
+        self.applied = None;
+        // Added first, because removing what is not there is an error.
+        nft(&["-f", "-"], format!("add table ip {table}\ndelete table ip {table}\n").as_bytes())
+            .map(drop)
+    }
+
+    /// Whether another firewall drops what is forwarded and not accepted by itself.
+    pub(crate) fn foreign_drop_policy() -> bool {
+        let chain = nft(&["list", "chain", "ip", "filter", "FORWARD"], b"");
+        chain.is_ok_and(|chain| chain.contains("policy drop"))
+    }
+}
+
+fn generation(netlink: &mut Netlink) -> io::Result<u32> {
+    let header = [libc::AF_UNSPEC as u8, 0, 0, 0];
+    let read = |payload: &[u8]| {
+        let id: [u8; 4] = find(payload.get(4..)?, NFTA_GEN_ID)?.try_into().ok()?;
+        Some(u32::from_be_bytes(id))
+    };
+    netlink
+        .get(Request::new(NFT_MSG_GETGEN, 0, &header), read)?
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the kernel gave no generation"))
+}
+
+/// Our table as the kernel has it, without the administrator's chain; `None` when it is not there.
+fn list(table: &str) -> io::Result<Option<String>> {
+    let listing = match nft(&["-s", "list", "table", "ip", table], b"") {
+        Ok(listing) => listing,
+        Err(err) if err.kind() == io::ErrorKind::Other => return Ok(None),
+        Err(err) => return Err(err),
+    };
+    let mut own = String::with_capacity(listing.len());
+    let mut inside = false;
+    for line in listing.lines() {
+        inside |= line.trim_start().starts_with(&format!("chain {USER_CHAIN} {{"));
+        if !inside {
+            own.push_str(line);
+            own.push('\n');
+        }
+        inside &= line != "\t}";
+    }
+    Ok(Some(own))
+}
+
+/// Runs the `nft` program; what it says on failure is the error.
+fn nft(arguments: &[&str], input: &[u8]) -> io::Result<String> {
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|err| io::Error::new(err.kind(), format!("nft (package nftables): {err}")))?;
+    // It reads all before it writes; one that died early says why on its standard error.
+    if let Some(mut stdin) = child.stdin.take() {
+        match stdin.write_all(input) {
+            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => return Err(err),
+            _ => {}
+        }
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(io::Error::other(format!("nft: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}

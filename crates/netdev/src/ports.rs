@@ -1,0 +1,103 @@
+//! Ports of the host that are published.
+//!
+//! A bound socket, never listened on, holds each: packets are translated before they would reach it, and
+//! whoever else wants the port gets `address already in use`, as with any server.
+
+use crate::PortError;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, bind, getsockname, socket,
+};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
+use types::port::Protocol;
+
+/// Host ports that would do, first to last; 0 to 0 is whichever the kernel finds free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl PortRange {
+    pub const ANY: PortRange = PortRange { first: 0, last: 0 };
+}
+
+/// A port that is ours as long as the socket is open, here or in the shim it was handed to.
+#[derive(Debug)]
+pub struct Reservation {
+    pub host_port: u16,
+    /// `None` for SCTP, which the kernel may not have: such a port is translated but not held.
+    pub socket: Option<OwnedFd>,
+}
+
+/// Takes the first free port of `range` at `address` in the calling thread's namespace.
+pub fn reserve(
+    protocol: Protocol,
+    address: Ipv4Addr,
+    range: PortRange,
+) -> Result<Reservation, PortError> {
+    let failed = |port, errno| PortError { address, port, protocol, errno };
+    let (kind, protocol_number) = match protocol {
+        Protocol::Tcp => (SockType::Stream, SockProtocol::Tcp),
+        Protocol::Udp => (SockType::Datagram, SockProtocol::Udp),
+        Protocol::Sctp if range == PortRange::ANY => return Err(failed(0, Errno::EPROTONOSUPPORT)),
+        Protocol::Sctp => return Ok(Reservation { host_port: range.first, socket: None }),
+    };
+    let mut refused = Errno::EADDRINUSE;
+    for port in range.first..=range.last {
+        let socket = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, protocol_number)
+            .map_err(|errno| failed(port, errno))?;
+        match bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(address, port))) {
+            Ok(()) => {
+                let bound: SockaddrIn =
+                    getsockname(socket.as_raw_fd()).map_err(|errno| failed(port, errno))?;
+                return Ok(Reservation { host_port: bound.port(), socket: Some(socket) });
+            }
+            Err(errno) => refused = errno,
+        }
+    }
+    Err(failed(range.last, refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, UdpSocket};
+
+    const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+    #[test]
+    fn a_taken_port_is_refused_in_dockers_words_and_a_range_goes_on() {
+        let holder = TcpListener::bind((HERE, 0)).unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let only = PortRange { first: port, last: port };
+        let err = reserve(Protocol::Tcp, HERE, only).unwrap_err();
+        assert_eq!(
+            err.to_string(),
+            format!("failed to bind host port 127.0.0.1:{port}/tcp: address already in use")
+        );
+        let range = PortRange { first: port, last: port.saturating_add(50) };
+        let next = reserve(Protocol::Tcp, HERE, range).unwrap();
+        assert!(next.host_port > port);
+    }
+
+    #[test]
+    fn a_reserved_port_is_refused_to_others_until_it_is_given_back() {
+        let held = reserve(Protocol::Udp, HERE, PortRange::ANY).unwrap();
+        assert!(UdpSocket::bind((HERE, held.host_port)).is_err());
+        let port = held.host_port;
+        drop(held);
+        assert!(UdpSocket::bind((HERE, port)).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_is_refused() {
+        let err =
+            reserve(Protocol::Tcp, Ipv4Addr::new(192, 0, 2, 1), PortRange { first: 80, last: 80 });
+        assert_eq!(
+            err.unwrap_err().to_string(),
+            "failed to bind host port 192.0.2.1:80/tcp: cannot assign requested address"
+        );
+    }
+}

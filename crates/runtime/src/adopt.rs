@@ -1,0 +1,134 @@
+//! Finding containers again after the daemon was gone, and cleaning up after a shim that is.
+
+use crate::bundle;
+use crate::cgroup::Cgroup;
+use crate::client::{self, Shim};
+use crate::error::RuntimeError;
+use crate::protocol::{ExitStatus, InitRecord, Reply, Request};
+use crate::runtime::{Runtime, shim_failed};
+use crate::shim::start_time;
+use crate::wire;
+use oci_spec::runtime::Spec;
+use std::io;
+use std::path::Path;
+use types::Timestamp;
+
+/// What a run directory held.
+#[derive(Debug)]
+pub enum Adopted {
+    /// The shim answers; the container runs or waits to be started (see [`Shim::state`]).
+    Running(Shim),
+    /// It ended while nobody looked.
+    Exited(ExitStatus),
+    /// The shim was killed: what was left of the container has been killed and removed. Exit code 255.
+    Lost,
+    /// Nothing was ever created here.
+    Absent,
+}
+
+impl Runtime {
+    /// Looks into `run_dir` after a restart of the daemon. Never starts anything.
+    pub async fn adopt(&self, run_dir: &Path) -> Result<Adopted, RuntimeError> {
+        let spec = run_dir.join(bundle::SPEC);
+        if !spec.exists() {
+            return Ok(Adopted::Absent);
+        }
+        let cgroup = cgroup_of(&spec);
+        match greet(run_dir).await {
+            Ok((socket, pid)) => {
+                return Ok(Adopted::Running(Shim::new(
+                    run_dir.to_owned(),
+                    cgroup,
+                    pid,
+                    socket,
+                    None,
+                )));
+            }
+            Err(err) => tracing::debug!(run_dir = %run_dir.display(), %err, "no shim answers"),
+        }
+        if let Some(status) = read_exit(run_dir) {
+            return Ok(Adopted::Exited(status));
+        }
+        let dir = run_dir.to_owned();
+        let cleaned = tokio::task::spawn_blocking(move || end_of(&dir, &cgroup)).await;
+        cleaned.map_err(|err| shim_failed("clean up after a lost shim", io::Error::other(err)))?;
+        Ok(Adopted::Lost)
+    }
+}
+
+/// Watches the shim of `run_dir`. A shim may be in its last moments: then this fails, and `exit.json` is
+/// there.
+async fn greet(run_dir: &Path) -> io::Result<(tokio::net::UnixStream, i32)> {
+    let mut socket = client::connect(run_dir).await?;
+    wire::send(&mut socket, &Request::Watch).await?;
+    match wire::receive(&mut socket).await? {
+        Reply::State { pid, .. } if pid != 0 => Ok((socket, pid)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// How a container whose shim is gone ended. Kills and removes what the shim left. Blocking.
+pub(crate) fn end_of(run_dir: &Path, cgroup: &str) -> ExitStatus {
+    if let Some(status) = read_exit(run_dir) {
+        return status;
+    }
+    let mut status = ExitStatus {
+        exit_code: 255,
+        oom_killed: false,
+        finished_at: Timestamp::from(std::time::SystemTime::now()),
+        error: Some("shim lost".to_owned()),
+    };
+    if let Err(err) = clean(run_dir, cgroup, &mut status) {
+        tracing::warn!(run_dir = %run_dir.display(), %err, "failed to clean up after a lost shim");
+    }
+    let written = bundle::put_json(run_dir, bundle::EXIT, &status);
+    if let Err(err) = written {
+        tracing::warn!(%err, "failed to record the end of a lost shim's container");
+    }
+    status
+}
+
+fn clean(run_dir: &Path, cgroup: &str, status: &mut ExitStatus) -> io::Result<()> {
+    kill_init(run_dir);
+    // An empty path would be the root of every hierarchy.
+    if !cgroup.trim_matches('/').is_empty() {
+        let cgroup = Cgroup::open(cgroup)?;
+        cgroup.kill_all()?;
+        status.oom_killed = cgroup.oom_killed();
+        cgroup.remove()?;
+    }
+    for path in [bundle::STATE, bundle::SOCKET] {
+        let path = run_dir.join(path);
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        match removed {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Kills the recorded first process if the pid is still its own: a created container's may not yet be in
+/// its cgroup, and with it goes its whole pid namespace.
+fn kill_init(run_dir: &Path) {
+    let Ok(text) = std::fs::read(run_dir.join(bundle::INIT)) else { return };
+    let Ok(record) = serde_json::from_slice::<InitRecord>(&text) else { return };
+    if start_time(record.pid) == Some(record.start_time) {
+        let _may_have_ended = sys::process::kill(record.pid, libc::SIGKILL);
+    }
+}
+
+fn read_exit(run_dir: &Path) -> Option<ExitStatus> {
+    let text = std::fs::read(run_dir.join(bundle::EXIT)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn cgroup_of(spec: &Path) -> String {
+    let spec = Spec::load(spec).ok();
+    let path = spec.as_ref().and_then(|s| s.linux().as_ref()?.cgroups_path().as_ref());
+    path.map_or_else(String::new, |path| path.to_string_lossy().into_owned())
+}

@@ -1,0 +1,173 @@
+//! The embedded runtime: libcontainer, called from a forked single-threaded child.
+
+use super::executor::Launcher;
+use super::{Operation, Streams, text};
+use crate::bundle;
+use crate::protocol::Failure;
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
+use libcontainer::oci_spec::runtime::{LinuxResources, Process, Spec};
+use libcontainer::syscall::syscall::SyscallType;
+use std::error::Error;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// Performs one operation; the pid of a new process, else 0.
+pub(crate) fn perform(
+    id: &str,
+    cgroup: &str,
+    operation: Operation,
+    report: BorrowedFd<'_>,
+) -> Result<i32, Failure> {
+    match operation {
+        Operation::Create { streams } => create(id, streams, report),
+        Operation::Start => start(id),
+        Operation::Exec { exec_id, process, streams } => {
+            exec(id, &exec_id, &process, streams, report)
+        }
+        Operation::Update { resources } => update(id, cgroup, &resources),
+        // The shim has killed what ran and removed the cgroup: only the state is left.
+        Operation::Delete => delete(id),
+    }
+}
+
+fn create(id: &str, streams: Streams, report: BorrowedFd<'_>) -> Result<i32, Failure> {
+    let fail = |cause: &dyn std::fmt::Display| text::create_failed(&cause.to_string());
+    let process = read_json::<Process>(bundle::PROCESS).map_err(|err| fail(&err))?;
+    let spec = Spec::load(bundle::CONFIG).map_err(|err| fail(&err))?;
+    let wants_init =
+        spec.annotations().as_ref().is_some_and(|all| all.contains_key(ocispec::INIT_ANNOTATION));
+    drop(spec);
+    let launcher = Launcher {
+        process: Rc::new(process),
+        seccomp: filter().map_err(|err| fail(&err))?,
+        init: wants_init,
+        report: report.as_raw_fd(),
+        refuse: text::create_failed,
+    };
+    let here = std::env::current_dir().map_err(|err| fail(&err))?;
+    let container = connect(builder(id, &here), streams, &here)
+        .with_executor(launcher)
+        .as_init(&here)
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .map_err(|err| fail(&explain(&err)))?;
+    container.pid().map(|pid| pid.as_raw()).ok_or_else(|| fail(&"no process was made"))
+}
+
+fn start(id: &str) -> Result<i32, Failure> {
+    let fail = |err: LibcontainerError| text::start_failed(&explain(&err));
+    let mut container = Container::load(PathBuf::from(bundle::STATE).join(id)).map_err(fail)?;
+    container.start().map_err(fail)?;
+    Ok(0)
+}
+
+fn exec(
+    id: &str,
+    exec_id: &str,
+    process: &str,
+    streams: Streams,
+    report: BorrowedFd<'_>,
+) -> Result<i32, Failure> {
+    let fail = |cause: &dyn std::fmt::Display| text::exec_failed(&cause.to_string());
+    let process: Process = serde_json::from_str(process).map_err(|err| fail(&err))?;
+    let here = std::env::current_dir().map_err(|err| fail(&err))?;
+    let file = here.join(format!("exec-{exec_id}.json"));
+    let reduced =
+        serde_json::to_vec(&bundle::reduced_process(&process)).map_err(|err| fail(&err))?;
+    std::fs::write(&file, reduced).map_err(|err| fail(&err))?;
+    let launcher = Launcher {
+        process: Rc::new(process),
+        seccomp: filter().map_err(|err| fail(&err))?,
+        init: false,
+        report: report.as_raw_fd(),
+        refuse: text::exec_failed,
+    };
+    let built = connect(builder(id, &here), streams, &here)
+        .with_executor(launcher)
+        .as_tenant()
+        .with_process(Some(&file))
+        .with_detach(true)
+        .build();
+    let _tidied = std::fs::remove_file(&file);
+    built.map(|pid| pid.as_raw()).map_err(|err| fail(&explain(&err)))
+}
+
+fn update(id: &str, cgroup: &str, resources: &str) -> Result<i32, Failure> {
+    use libcgroups::common::{CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager};
+    let fail = |cause: &dyn std::fmt::Display| text::failed("update", &cause.to_string());
+    let resources: LinuxResources = serde_json::from_str(resources).map_err(|err| fail(&err))?;
+    let config = CgroupConfig {
+        cgroup_path: PathBuf::from(cgroup),
+        systemd_cgroup: false,
+        container_name: id.to_owned(),
+    };
+    let manager = create_cgroup_manager(config).map_err(|err| fail(&err))?;
+    let options = ControllerOpt {
+        resources: &resources,
+        disable_oom_killer: false,
+        oom_score_adj: None,
+        freezer_state: None,
+    };
+    manager.apply(&options).map_err(|err| fail(&err))?;
+    Ok(0)
+}
+
+fn delete(id: &str) -> Result<i32, Failure> {
+    match std::fs::remove_dir_all(PathBuf::from(bundle::STATE).join(id)) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+            Err(text::failed("delete", &err.to_string()))
+        }
+        _ => Ok(0),
+    }
+}
+
+fn builder(id: &str, here: &std::path::Path) -> ContainerBuilder {
+    let builder = ContainerBuilder::new(id.to_owned(), SyscallType::default());
+    // An absolute path is taken as it is: this cannot fail.
+    builder
+        .with_root_path(here.join(bundle::STATE))
+        .unwrap_or_else(|_| ContainerBuilder::new(id.to_owned(), SyscallType::default()))
+}
+
+fn connect(
+    builder: ContainerBuilder,
+    streams: Streams,
+    here: &std::path::Path,
+) -> ContainerBuilder {
+    match streams {
+        Streams::Console(socket) => builder.with_console_socket(Some(here.join(socket))),
+        Streams::Pipes(stdio) => {
+            builder.with_stdin(stdio.stdin).with_stdout(stdio.stdout).with_stderr(stdio.stderr)
+        }
+    }
+}
+
+fn filter() -> std::io::Result<Option<Rc<[u8]>>> {
+    match std::fs::read(bundle::SECCOMP) {
+        Ok(bpf) => Ok(Some(bpf.into())),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(name: &str) -> std::io::Result<T> {
+    Ok(serde_json::from_slice(&std::fs::read(name)?)?)
+}
+
+/// The error with its causes, each said once: libcontainer often repeats a cause in its own text.
+fn explain(err: &LibcontainerError) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
