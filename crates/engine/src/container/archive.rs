@@ -1,0 +1,485 @@
+//! Files in and out of a container (`docker cp`, `export`).
+//!
+//! The work is done on a thread of its own that has the container's root as its root directory
+//! (`unshare(CLONE_FS)`, `chroot`): whatever a path or a symlink in the container says, it cannot lead out.
+//! A running container is entered by its `/proc/<pid>/root`, so its volumes are there; a stopped one gets
+//! them bind-mounted in a mount namespace that ends with the thread.
+
+use super::options::ArchiveStat;
+use super::record::{Container, MountRecord};
+use crate::{Body, ByteStream, Engine, Error, Result};
+use bytes::Bytes;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::mpsc;
+use types::Timestamp;
+
+/// Bytes of tar that wait for a slow client: chunks of the size of tar's own buffer.
+const QUEUED_CHUNKS: usize = 16;
+const CHUNK: usize = 64 * 1024;
+
+impl Engine {
+    /// `HEAD /containers/{id}/archive`.
+    pub async fn container_archive_stat(&self, id: &str, path: &str) -> Result<ArchiveStat> {
+        let container = self.0.containers.find(id)?;
+        let wanted = absolute(path)?;
+        let missing = not_found(path, id);
+        self.in_root(&container, move || stat(&wanted)).await?.map_err(|_| missing)
+    }
+
+    /// `GET /containers/{id}/archive`: the tar of a file or directory, named by the path's last part.
+    pub async fn container_archive_get(
+        &self,
+        id: &str,
+        path: &str,
+    ) -> Result<(ArchiveStat, ByteStream)> {
+        let container = self.0.containers.find(id)?;
+        let stat = self.container_archive_stat(id, path).await?;
+        let wanted = absolute(path)?;
+        let base = base_name(&wanted);
+        let stream =
+            self.stream_out(&container, move |out| Packer::new(out).pack(&wanted, &base)).await?;
+        Ok((stat, stream))
+    }
+
+    /// `GET /containers/{id}/export`: the file system without what is mounted on it.
+    pub async fn container_export(&self, id: &str) -> Result<ByteStream> {
+        let container = self.0.containers.find(id)?;
+        let held = self.hold_rootfs(&container);
+        let root = {
+            let _one_at_a_time = container.op.lock().await;
+            Root { dir: self.mount_rootfs(&container.id).await?, mounts: Vec::new() }
+        };
+        let (send, receive) = mpsc::channel(QUEUED_CHUNKS);
+        spawn_in(root, move || {
+            let out = Sender { channel: send.clone(), buffer: Vec::with_capacity(CHUNK) };
+            report(&send, Packer::new(out).pack(Path::new("/"), Path::new("")));
+            drop(held);
+        });
+        Ok(stream_of(receive))
+    }
+
+    /// `PUT /containers/{id}/archive`: unpacks `tar` into an existing directory.
+    pub async fn container_archive_put(
+        &self,
+        id: &str,
+        path: &str,
+        no_overwrite_dir_non_dir: bool,
+        copy_uid_gid: bool,
+        tar: Body,
+    ) -> Result<()> {
+        let container = self.0.containers.find(id)?;
+        let target = absolute(path)?;
+        refuse_read_only(&container, &target)?;
+        let owner = if copy_uid_gid { Some(self.user_ids(&container).await?) } else { None };
+        let missing = not_found(path, id);
+        let tar = tokio_util::io::SyncIoBridge::new(tar);
+        let unpacked = self
+            .in_root(&container, move || {
+                let kind = fs::metadata(&target).map_err(|_| missing)?;
+                if !kind.is_dir() {
+                    return Err(Error::invalid("extraction point is not a directory"));
+                }
+                unpack(tar, &target, no_overwrite_dir_non_dir, owner)
+            })
+            .await?;
+        self.0.events.emit(
+            "container",
+            "extract-to-dir",
+            container.id.as_str(),
+            container.attributes(),
+        );
+        unpacked
+    }
+
+    /// Runs `work` with the container's root as root directory.
+    async fn in_root<T: Send + 'static>(
+        &self,
+        container: &Arc<Container>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let held = self.hold_rootfs(container);
+        let root = self.root_of(container).await?;
+        let (send, receive) = tokio::sync::oneshot::channel();
+        spawn_in(root, move || {
+            let _caller_gone = send.send(work());
+            drop(held);
+        });
+        receive.await.map_err(|_| Error::system("failed to enter the container's file system"))
+    }
+
+    async fn stream_out(
+        &self,
+        container: &Arc<Container>,
+        work: impl FnOnce(Sender) -> io::Result<()> + Send + 'static,
+    ) -> Result<ByteStream> {
+        let held = self.hold_rootfs(container);
+        let root = self.root_of(container).await?;
+        let (send, receive) = mpsc::channel(QUEUED_CHUNKS);
+        spawn_in(root, move || {
+            let out = Sender { channel: send.clone(), buffer: Vec::with_capacity(CHUNK) };
+            report(&send, work(out));
+            drop(held);
+        });
+        Ok(stream_of(receive))
+    }
+
+    async fn root_of(&self, container: &Arc<Container>) -> Result<Root> {
+        let (pid, mounts) = {
+            let record = container.record();
+            (record.state.pid, record.mounts.clone())
+        };
+        if pid > 0 {
+            return Ok(Root {
+                dir: PathBuf::from(format!("/proc/{pid}/root")),
+                mounts: Vec::new(),
+            });
+        }
+        let mounts =
+            mounts.into_iter().filter(|mount| Path::new(&mount.point.source).is_dir()).collect();
+        Ok(Root { dir: self.mount_rootfs(&container.id).await?, mounts })
+    }
+
+    /// Keeps a stopped container's file system mounted while the returned guard lives.
+    fn hold_rootfs(&self, container: &Arc<Container>) -> RootfsHold {
+        container.rootfs_holds.fetch_add(1, Ordering::SeqCst);
+        RootfsHold { engine: self.clone(), container: container.clone() }
+    }
+}
+
+/// Unmounts a stopped container's file system when the work on it is done.
+struct RootfsHold {
+    engine: Engine,
+    container: Arc<Container>,
+}
+
+impl Drop for RootfsHold {
+    fn drop(&mut self) {
+        let (engine, container) = (self.engine.clone(), self.container.clone());
+        let tasks = engine.0.tasks.clone();
+        let handle = engine.0.handle.clone();
+        tasks.spawn_on(
+            async move {
+                let _one_at_a_time = container.op.lock().await;
+                let last = container.rootfs_holds.fetch_sub(1, Ordering::SeqCst) == 1;
+                if last
+                    && !container.record().state.running
+                    && let Err(err) = engine.unmount_rootfs(&container.id).await
+                {
+                    tracing::debug!(container = container.id.short(), error = %err, "still in use");
+                }
+            },
+            &handle,
+        );
+    }
+}
+
+struct Root {
+    dir: PathBuf,
+    mounts: Vec<MountRecord>,
+}
+
+/// A thread that sees `root` as `/`. Nothing runs when that cannot be had; the channels `work` holds close.
+fn spawn_in(root: Root, work: impl FnOnce() + Send + 'static) {
+    let body = move || match enter(&root) {
+        Ok(()) => work(),
+        Err(err) => {
+            tracing::warn!(root = %root.dir.display(), error = %err, "failed to enter a root directory")
+        }
+    };
+    if let Err(err) = std::thread::Builder::new().name("archive".to_owned()).spawn(body) {
+        tracing::error!(error = %err, "failed to start a thread");
+    }
+}
+
+fn enter(root: &Root) -> io::Result<()> {
+    if root.mounts.is_empty() {
+        unshare(CloneFlags::CLONE_FS)?;
+    } else {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )?;
+        let targets = make_mount_points(root)?;
+        for (mounted, target) in root.mounts.iter().zip(targets) {
+            let target = root.dir.join(target.strip_prefix("/").unwrap_or(&target));
+            let source = mounted.point.source.as_str();
+            mount(
+                Some(source),
+                &target,
+                None::<&str>,
+                MsFlags::MS_BIND | MsFlags::MS_REC,
+                None::<&str>,
+            )?;
+        }
+    }
+    nix::unistd::chroot(&root.dir)?;
+    nix::unistd::chdir("/")?;
+    Ok(())
+}
+
+/// Where the mounts of a container that does not run go: made if missing, as its start would, and resolved
+/// by a thread that has the container's root as its own. Without symlinks, so that they can be joined to it.
+fn make_mount_points(root: &Root) -> io::Result<Vec<PathBuf>> {
+    let dir = &root.dir;
+    let resolve = move || -> io::Result<Vec<PathBuf>> {
+        unshare(CloneFlags::CLONE_FS)?;
+        nix::unistd::chroot(dir)?;
+        nix::unistd::chdir("/")?;
+        root.mounts
+            .iter()
+            .map(|mounted| {
+                let target = Path::new(&mounted.point.destination);
+                if !target.exists() {
+                    fs::create_dir_all(target)?;
+                }
+                fs::canonicalize(target)
+            })
+            .collect()
+    };
+    std::thread::scope(|scope| scope.spawn(resolve).join())
+        .unwrap_or_else(|_| Err(io::Error::other("the thread in the container's root panicked")))
+}
+
+fn absolute(path: &str) -> Result<PathBuf> {
+    if path.is_empty() {
+        return Err(Error::invalid("bad parameter: path cannot be empty"));
+    }
+    Ok(Path::new("/").join(path.trim_start_matches('/')))
+}
+
+fn not_found(path: &str, id: &str) -> Error {
+    Error::not_found(format!("Could not find the file {path} in container {id}"))
+}
+
+/// The name under which a resource travels: `.` for `dir/.`, `/` for the root.
+fn base_name(path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    if text.ends_with("/.") {
+        return PathBuf::from(".");
+    }
+    path.file_name().map_or_else(|| PathBuf::from("/"), PathBuf::from)
+}
+
+fn refuse_read_only(container: &Container, target: &Path) -> Result<()> {
+    let record = container.record();
+    let below = record.mounts.iter().filter(|mount| target.starts_with(&mount.point.destination));
+    match below.max_by_key(|mount| mount.point.destination.len()) {
+        Some(mount) if !mount.point.rw => {
+            Err(Error::forbidden("mounted volume is marked read-only"))
+        }
+        None if record.host_config.readonly_rootfs => {
+            Err(Error::forbidden("container rootfs is marked read-only"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn stat(path: &Path) -> io::Result<ArchiveStat> {
+    let asserted_dir = path.to_string_lossy().ends_with(['/', '.']) && path.as_os_str().len() > 1;
+    let meta = if asserted_dir { fs::metadata(path)? } else { fs::symlink_metadata(path)? };
+    let link_target = if meta.is_symlink() { resolved_link(path) } else { String::new() };
+    Ok(ArchiveStat {
+        name: base_name(path).to_string_lossy().into_owned(),
+        size: i64::try_from(meta.len()).unwrap_or(i64::MAX),
+        mode: go_mode(&meta),
+        mtime: Timestamp(
+            meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
+        ),
+        link_target,
+    })
+}
+
+fn resolved_link(path: &Path) -> String {
+    let target = fs::canonicalize(path).or_else(|_| fs::read_link(path)).unwrap_or_default();
+    target.to_string_lossy().into_owned()
+}
+
+/// Go's `os.FileMode`.
+fn go_mode(meta: &Metadata) -> u32 {
+    let kind = meta.file_type();
+    let flags = [
+        (kind.is_dir(), 1 << 31),
+        (kind.is_symlink(), 1 << 27),
+        (kind.is_block_device() || kind.is_char_device(), 1 << 26),
+        (kind.is_fifo(), 1 << 25),
+        (kind.is_socket(), 1 << 24),
+        (meta.mode() & 0o4000 != 0, 1 << 23),
+        (meta.mode() & 0o2000 != 0, 1 << 22),
+        (kind.is_char_device(), 1 << 21),
+        (meta.mode() & 0o1000 != 0, 1 << 20),
+    ];
+    flags.iter().filter(|(set, _)| *set).fold(meta.mode() & 0o777, |mode, (_, bit)| mode | bit)
+}
+
+fn unpack(tar: impl Read, target: &Path, keep_dirs: bool, owner: Option<(u32, u32)>) -> Result<()> {
+    let failed = |err: io::Error| Error::caused("Error processing tar file", err);
+    let mut archive = tar::Archive::new(tar);
+    archive.set_preserve_permissions(true);
+    archive.set_preserve_ownerships(true);
+    archive.set_overwrite(true);
+    let mut directories = Vec::new();
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        let path = entry.path().map_err(failed)?.into_owned();
+        let place = target.join(&path);
+        let is_dir = entry.header().entry_type().is_dir();
+        let existing = fs::symlink_metadata(&place).ok();
+        if let Some(existing) = existing.filter(|existing| existing.is_dir() != is_dir) {
+            if keep_dirs {
+                let (kept, new) = if existing.is_dir() {
+                    ("directory", "non-directory")
+                } else {
+                    ("non-directory", "directory")
+                };
+                return Err(Error::invalid(format!(
+                    "cannot overwrite {kept} {:?} with {new} {:?}",
+                    place, target
+                )));
+            }
+            let removed = if existing.is_dir() {
+                fs::remove_dir_all(&place)
+            } else {
+                fs::remove_file(&place)
+            };
+            removed.map_err(failed)?;
+        }
+        entry.unpack_in(target).map_err(failed)?;
+        if let Some((uid, gid)) = owner {
+            std::os::unix::fs::lchown(&place, Some(uid), Some(gid)).map_err(failed)?;
+        }
+        if is_dir && let Ok(mtime) = entry.header().mtime() {
+            directories.push((place, mtime));
+        }
+    }
+    // What was put inside changed their times.
+    for (place, mtime) in directories.into_iter().rev() {
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(mtime);
+        if let Ok(dir) = fs::File::open(&place) {
+            dir.set_modified(at)
+                .unwrap_or_else(|err| tracing::debug!(error = %err, "directory time not set"));
+        }
+    }
+    Ok(())
+}
+
+/// Writes a tar of what it walks over; symlinks as such, further names of one file as hard links.
+struct Packer {
+    tar: tar::Builder<Sender>,
+    links: HashMap<(u64, u64), PathBuf>,
+}
+
+impl Packer {
+    fn new(out: Sender) -> Self {
+        Packer { tar: tar::Builder::new(out), links: HashMap::new() }
+    }
+
+    fn pack(mut self, from: &Path, name: &Path) -> io::Result<()> {
+        let follow = name == Path::new(".") || from.to_string_lossy().ends_with('/');
+        let meta = if follow { fs::metadata(from)? } else { fs::symlink_metadata(from)? };
+        self.entry(from, name, &meta)?;
+        self.tar.into_inner()?.flush()
+    }
+
+    fn entry(&mut self, real: &Path, name: &Path, meta: &Metadata) -> io::Result<()> {
+        let kind = meta.file_type();
+        if kind.is_socket() {
+            return Ok(());
+        }
+        let mut header = tar::Header::new_gnu();
+        header.set_metadata(meta);
+        if kind.is_dir() {
+            if !name.as_os_str().is_empty() {
+                self.tar.append_data(&mut header, name.join(""), io::empty())?;
+            }
+            return self.children(real, name);
+        }
+        if kind.is_symlink() {
+            header.set_size(0);
+            return self.tar.append_link(&mut header, name, fs::read_link(real)?);
+        }
+        if meta.nlink() > 1
+            && let Some(first) = self.links.get(&(meta.dev(), meta.ino()))
+        {
+            header.set_entry_type(tar::EntryType::Link);
+            header.set_size(0);
+            return self.tar.append_link(&mut header, name, first);
+        }
+        self.links.insert((meta.dev(), meta.ino()), name.to_owned());
+        if !kind.is_file() {
+            header.set_size(0);
+            header
+                .set_device_major(u32::try_from(nix::sys::stat::major(meta.rdev())).unwrap_or(0))?;
+            header
+                .set_device_minor(u32::try_from(nix::sys::stat::minor(meta.rdev())).unwrap_or(0))?;
+            return self.tar.append_data(&mut header, name, io::empty());
+        }
+        // A file that grows or shrinks while it is read must still fill what the header says.
+        let content = fs::File::open(real)?.chain(io::repeat(0)).take(meta.len());
+        self.tar.append_data(&mut header, name, content)
+    }
+
+    fn children(&mut self, dir: &Path, name: &Path) -> io::Result<()> {
+        let mut names: Vec<_> = fs::read_dir(dir)?
+            .collect::<io::Result<Vec<_>>>()?
+            .iter()
+            .map(fs::DirEntry::file_name)
+            .collect();
+        names.sort();
+        for child in names {
+            let real = dir.join(&child);
+            match fs::symlink_metadata(&real) {
+                Ok(meta) => self.entry(&real, &name.join(&child), &meta)?,
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The writing half of a byte stream; a client that is gone ends the writing.
+struct Sender {
+    channel: mpsc::Sender<io::Result<Bytes>>,
+    buffer: Vec<u8>,
+}
+
+impl Write for Sender {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::take(&mut self.buffer);
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        self.channel.blocking_send(Ok(chunk.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+fn report(channel: &mpsc::Sender<io::Result<Bytes>>, ended: io::Result<()>) {
+    if let Err(err) = ended {
+        let _client_gone = channel.blocking_send(Err(err));
+    }
+}
+
+fn stream_of(receive: mpsc::Receiver<io::Result<Bytes>>) -> ByteStream {
+    Box::pin(futures_util::stream::unfold(receive, |mut receive| async move {
+        receive.recv().await.map(|chunk| (chunk, receive))
+    }))
+}

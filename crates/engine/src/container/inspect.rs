@@ -1,0 +1,59 @@
+//! `inspect`.
+
+use super::record::{Container, Record};
+use crate::{Engine, Result};
+use types::container::{GraphDriver, Inspect};
+
+impl Engine {
+    /// `GET /containers/{id}/json`.
+    pub async fn container_inspect(&self, id: &str, size: bool) -> Result<Inspect> {
+        let container = self.0.containers.find(id)?;
+        let mut record = container.snapshot();
+        record.host_config.links = self.shown_links(&record);
+        let sizes = if size { self.sizes(&container).await } else { (None, None) };
+        Ok(self.inspection(&container, record, sizes))
+    }
+
+    fn inspection(
+        &self,
+        container: &Container,
+        record: Record,
+        sizes: (Option<i64>, Option<i64>),
+    ) -> Inspect {
+        let mut command = super::command_line(&record.config).into_iter();
+        let file = |name: &str| container.dir.join(name).to_string_lossy().into_owned();
+        let network_file = |name: &str| if record.has_run { file(name) } else { String::new() };
+        let exec_ids = self.0.execs.live_ids(&record.id);
+        let mut network_settings = record.network_settings.clone();
+        network_settings.networks.clone_from(&record.networks);
+        Inspect {
+            id: record.id.clone(),
+            created: record.created,
+            path: command.next().unwrap_or_default(),
+            args: command.collect(),
+            resolv_conf_path: network_file("resolv.conf"),
+            hostname_path: network_file("hostname"),
+            hosts_path: network_file("hosts"),
+            log_path: super::logs::log_path(container, &record)
+                .map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
+            name: format!("/{}", record.name),
+            restart_count: record.restart_count,
+            driver: "overlay2".to_owned(),
+            platform: record.platform.clone(),
+            exec_ids: (!exec_ids.is_empty()).then_some(exec_ids),
+            graph_driver: GraphDriver {
+                data: Some(self.rootfs_dirs(&record.id)),
+                name: "overlay2".to_owned(),
+            },
+            size_rw: sizes.0,
+            size_root_fs: sizes.1,
+            mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
+            image: record.image,
+            state: record.state,
+            host_config: record.host_config,
+            config: record.config,
+            network_settings,
+            ..Inspect::default()
+        }
+    }
+}

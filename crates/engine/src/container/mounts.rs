@@ -1,0 +1,403 @@
+//! Which mounts a new container gets: binds, `--mount`, `--tmpfs`, volumes of the image and of other
+//! containers, in Docker's order and with Docker's refusals. Pure but for the random names handed in.
+
+use super::record::MountRecord;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use types::container::{Config, HostConfig};
+use types::mount::{BindOptions, Mount, MountPoint, VolumeOptions};
+
+/// What one container's mounts come to. Later sources give way to earlier ones of the same target.
+pub(crate) fn resolve(
+    config: &Config,
+    host: &HostConfig,
+    volumes_from: &[(Vec<MountRecord>, bool)],
+    mut new_name: impl FnMut() -> String,
+) -> Result<Vec<MountRecord>> {
+    let mut mounts: BTreeMap<String, MountRecord> = BTreeMap::new();
+    for (inherited, writable) in volumes_from {
+        for mount in inherited {
+            let mut mount = mount.clone();
+            mount.point.rw &= writable;
+            // The volume belongs to the container that made it, as far as `rm -v` goes.
+            mount.anonymous = false;
+            mounts.insert(mount.point.destination.clone(), mount);
+        }
+    }
+    let mut named: BTreeMap<String, MountRecord> = BTreeMap::new();
+    for bind in host.binds.iter().flatten() {
+        claim(&mut named, parse_bind(bind, &mut new_name)?)?;
+    }
+    for spec in host.mounts.iter().flatten() {
+        claim(&mut named, from_mount(spec, &mut new_name)?)?;
+    }
+    for (target, options) in host.tmpfs.iter().flatten() {
+        claim(&mut named, tmpfs(target, options)?)?;
+    }
+    mounts.extend(named);
+    for target in config.volumes.iter().flatten().map(|(target, _)| target) {
+        let target = clean(target);
+        if target == "/" {
+            return Err(Error::invalid("invalid volume: destination can't be '/'"));
+        }
+        mounts.entry(target.clone()).or_insert_with(|| anonymous(&target, new_name()));
+    }
+    Ok(mounts.into_values().collect())
+}
+
+fn claim(mounts: &mut BTreeMap<String, MountRecord>, mount: MountRecord) -> Result<()> {
+    let target = mount.point.destination.clone();
+    match mounts.insert(target.clone(), mount) {
+        Some(_) => Err(Error::invalid(format!("Duplicate mount point: {target}"))),
+        None => Ok(()),
+    }
+}
+
+fn anonymous(target: &str, name: String) -> MountRecord {
+    let spec = Mount { kind: "volume".to_owned(), target: target.to_owned(), ..Mount::default() };
+    volume(spec, name, true, String::new(), true)
+}
+
+fn volume(spec: Mount, name: String, anonymous: bool, mode: String, rw: bool) -> MountRecord {
+    let options = spec.volume_options.clone().unwrap_or_default();
+    let driver = options.driver_config.map(|driver| driver.name).unwrap_or_default();
+    MountRecord {
+        point: MountPoint {
+            kind: "volume".to_owned(),
+            name,
+            destination: spec.target.clone(),
+            driver: if driver.is_empty() { "local".to_owned() } else { driver },
+            mode,
+            rw,
+            ..MountPoint::default()
+        },
+        copy_up: !options.no_copy,
+        spec,
+        anonymous,
+        ..MountRecord::default()
+    }
+}
+
+/// `source:target[:options]`, `target` alone, or `name:target`.
+fn parse_bind(text: &str, new_name: &mut impl FnMut() -> String) -> Result<MountRecord> {
+    let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, mode) = match parts[..] {
+        [target] => (None, target, ""),
+        [source, target] if target.starts_with('/') => (Some(source), target, ""),
+        [target, mode] if target.starts_with('/') => (None, target, mode),
+        [source, target, mode] => (Some(source), target, mode),
+        _ => return Err(invalid()),
+    };
+    if !target.starts_with('/') {
+        return Err(
+            invalid().context_reason("invalid mount path: mount path must be absolute", target)
+        );
+    }
+    if clean(target) == "/" {
+        return Err(Error::invalid("invalid specification: destination can't be '/'")
+            .context("invalid volume specification"));
+    }
+    if source == Some("") {
+        return Err(invalid());
+    }
+    let modes = parse_mode(mode, source.is_some_and(|source| source.starts_with('/')))
+        .ok_or_else(|| Error::invalid(format!("invalid mode: {mode}")))?;
+    let spec = Mount { target: clean(target), read_only: !modes.rw, ..Mount::default() };
+    Ok(match source {
+        Some(source) if source.starts_with('/') => bind(
+            Mount {
+                kind: "bind".to_owned(),
+                source: clean(source),
+                bind_options: Some(BindOptions {
+                    propagation: modes.propagation,
+                    ..BindOptions::default()
+                }),
+                ..spec
+            },
+            mode.to_owned(),
+            true,
+        ),
+        source => {
+            let options = VolumeOptions { no_copy: modes.no_copy, ..VolumeOptions::default() };
+            let spec = Mount { kind: "volume".to_owned(), volume_options: Some(options), ..spec };
+            let name = source.map_or_else(new_name, str::to_owned);
+            // Docker shows `z` as the mode of a plain named volume.
+            let mode = if mode.is_empty() { "z".to_owned() } else { mode.to_owned() };
+            volume(spec, name, source.is_none(), mode, modes.rw)
+        }
+    })
+}
+
+impl Error {
+    fn context_reason(self, reason: &str, path: &str) -> Self {
+        let text = format!("{self}: {reason}: {path}");
+        Error::invalid(text)
+    }
+}
+
+struct Modes {
+    rw: bool,
+    no_copy: bool,
+    propagation: String,
+}
+
+/// The options after the second colon; `None` when one is unknown or said twice.
+fn parse_mode(mode: &str, is_bind: bool) -> Option<Modes> {
+    let mut modes = Modes { rw: true, no_copy: false, propagation: String::new() };
+    let mut access_seen = false;
+    for option in mode.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "rw" | "ro" if !access_seen => {
+                access_seen = true;
+                modes.rw = option == "rw";
+            }
+            "z" | "Z" | "consistent" | "cached" | "delegated" => {}
+            "nocopy" if !is_bind => modes.no_copy = true,
+            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave"
+                if is_bind && modes.propagation.is_empty() =>
+            {
+                option.clone_into(&mut modes.propagation);
+            }
+            _ => return None,
+        }
+    }
+    Some(modes)
+}
+
+fn bind(spec: Mount, mode: String, create_source: bool) -> MountRecord {
+    let options = spec.bind_options.clone().unwrap_or_default();
+    let propagation =
+        if options.propagation.is_empty() { "rprivate".to_owned() } else { options.propagation };
+    MountRecord {
+        point: MountPoint {
+            kind: "bind".to_owned(),
+            source: spec.source.clone(),
+            destination: spec.target.clone(),
+            mode,
+            rw: !spec.read_only,
+            propagation,
+            ..MountPoint::default()
+        },
+        create_source: create_source || options.create_mountpoint,
+        spec,
+        ..MountRecord::default()
+    }
+}
+
+fn tmpfs(target: &str, options: &str) -> Result<MountRecord> {
+    let refused = |reason: &str| Error::invalid(format!("invalid tmpfs option \"{reason}\""));
+    if !target.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "invalid mount path: '{target}' mount path must be absolute"
+        )));
+    }
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let known = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"];
+        let flags = [
+            "rw",
+            "ro",
+            "exec",
+            "noexec",
+            "suid",
+            "nosuid",
+            "dev",
+            "nodev",
+            "sync",
+            "async",
+            "dirsync",
+            "atime",
+            "noatime",
+            "diratime",
+            "nodiratime",
+            "relatime",
+            "norelatime",
+            "strictatime",
+            "nostrictatime",
+            "private",
+            "rprivate",
+            "shared",
+            "rshared",
+            "slave",
+            "rslave",
+            "unbindable",
+            "runbindable",
+            "bind",
+            "rbind",
+            "remount",
+            "mand",
+            "nomand",
+            "defaults",
+        ];
+        let name = option.split_once('=').map_or(option, |(name, _)| name);
+        if !(flags.contains(&option) || (option.contains('=') && known.contains(&name))) {
+            return Err(refused(option));
+        }
+    }
+    let spec = Mount { kind: "tmpfs".to_owned(), target: clean(target), ..Mount::default() };
+    Ok(MountRecord {
+        point: MountPoint {
+            kind: "tmpfs".to_owned(),
+            destination: spec.target.clone(),
+            mode: options.to_owned(),
+            rw: !options.split(',').any(|option| option == "ro"),
+            ..MountPoint::default()
+        },
+        spec,
+        ..MountRecord::default()
+    })
+}
+
+/// An entry of `HostConfig.Mounts`.
+fn from_mount(spec: &Mount, new_name: &mut impl FnMut() -> String) -> Result<MountRecord> {
+    let invalid = |reason: String| {
+        Error::invalid(format!("invalid mount config for type \"{}\": {reason}", spec.kind))
+    };
+    let extra = |field: &str| invalid(format!("{field} must not be specified"));
+    if spec.target.is_empty() {
+        return Err(invalid("field Target must not be empty".to_owned()));
+    }
+    if !spec.target.starts_with('/') {
+        return Err(invalid(format!(
+            "invalid mount path: '{}' mount path must be absolute",
+            spec.target
+        )));
+    }
+    if clean(&spec.target) == "/" {
+        return Err(invalid("invalid specification: destination can't be '/'".to_owned()));
+    }
+    let spec_clean = Mount { target: clean(&spec.target), ..spec.clone() };
+    match spec.kind.as_str() {
+        "bind" => {
+            if spec.source.is_empty() {
+                return Err(invalid("field Source must not be empty".to_owned()));
+            }
+            if !spec.source.starts_with('/') {
+                return Err(invalid(format!(
+                    "invalid mount path: '{}' mount path must be absolute",
+                    spec.source
+                )));
+            }
+            if spec.volume_options.is_some() {
+                return Err(extra("VolumeOptions"));
+            }
+            if spec.tmpfs_options.is_some() {
+                return Err(extra("TmpfsOptions"));
+            }
+            Ok(bind(Mount { source: clean(&spec.source), ..spec_clean }, String::new(), false))
+        }
+        "volume" => {
+            if spec.bind_options.is_some() {
+                return Err(extra("BindOptions"));
+            }
+            if spec.tmpfs_options.is_some() {
+                return Err(extra("TmpfsOptions"));
+            }
+            let nameless = spec.source.is_empty();
+            let name = if nameless { new_name() } else { spec.source.clone() };
+            let mode = if spec.read_only { "ro" } else { "z" }.to_owned();
+            Ok(volume(spec_clean, name, nameless, mode, !spec.read_only))
+        }
+        "tmpfs" => {
+            if !spec.source.is_empty() {
+                return Err(extra("Source"));
+            }
+            let mut mount = tmpfs(&spec.target, "")?;
+            mount.point.rw = !spec.read_only;
+            mount.point.mode = tmpfs_mode(spec);
+            mount.spec = spec_clean;
+            Ok(mount)
+        }
+        unknown => Err(Error::invalid(format!("mount type unknown: \"{unknown}\""))),
+    }
+}
+
+fn tmpfs_mode(spec: &Mount) -> String {
+    let options = spec.tmpfs_options.clone().unwrap_or_default();
+    let mut words = Vec::new();
+    if spec.read_only {
+        words.push("ro".to_owned());
+    }
+    if options.size_bytes > 0 {
+        words.push(format!("size={}", options.size_bytes));
+    }
+    if options.mode != 0 {
+        words.push(format!("mode={:o}", options.mode));
+    }
+    words.extend(options.options.into_iter().flatten().map(|pair| pair.join("=")));
+    words.join(",")
+}
+
+/// A path without doubled and trailing slashes, `.` and `..` (Go's `path.Clean` of an absolute path).
+pub(crate) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binds(list: &[&str]) -> Result<Vec<MountRecord>> {
+        let host = HostConfig {
+            binds: Some(list.iter().map(|bind| (*bind).to_owned()).collect()),
+            ..HostConfig::default()
+        };
+        resolve(&Config::default(), &host, &[], || "fresh".to_owned())
+    }
+    fn refusal(list: &[&str]) -> String {
+        binds(list).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_three_forms_of_v_are_told_apart() {
+        let got = binds(&["/src:/a:ro", "data:/b", "/c"]).unwrap();
+        let shown: Vec<_> = got
+            .iter()
+            .map(|mount| {
+                (
+                    mount.point.kind.as_str(),
+                    mount.point.name.as_str(),
+                    mount.point.rw,
+                    mount.anonymous,
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("bind", "", false, false),
+                ("volume", "data", true, false),
+                ("volume", "fresh", true, true)
+            ]
+        );
+    }
+
+    #[test]
+    fn wrong_binds_are_refused_in_dockers_words() {
+        assert_eq!(refusal(&["/a:/b:rx"]), "invalid mode: rx");
+        assert_eq!(refusal(&["/a:/b", "c:/b"]), "Duplicate mount point: /b");
+        assert!(refusal(&["a:b"]).starts_with("invalid volume specification: 'a:b'"));
+        assert!(refusal(&["/a:/"]).contains("destination can't be '/'"));
+    }
+
+    #[test]
+    fn an_image_volume_gives_way_to_a_mount_of_the_same_target() {
+        let config = Config {
+            volumes: Some([("/data/".to_owned(), types::container::Empty {})].into()),
+            ..Config::default()
+        };
+        let host =
+            HostConfig { binds: Some(vec!["named:/data".to_owned()]), ..HostConfig::default() };
+        let got = resolve(&config, &host, &[], || "fresh".to_owned()).unwrap();
+        assert_eq!(got.len(), 1);
+        assert_eq!(got[0].point.name, "named");
+    }
+}

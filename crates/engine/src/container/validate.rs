@@ -1,0 +1,221 @@
+//! What a create request may say, checked before anything is made. The sentences are dockerd's. Pure.
+
+use crate::{Error, Result};
+use lifecycle::Restart;
+use types::container::{Config, HostConfig};
+use types::port::parse_port;
+
+/// dockerd's smallest memory limit: less does not start a process.
+const LEAST_MEMORY: i64 = 6 * 1024 * 1024;
+
+/// Refuses a name Docker refuses.
+pub(crate) fn name(name: &str) -> Result<()> {
+    let mut chars = name.chars();
+    let head = chars.next().is_some_and(|first| first.is_ascii_alphanumeric());
+    let tail = name.len() > 1 && chars.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    if head && tail {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+    )))
+}
+
+/// Refuses what no container could be made of. Warnings are what is accepted and not done.
+pub(crate) fn request(config: &Config, host: &HostConfig) -> Result<Vec<String>> {
+    config_part(config)?;
+    host_part(host)?;
+    resources(host)
+}
+
+fn config_part(config: &Config) -> Result<()> {
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            config.working_dir
+        )));
+    }
+    for entry in config.env.iter().flatten() {
+        if entry.is_empty() || entry.starts_with('=') {
+            return Err(Error::invalid(format!("invalid environment variable: {entry}")));
+        }
+    }
+    if !config.stop_signal.is_empty() && super::signal::parse(&config.stop_signal).is_none() {
+        return Err(Error::invalid(format!("invalid signal: {}", config.stop_signal)));
+    }
+    for port in config.exposed_ports.iter().flatten().map(|(port, _)| port) {
+        parse_port(port)
+            .ok_or_else(|| Error::invalid(format!("invalid port specification: \"{port}\"")))?;
+    }
+    let Some(health) = &config.healthcheck else { return Ok(()) };
+    let refuse =
+        |what: &str| Err(Error::invalid(format!("{what} in Healthcheck cannot be less than 1ms")));
+    let too_short = |nanos: i64| nanos != 0 && nanos < 1_000_000;
+    match () {
+        () if too_short(health.interval) => refuse("Interval"),
+        () if too_short(health.timeout) => refuse("Timeout"),
+        () if too_short(health.start_period) => refuse("StartPeriod"),
+        () if too_short(health.start_interval) => refuse("StartInterval"),
+        () if health.retries < 0 => {
+            Err(Error::invalid("Retries in Healthcheck cannot be negative"))
+        }
+        () => Ok(()),
+    }
+}
+
+fn host_part(host: &HostConfig) -> Result<()> {
+    let restart = Restart::parse(&host.restart_policy).map_err(Error::invalid)?;
+    if host.auto_remove && restart != Restart::No {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    for (port, bindings) in &host.port_bindings {
+        parse_port(port)
+            .ok_or_else(|| Error::invalid(format!("invalid port specification: \"{port}\"")))?;
+        for binding in bindings.iter().flatten() {
+            let ends = binding.host_port.split('-');
+            if !binding.host_port.is_empty() && !ends.clone().all(|end| end.parse::<u16>().is_ok())
+            {
+                return Err(Error::invalid(format!(
+                    "invalid port specification: \"{}\"",
+                    binding.host_port
+                )));
+            }
+            if !binding.host_ip.is_empty() && binding.host_ip.parse::<std::net::IpAddr>().is_err() {
+                return Err(Error::invalid(format!("invalid IP address: \"{}\"", binding.host_ip)));
+            }
+        }
+    }
+    for extra in host.extra_hosts.iter().flatten() {
+        if !extra.contains([':', '=']) {
+            return Err(Error::invalid(format!("bad format for add-host: \"{extra}\"")));
+        }
+    }
+    let isolated = ["default", "process", ""];
+    if !isolated.contains(&host.isolation.as_str()) {
+        return Err(Error::invalid(format!("invalid isolation '{}' on linux", host.isolation)));
+    }
+    if host.network_mode.starts_with("container:") && host.publish_all_ports {
+        return Err(Error::invalid(
+            "conflicting options: port publishing and the container type network mode",
+        ));
+    }
+    if let Some(request) = host.device_requests.iter().flatten().next() {
+        let driver = &request.driver;
+        let wanted =
+            request.capabilities.iter().flatten().flatten().cloned().collect::<Vec<_>>().join(" ");
+        return Err(Error::invalid(format!(
+            "could not select device driver \"{driver}\" with capabilities: [[{wanted}]]"
+        )));
+    }
+    Ok(())
+}
+
+fn resources(host: &HostConfig) -> Result<Vec<String>> {
+    let invalid = |text: &str| Err(Error::invalid(text));
+    if host.memory != 0 && host.memory < LEAST_MEMORY {
+        return invalid("Minimum memory limit allowed is 6MB");
+    }
+    if host.memory > 0 && host.memory_swap > 0 && host.memory_swap < host.memory {
+        return invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
+    }
+    if host.memory == 0 && host.memory_swap > 0 {
+        return invalid(
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        );
+    }
+    if host.memory_swappiness.is_some_and(|value| !(-1..=100).contains(&value)) {
+        let value = host.memory_swappiness.unwrap_or_default();
+        return Err(Error::invalid(format!(
+            "Invalid value: {value}, valid memory swappiness range is 0-100"
+        )));
+    }
+    if host.memory_reservation != 0 && host.memory_reservation < LEAST_MEMORY {
+        return invalid("Minimum memory reservation allowed is 6MB");
+    }
+    if host.memory > 0 && host.memory_reservation > host.memory {
+        return invalid(
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        );
+    }
+    if host.nano_cpus < 0 {
+        return invalid("Range of CPUs is from 0.01 to the number of available CPUs");
+    }
+    if host.nano_cpus > 0 && host.cpu_period > 0 {
+        return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
+    }
+    if host.nano_cpus > 0 && host.cpu_quota > 0 {
+        return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
+    }
+    if host.cpu_period != 0 && !(1000..=1_000_000).contains(&host.cpu_period) {
+        return invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
+    }
+    if host.cpu_quota > 0 && host.cpu_quota < 1000 {
+        return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    }
+    if host.cpu_shares < 0 {
+        return invalid("shares must be a positive integer");
+    }
+    if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return invalid("Range of blkio weight is from 10 to 1000");
+    }
+    if host.shm_size < 0 {
+        return invalid("SHM size can not be less than 0");
+    }
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        let value = host.oom_score_adj;
+        return Err(Error::invalid(format!(
+            "Invalid value {value}, range for oom score adj is [-1000, 1000]"
+        )));
+    }
+    let mut warnings = Vec::new();
+    if host.oom_kill_disable == Some(true) && host.memory == 0 {
+        warnings.push(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."
+                .to_owned(),
+        );
+    }
+    Ok(warnings)
+}
+
+/// As [`Config`] says, with a number of CPUs that the machine has.
+pub(crate) fn cpus(host: &HostConfig, online: usize) -> Result<()> {
+    let most = i64::try_from(online).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+    if host.nano_cpus > most {
+        return Err(Error::invalid(format!(
+            "range of CPUs is from 0.01 to {online}.00, as there are only {online} CPUs available"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::container::RestartPolicy;
+
+    #[test]
+    fn names_are_dockers() {
+        assert!(name("web_1.a-b").is_ok());
+        assert_eq!(
+            name("-web").unwrap_err().to_string(),
+            "Invalid container name (-web), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        );
+        assert!(name("a").is_err());
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let host = HostConfig {
+            auto_remove: true,
+            restart_policy: RestartPolicy { name: "always".to_owned(), maximum_retry_count: 0 },
+            ..HostConfig::default()
+        };
+        let refused = request(&Config::default(), &host).unwrap_err().to_string();
+        assert_eq!(refused, "can't create 'AutoRemove' container with restart policy");
+        let host = HostConfig { memory: 1024, ..HostConfig::default() };
+        let refused = request(&Config::default(), &host).unwrap_err().to_string();
+        assert_eq!(refused, "Minimum memory limit allowed is 6MB");
+    }
+}

@@ -1,0 +1,88 @@
+//! What this machine and this daemon can give to containers. Observed once, when the engine opens.
+
+use nix::sys::resource::{Resource, getrlimit};
+use ocispec::{ALL_CAPABILITIES, Facts};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const LIMITS: &[(&str, Resource)] = &[
+    ("RLIMIT_AS", Resource::RLIMIT_AS),
+    ("RLIMIT_CORE", Resource::RLIMIT_CORE),
+    ("RLIMIT_CPU", Resource::RLIMIT_CPU),
+    ("RLIMIT_DATA", Resource::RLIMIT_DATA),
+    ("RLIMIT_FSIZE", Resource::RLIMIT_FSIZE),
+    ("RLIMIT_LOCKS", Resource::RLIMIT_LOCKS),
+    ("RLIMIT_MEMLOCK", Resource::RLIMIT_MEMLOCK),
+    ("RLIMIT_MSGQUEUE", Resource::RLIMIT_MSGQUEUE),
+    ("RLIMIT_NICE", Resource::RLIMIT_NICE),
+    ("RLIMIT_NOFILE", Resource::RLIMIT_NOFILE),
+    ("RLIMIT_NPROC", Resource::RLIMIT_NPROC),
+    ("RLIMIT_RSS", Resource::RLIMIT_RSS),
+    ("RLIMIT_RTPRIO", Resource::RLIMIT_RTPRIO),
+    ("RLIMIT_RTTIME", Resource::RLIMIT_RTTIME),
+    ("RLIMIT_SIGPENDING", Resource::RLIMIT_SIGPENDING),
+    ("RLIMIT_STACK", Resource::RLIMIT_STACK),
+];
+
+/// Reads them from `/proc` and `/sys`. What cannot be read counts as not there.
+pub(crate) fn observe() -> Facts {
+    let cgroup_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    Facts {
+        cgroup_v2,
+        cgroup_v1_mounts: if cgroup_v2 { Vec::new() } else { v1_mounts() },
+        swap_limit: swap_limit(cgroup_v2),
+        capabilities: capabilities(&read("/proc/self/status")),
+        hard_limits: hard_limits(),
+        oom_score_adj: read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0),
+        arch: std::env::consts::ARCH.to_owned(),
+    }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+fn v1_mounts() -> Vec<String> {
+    let mounts = read("/proc/self/mountinfo");
+    let mut names: Vec<String> = mounts
+        .lines()
+        .filter(|line| line.contains(" - cgroup "))
+        .filter_map(|line| {
+            line.split(' ').nth(4)?.strip_prefix("/sys/fs/cgroup/").map(str::to_owned)
+        })
+        .filter(|name| !name.contains('/'))
+        .collect();
+    names.sort();
+    names
+}
+
+fn swap_limit(cgroup_v2: bool) -> bool {
+    // v2 has it in every cgroup but the root; the swap file tells whether the machine accounts for swap.
+    cgroup_v2 || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
+}
+
+/// The names of the bounding set's bits.
+fn capabilities(status: &str) -> Vec<String> {
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let bits = bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    let held = ALL_CAPABILITIES.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+    held.map(|(_, name)| (*name).to_owned()).collect()
+}
+
+fn hard_limits() -> BTreeMap<String, u64> {
+    LIMITS
+        .iter()
+        .filter_map(|(name, resource)| Some(((*name).to_owned(), getrlimit(*resource).ok()?.1)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_become_names() {
+        let names = capabilities("Name:\tx\nCapBnd:\t0000000000000003\n");
+        assert_eq!(names, ["CAP_CHOWN", "CAP_DAC_OVERRIDE"]);
+    }
+}

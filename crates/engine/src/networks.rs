@@ -1,0 +1,334 @@
+//! Networks and who is on them.
+//!
+//! One table is the truth: the networks (kept as `<data-root>/networks/<id>.json`) and the members, the
+//! containers that run (kept as `<exec-root>/networks/<container>.json`, gone with a reboot). Links, rules,
+//! routes and names are derived from it and applied as a whole; nothing is patched from a change.
+//!
+//! | part | owns |
+//! |---|---|
+//! | `bridge` | a network's driver options and its addresses |
+//! | `defaults` | `bridge`, `host`, `none` |
+//! | `objects` | create, list, inspect, remove, prune |
+//! | `attach` | a container's start and end, adoption |
+//! | `connect` | a running container joins or leaves a network |
+//! | `endpoint` | the user's wishes for one endpoint |
+//! | `ports` | published ports |
+//! | `serve` | names, and the resolvers that answer them |
+
+mod attach;
+mod bridge;
+mod connect;
+mod defaults;
+mod endpoint;
+mod member;
+mod objects;
+mod ports;
+mod serve;
+
+pub(crate) use attach::{DNS_TCP, DNS_UDP, Joining, Publishing};
+pub use objects::NetworkCreated;
+
+use crate::container::write_atomically;
+use crate::{Engine, EngineConfig, Error, Result};
+use bridge::Bridge;
+use member::Member;
+use netdev::{NetDev, Sandboxes};
+use netplan::{NetPlan, Table};
+use serve::Serving;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use types::network::Network;
+use types::{ContainerId, NetworkId};
+
+/// The networks of this engine.
+pub(crate) struct Networks {
+    settings: Settings,
+    /// `<data-root>/networks`.
+    dir: PathBuf,
+    /// `<exec-root>/networks`.
+    members_dir: PathBuf,
+    sandboxes: Sandboxes,
+    device: Arc<Mutex<NetDev>>,
+    state: tokio::sync::Mutex<State>,
+}
+
+/// What the daemon's flags say about networks.
+struct Settings {
+    /// Eight hex digits; see [`Table::instance`].
+    instance: String,
+    pools: Vec<allocator::Pool>,
+    mtu: Option<u32>,
+    dns: names::DnsWishes,
+}
+
+#[derive(Default)]
+struct State {
+    networks: BTreeMap<NetworkId, Known>,
+    members: BTreeMap<ContainerId, Member>,
+    /// Resolvers of the members that have one.
+    serving: BTreeMap<ContainerId, Serving>,
+    /// Sockets of adopted members, until all are adopted.
+    unserved: BTreeMap<ContainerId, dnsd::Sockets>,
+    /// A container gets its last address again while it is free.
+    last_addresses: BTreeMap<(ContainerId, NetworkId), Ipv4Addr>,
+    /// What the last audit found.
+    notes: Vec<netdev::Note>,
+    /// The containers that still run are all adopted: from now on what nobody has is removed.
+    settled: bool,
+}
+
+/// A network with what follows from its record.
+struct Known {
+    record: Network,
+    /// `None` for `host` and `none`.
+    bridge: Option<Bridge>,
+    zone: Arc<names::Zone>,
+}
+
+/// Between two looks at whether the kernel still holds what it should.
+const AUDIT: Duration = Duration::from_secs(60);
+
+impl Engine {
+    /// After all that runs is adopted. Starts the audit, which ends with the engine.
+    pub(crate) async fn settle_networks(&self) {
+        if let Err(err) = self.0.networks.settle().await {
+            tracing::error!(error = %err, "failed to set up the host's network");
+        }
+        let engine = self.clone();
+        self.0.tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(AUDIT);
+            loop {
+                tokio::select! {
+                    _tick = ticks.tick() => engine.0.networks.audit().await,
+                    () = engine.0.closing.cancelled() => return,
+                }
+            }
+        });
+    }
+}
+
+impl Networks {
+    /// Reads the networks and makes the default ones when they are missing. The kernel is left alone until
+    /// [`Networks::settle`], because the containers that still run are not known yet.
+    pub(crate) async fn open(config: &EngineConfig, engine_id: &str) -> Result<Self> {
+        let dir = config.data_root.join("networks");
+        let members_dir = config.exec_root.join("networks");
+        for dir in [&dir, &members_dir] {
+            std::fs::create_dir_all(dir)
+                .map_err(|err| Error::caused(format!("failed to create {}", dir.display()), err))?;
+        }
+        let device = NetDev::open(&config.exec_root).map_err(Error::from_lower)?;
+        let networks = Networks {
+            settings: Settings::new(config, engine_id)?,
+            state: tokio::sync::Mutex::new(State { networks: load(&dir)?, ..State::default() }),
+            sandboxes: device.sandboxes().clone(),
+            device: Arc::new(Mutex::new(device)),
+            dir,
+            members_dir,
+        };
+        networks.ensure_defaults(config).await?;
+        Ok(networks)
+    }
+
+    /// All that runs is adopted: makes the kernel as it should be and frees what nobody has.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        self.settle_locked(&mut state).await
+    }
+
+    async fn settle_locked(&self, state: &mut State) -> Result<()> {
+        if !state.settled {
+            state.settled = true;
+            self.sweep(state);
+            self.serve_adopted(state)?;
+            self.apply(state).await?;
+        }
+        Ok(())
+    }
+
+    /// Sandboxes and member files that a crash left without a container.
+    fn sweep(&self, state: &State) {
+        let strays = self.sandboxes.list().unwrap_or_default();
+        for stray in strays.iter().filter(|id| !state.members.contains_key(*id)) {
+            self.remove_member_file(stray);
+            if let Err(err) = self.sandboxes.remove(stray) {
+                tracing::warn!(container = stray.short(), error = %err, "failed to sweep a sandbox");
+            }
+        }
+    }
+
+    /// Reads the kernel back, mends it, and logs what was wrong. Once a minute.
+    pub(crate) async fn audit(&self) {
+        let mut state = self.state.lock().await;
+        if !state.settled {
+            return;
+        }
+        let plan = self.plan(&state);
+        match self.on_device(move |device| device.audit(&plan)).await {
+            Ok(notes) => {
+                let known = std::mem::replace(&mut state.notes, notes.clone());
+                // What we cannot mend is told once.
+                for note in notes.iter().filter(|note| !known.contains(note)) {
+                    tracing::warn!(?note, "the host's network is not as it should be");
+                }
+            }
+            Err(err) => tracing::warn!(error = %err, "failed to audit the host's network"),
+        }
+    }
+
+    /// Brings the kernel to the state's plan. Before everything is adopted nothing is done.
+    async fn apply(&self, state: &State) -> Result<()> {
+        if !state.settled {
+            return Ok(());
+        }
+        let plan = self.plan(state);
+        self.on_device(move |device| device.apply(&plan)).await.map_err(Error::from_lower)
+    }
+
+    fn plan(&self, state: &State) -> NetPlan {
+        netplan::plan(&state.table(&self.settings.instance))
+    }
+
+    /// Netlink calls block for a few milliseconds: off the runtime's own threads.
+    async fn on_device<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut NetDev) -> T + Send + 'static,
+    ) -> T {
+        let device = self.device.clone();
+        let work = move || work(&mut device.lock().unwrap_or_else(PoisonError::into_inner));
+        match tokio::task::spawn_blocking(work).await {
+            Ok(outcome) => outcome,
+            Err(died) => std::panic::resume_unwind(died.into_panic()),
+        }
+    }
+
+    fn save(&self, record: &Network) -> Result<()> {
+        let path = self.dir.join(format!("{}.json", record.id));
+        let kept = Network { containers: BTreeMap::new(), ..record.clone() };
+        let text = serde_json::to_vec(&kept)
+            .map_err(|err| Error::caused("failed to encode the network", err))?;
+        write_atomically(&path, &text)
+            .map_err(|err| Error::caused(format!("failed to save network {}", record.name), err))
+    }
+}
+
+impl Settings {
+    fn new(config: &EngineConfig, engine_id: &str) -> Result<Self> {
+        let own = |pool: &crate::config::AddressPool| allocator::Pool::new(&pool.base, pool.size);
+        let mut pools = config
+            .default_address_pools
+            .iter()
+            .map(own)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|err| Error::invalid(err.to_string()))?;
+        if pools.is_empty() {
+            pools = allocator::default_pools();
+        }
+        Ok(Settings {
+            instance: engine_id.get(..8).unwrap_or(engine_id).to_owned(),
+            pools,
+            mtu: config.mtu,
+            dns: names::DnsWishes {
+                servers: config.dns.clone(),
+                search: config.dns_search.clone(),
+                options: config.dns_options.clone(),
+            },
+        })
+    }
+}
+
+impl State {
+    /// By full id, by name, or by an id prefix that only one network has.
+    fn find(&self, wanted: &str) -> Result<&Known> {
+        if let Some(known) = self.networks.get(wanted) {
+            return Ok(known);
+        }
+        if let Some(known) = self.networks.values().find(|known| known.record.name == wanted) {
+            return Ok(known);
+        }
+        let mut matches =
+            self.networks.values().filter(|known| known.record.id.as_str().starts_with(wanted));
+        match (matches.next(), matches.count()) {
+            (Some(known), 0) if !wanted.is_empty() => Ok(known),
+            (Some(_), more) if !wanted.is_empty() => Err(Error::invalid(format!(
+                "network {wanted} is ambiguous ({} matches found based on ID prefix)",
+                more + 1
+            ))),
+            _ => Err(Error::not_found(format!("network {wanted} not found"))),
+        }
+    }
+
+    /// The table that everything else follows from.
+    fn table(&self, instance: &str) -> Table {
+        let network = |(id, known): (&NetworkId, &Known)| {
+            Some((id.clone(), known.bridge.as_ref()?.to_plan(&known.record)))
+        };
+        Table {
+            instance: instance.to_owned(),
+            networks: self.networks.iter().filter_map(network).collect(),
+            sandboxes: self
+                .members
+                .iter()
+                .map(|(id, member)| (id.clone(), member.to_sandbox()))
+                .collect(),
+            endpoints: self
+                .members
+                .iter()
+                .flat_map(|(id, member)| member.to_endpoints(id))
+                .collect(),
+        }
+    }
+
+    /// Whether a running container is on the network.
+    fn is_used(&self, network: &NetworkId) -> bool {
+        self.members.values().any(|member| member.on(network).is_some())
+    }
+}
+
+fn load(dir: &Path) -> Result<BTreeMap<NetworkId, Known>> {
+    let failed =
+        |path: &Path, err| Error::caused(format!("failed to read {}", path.display()), err);
+    let mut networks = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).map_err(|err| failed(dir, err))?.flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let text = std::fs::read(&path).map_err(|err| failed(&path, err))?;
+        let unreadable = |err| Error::caused("failed to decode the network", err);
+        let known =
+            serde_json::from_slice::<Network>(&text).map_err(unreadable).and_then(Known::new);
+        match known {
+            Ok(known) => drop(networks.insert(known.record.id.clone(), known)),
+            Err(err) => {
+                tracing::error!(path = %path.display(), error = %errdefs::chain(&err), "a network is skipped")
+            }
+        }
+    }
+    Ok(networks)
+}
+
+impl Known {
+    /// From a record whose addresses are settled.
+    fn new(record: Network) -> Result<Self> {
+        let bridge = match record.driver.as_str() {
+            "bridge" => Some(Bridge::new(&record)?),
+            _ => None,
+        };
+        Ok(Known { record, bridge, zone: Arc::default() })
+    }
+    fn id(&self) -> &NetworkId {
+        &self.record.id
+    }
+}
+
+/// Names that Docker keeps for itself.
+pub(crate) fn is_predefined(name: &str) -> bool {
+    matches!(name, "bridge" | "host" | "none" | "default")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Published ports: from the user's port map to sockets that hold them, and back to what inspect shows.
+
+use super::member::Port;
+use crate::{Error, Result};
+use netdev::{PortRange, reserve};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use types::container::Empty;
+use types::port::{PortBinding, PortMap, Protocol, parse_port};
+
+/// What a container asks to have published.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publishing<'a> {
+    pub(crate) bindings: &'a PortMap,
+    pub(crate) exposed: Option<&'a BTreeMap<String, Empty>>,
+    /// `-P`: every exposed port, wherever there is room.
+    pub(crate) all: bool,
+}
+
+/// Ports that are held by sockets.
+#[derive(Default)]
+pub(super) struct Published {
+    pub(super) ports: Vec<Port>,
+    /// For the shim, under names that say what they hold.
+    pub(super) sockets: Vec<(String, OwnedFd)>,
+}
+
+impl Publishing<'_> {
+    /// Binds all of them, or none. `host_binding`: where those go that name no address.
+    /// `taken`: whether another container of ours has that port, for which Docker has words of its own.
+    pub(super) fn reserve(
+        &self,
+        host_binding: Ipv4Addr,
+        taken: impl Fn(Protocol, Ipv4Addr, u16) -> bool,
+    ) -> Result<Published> {
+        let mut published = Published::default();
+        for (key, binding) in self.wanted() {
+            let (container_port, protocol) = parse_port(&key)
+                .ok_or_else(|| Error::invalid(format!("invalid port specification: \"{key}\"")))?;
+            let Some(host_ip) = host_address(&binding.host_ip, host_binding)? else { continue };
+            let range = host_range(&binding.host_port)?;
+            if range.first != 0
+                && (range.first..=range.last).all(|port| taken(protocol, host_ip, port))
+            {
+                let port = range.first;
+                return Err(Error::system(format!(
+                    "Bind for {host_ip}:{port} failed: port is already allocated"
+                )));
+            }
+            let reservation = reserve(protocol, host_ip, range).map_err(Error::from_lower)?;
+            let host_port = reservation.host_port;
+            let name = format!("port-{}-{host_ip}-{host_port}", protocol.as_str());
+            published.sockets.extend(reservation.socket.map(|socket| (name, socket)));
+            published.ports.push(Port { protocol, host_ip, host_port, container_port });
+        }
+        Ok(published)
+    }
+
+    /// A binding each; explicit ports before those that may lie anywhere, so that the latter do not take
+    /// one of the former.
+    fn wanted(&self) -> Vec<(String, PortBinding)> {
+        let explicit = self.bindings.iter().flat_map(|(key, bindings)| {
+            bindings.iter().flatten().map(move |binding| (key.clone(), binding.clone()))
+        });
+        let exposed = self.exposed.into_iter().flat_map(BTreeMap::keys).filter(|key| {
+            self.all && self.bindings.get(*key).and_then(Option::as_ref).is_none_or(Vec::is_empty)
+        });
+        let mut wanted: Vec<_> =
+            explicit.chain(exposed.map(|key| (key.clone(), PortBinding::default()))).collect();
+        wanted.sort_by_key(|(_, binding)| matches!(binding.host_port.as_str(), "" | "0"));
+        let mut seen = BTreeSet::new();
+        wanted.retain(|(key, binding)| {
+            matches!(binding.host_port.as_str(), "" | "0")
+                || seen.insert((key.clone(), binding.clone()))
+        });
+        wanted
+    }
+
+    /// `NetworkSettings.Ports` of a container on a bridge: every exposed port, with where it is published.
+    pub(super) fn shown(&self, ports: &[Port]) -> PortMap {
+        let exposed = self.exposed.into_iter().flat_map(BTreeMap::keys);
+        let mut shown: PortMap =
+            exposed.chain(self.bindings.keys()).map(|key| (key_of(key), None)).collect();
+        for port in ports {
+            let key = format!("{}/{}", port.container_port, port.protocol.as_str());
+            let binding = PortBinding {
+                host_ip: port.host_ip.to_string(),
+                host_port: port.host_port.to_string(),
+            };
+            shown.entry(key).or_default().get_or_insert_default().push(binding);
+        }
+        shown
+    }
+}
+
+/// `80` is `80/tcp`.
+fn key_of(key: &str) -> String {
+    parse_port(key)
+        .map_or_else(|| key.to_owned(), |(port, protocol)| format!("{port}/{}", protocol.as_str()))
+}
+
+/// `None` for an IPv6 wildcard: IPv4 networks are not reached there.
+fn host_address(text: &str, default: Ipv4Addr) -> Result<Option<Ipv4Addr>> {
+    match text.trim_matches(['[', ']']) {
+        "" => Ok(Some(default)),
+        "::" => Ok(None),
+        text => match text.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(_) if text.contains(':') => Err(Error::not_implemented(format!(
+                "cannot publish on {text}: IPv6 addresses are not supported"
+            ))),
+            Err(_) => Err(Error::invalid(format!("invalid host IP address: {text}"))),
+        },
+    }
+}
+
+/// Empty, a port, or `FIRST-LAST`.
+fn host_range(text: &str) -> Result<PortRange> {
+    let bad = || Error::invalid(format!("invalid port specification: \"{text}\""));
+    let port = |text: &str| text.parse::<u16>().map_err(|_| bad());
+    match text.split_once('-') {
+        None if text.is_empty() => Ok(PortRange::ANY),
+        None => port(text).map(|port| PortRange { first: port, last: port }),
+        Some((first, last)) => match (port(first)?, port(last)?) {
+            (first, last) if 0 < first && first <= last => Ok(PortRange { first, last }),
+            _ => Err(bad()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn bindings(entries: &[(&str, &str, &str)]) -> PortMap {
+        let mut map = PortMap::new();
+        for (key, host_ip, host_port) in entries {
+            let binding =
+                PortBinding { host_ip: (*host_ip).to_owned(), host_port: (*host_port).to_owned() };
+            map.entry((*key).to_owned()).or_default().get_or_insert_default().push(binding);
+        }
+        map
+    }
+
+    fn publish(map: &PortMap) -> Result<Published> {
+        Publishing { bindings: map, exposed: None, all: false }
+            .reserve(Ipv4Addr::LOCALHOST, |_, _, _| false)
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_and_the_others_are_let_go() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let holder = TcpListener::bind(("127.0.0.1", taken)).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let map = bindings(&[("1/tcp", "", &free.to_string()), ("2/tcp", "", &taken.to_string())]);
+        let err = publish(&map).err().unwrap().to_string();
+        assert_eq!(
+            err,
+            format!("failed to bind host port 127.0.0.1:{taken}/tcp: address already in use")
+        );
+        assert!(TcpListener::bind(("127.0.0.1", free)).is_ok());
+        drop(holder);
+    }
+
+    #[test]
+    fn every_exposed_port_is_shown_and_dash_p_publishes_them() {
+        let exposed: BTreeMap<String, Empty> =
+            [("80/tcp".to_owned(), Empty {}), ("53/udp".to_owned(), Empty {})].into();
+        let map = bindings(&[("80/tcp", "127.0.0.1", "")]);
+        let some = Publishing { bindings: &map, exposed: Some(&exposed), all: false };
+        let published = some.reserve(Ipv4Addr::LOCALHOST, |_, _, _| false).unwrap();
+        let shown = some.shown(&published.ports);
+        assert_eq!(shown["53/udp"], None);
+        assert_eq!(shown["80/tcp"].as_ref().unwrap()[0].host_ip, "127.0.0.1");
+        let all =
+            Publishing { all: true, ..some }.reserve(Ipv4Addr::LOCALHOST, |_, _, _| false).unwrap();
+        assert_eq!(all.ports.len(), 2);
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_anything_is_bound() {
+        for (key, host_ip, host_port) in [
+            ("x/tcp", "", ""),
+            ("80/tcp", "", "90000"),
+            ("80/tcp", "", "9-8"),
+            ("80/tcp", "host", ""),
+        ] {
+            assert!(
+                publish(&bindings(&[(key, host_ip, host_port)])).is_err(),
+                "{key} {host_ip} {host_port}"
+            );
+        }
+        assert_eq!(publish(&bindings(&[("80/tcp", "::", "")])).unwrap().ports, []);
+    }
+}
