@@ -1,0 +1,134 @@
+//! `/build`, `/build/prune`, `/build/cancel`.
+
+use crate::context::{App, Context};
+use crate::failure::Reply;
+use crate::query::Query;
+use crate::version::ApiVersion;
+use crate::{body, images, reply};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::routing::post;
+use engine::{BuildOptions, Error};
+use futures_util::stream;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/build", post(build))
+        .route("/build/prune", post(prune))
+        .route("/build/cancel", post(cancel))
+}
+
+async fn build(
+    State(app): State<App>,
+    context: Context,
+    query: Query,
+    headers: HeaderMap,
+    tar: Body,
+) -> Reply {
+    let mut options = options(&query, context.version)?;
+    options.auth = images::header_json(&headers, "X-Registry-Config").unwrap_or_default();
+    let messages = app.engine.image_build(options, body::reader(tar)).await?;
+    let messages =
+        stream::unfold(messages, async |mut messages| Some((messages.recv().await?, messages)));
+    Ok(reply::live_json(context, messages))
+}
+
+fn options(query: &Query, version: ApiVersion) -> Result<BuildOptions, Error> {
+    if query.text("securityopt").is_some() {
+        return Err(Error::invalid("security options are not supported on linux"));
+    }
+    if query.flag("squash") {
+        return Err(Error::invalid("squash is only supported with experimental mode"));
+    }
+    match query.get("version") {
+        "" | "1" => {}
+        "2" => {
+            return Err(Error::not_implemented(
+                "BuildKit is not part of this engine: build with DOCKER_BUILDKIT=0",
+            ));
+        }
+        other => return Err(Error::invalid(format!("invalid version {other:?}"))),
+    }
+    let text = |name| query.get(name).to_owned();
+    Ok(BuildOptions {
+        tags: query.all("t"),
+        dockerfile: text("dockerfile"),
+        remote: text("remote"),
+        quiet: query.flag("q"),
+        no_cache: query.flag("nocache"),
+        pull: query.flag("pull"),
+        remove: query.flag("forcerm") || query.text("rm").is_none() || query.flag("rm"),
+        force_remove: query.flag("forcerm"),
+        build_args: document(query, "buildargs", "error reading build args")?,
+        labels: document(query, "labels", "error reading labels")?,
+        target: text("target"),
+        platform: query
+            .text("platform")
+            .filter(|_| version >= ApiVersion(1, 32))
+            .unwrap_or_default(),
+        cache_from: document(query, "cachefrom", "error reading cache-from")?,
+        network_mode: text("networkmode"),
+        extra_hosts: query.all("extrahosts"),
+        memory: query.number_or_zero("memory"),
+        memory_swap: query.number_or_zero("memswap"),
+        cpu_shares: query.number_or_zero("cpushares"),
+        cpu_period: query.number_or_zero("cpuperiod"),
+        cpu_quota: query.number_or_zero("cpuquota"),
+        cpuset_cpus: text("cpusetcpus"),
+        cpuset_mems: text("cpusetmems"),
+        cgroup_parent: text("cgroupparent"),
+        shm_size: query.number("shmsize")?.unwrap_or(0),
+        ulimits: document(query, "ulimits", "error reading ulimit settings")?,
+        ..BuildOptions::default()
+    })
+}
+
+/// A parameter that is JSON.
+fn document<T: DeserializeOwned + Default>(
+    query: &Query,
+    name: &str,
+    failing: &str,
+) -> Result<T, Error> {
+    let Some(text) = query.text(name) else { return Ok(T::default()) };
+    types::json::from_slice(text.as_bytes())
+        .map_err(|err| Error::invalid(format!("{failing}: {err}")))
+}
+
+async fn prune(State(app): State<App>, query: Query) -> Reply {
+    query.filters()?;
+    let freed = app.engine.build_prune().await?;
+    reply::json(&json!({ "CachesDeleted": null, "SpaceReclaimed": freed }))
+}
+
+/// Builds are cancelled by leaving; only BuildKit's are cancelled by id.
+async fn cancel(query: Query) -> Reply {
+    match query.get("id") {
+        "" => Err(Error::invalid("build ID not provided").into()),
+        id => Err(Error::not_found(format!("no such build: {id}")).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_become_options_and_bad_json_is_refused() {
+        let query = Query::parse(
+            "t=a&t=b&rm=0&buildargs=%7B%22A%22%3Anull%7D&cachefrom=%5B%22x%22%5D&memory=5",
+        );
+        let got = options(&query, ApiVersion::MAX).unwrap();
+        assert_eq!(
+            (got.tags, got.remove, got.memory),
+            (vec!["a".to_owned(), "b".to_owned()], false, 5)
+        );
+        assert_eq!((got.build_args.get("A"), got.cache_from), (Some(&None), vec!["x".to_owned()]));
+        assert!(options(&Query::default(), ApiVersion::MAX).unwrap().remove);
+        let refused = options(&Query::parse("labels=x"), ApiVersion::MAX).unwrap_err().to_string();
+        assert!(refused.starts_with("error reading labels: "), "{refused}");
+    }
+}

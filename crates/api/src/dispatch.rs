@@ -1,0 +1,98 @@
+//! From a request's head to its handler: version, route, the headers that every reply has, and panics.
+
+use crate::context::{App, Context};
+use crate::failure::Failure;
+use crate::path::{Route, route};
+use crate::socket::Peer;
+use crate::version::ApiVersion;
+use crate::{
+    build, containers, distribution, events, exec, images, networks, plugins, session, swarm,
+    system, volumes,
+};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Uri, header};
+use axum::response::{IntoResponse, Response};
+use engine::Error;
+use std::convert::Infallible;
+use tower::Service;
+
+const SERVER: &str = concat!("Sampan/", env!("CARGO_PKG_VERSION"), " (linux)");
+
+/// Every operation of the API.
+pub(crate) fn routes(app: App) -> Router {
+    let none = || async { Failure::page_not_found() };
+    Router::new()
+        .merge(system::routes())
+        .merge(events::routes())
+        .merge(containers::routes())
+        .merge(exec::routes())
+        .merge(images::routes())
+        .merge(build::routes())
+        .merge(distribution::routes())
+        .merge(networks::routes())
+        .merge(volumes::routes())
+        .merge(plugins::routes())
+        .merge(session::routes())
+        .merge(swarm::routes())
+        .fallback(none)
+        // dockerd answers a wrong method as it answers a wrong path.
+        .method_not_allowed_fallback(none)
+        .with_state(app)
+}
+
+/// Answers one request. The handler runs on a task of its own: a client that leaves does not stop it half
+/// way, and its panic costs one reply.
+pub(crate) async fn dispatch(
+    app: App,
+    routes: Router,
+    peer: Option<Peer>,
+    request: Request<Body>,
+) -> Result<Response, Infallible> {
+    tracing::debug!("calling {} {}", request.method(), request.uri());
+    let call = app.tasks.spawn(handle(app.clone(), routes, peer, request));
+    let mut response = call.await.unwrap_or_else(|err| {
+        tracing::error!("a handler failed: {err}");
+        Failure::from(Error::system("internal error: the request's handler panicked"))
+            .into_response()
+    });
+    let headers = response.headers_mut();
+    headers.insert("Api-Version", version_header());
+    headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    headers.insert("Ostype", HeaderValue::from_static("linux"));
+    headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
+    Ok(response)
+}
+
+fn version_header() -> HeaderValue {
+    HeaderValue::from_str(&ApiVersion::MAX.to_string())
+        .unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+async fn handle(
+    app: App,
+    mut routes: Router,
+    peer: Option<Peer>,
+    mut request: Request<Body>,
+) -> Response {
+    let Route { version, path } = route(request.uri().path());
+    let version = match version.unwrap_or(ApiVersion::MAX).check() {
+        Ok(version) => version,
+        Err(err) => return Failure::from(err).into_response(),
+    };
+    let Some(uri) = rewritten(request.uri(), &path) else {
+        return Failure::page_not_found().into_response();
+    };
+    *request.uri_mut() = uri;
+    request.extensions_mut().insert(Context { version, peer, stop: app.stop });
+    let Ok(response) = routes.call(request).await;
+    response
+}
+
+fn rewritten(uri: &Uri, path: &str) -> Option<Uri> {
+    let path = if path.is_empty() { "/" } else { path };
+    match uri.query() {
+        Some(query) => format!("{path}?{query}").parse().ok(),
+        None => path.parse().ok(),
+    }
+}

@@ -1,0 +1,42 @@
+//! The Docker Engine API over HTTP/1.1: one module per object, each a thin translation between the wire
+//! and [`engine::Engine`]. Nothing is decided here beyond what the wire itself demands.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `server`, `listen`, `tls`, `socket` | sockets, connections, orderly shutdown |
+//! | `dispatch`, `path`, `version` | from a request's head to its handler; panics |
+//! | `query`, `body`, `reply`, `progress`, `failure`, `hijack`, `websocket` | reading requests, writing replies |
+//! | `containers`, `exec`, `images`, … | the operations of one object |
+
+mod body;
+mod build;
+mod containers;
+mod context;
+mod dispatch;
+mod distribution;
+mod events;
+mod exec;
+mod failure;
+mod hijack;
+mod images;
+mod listen;
+mod networks;
+mod path;
+mod plugins;
+mod progress;
+mod query;
+mod reply;
+mod server;
+mod session;
+mod socket;
+mod swarm;
+mod system;
+mod tls;
+mod version;
+mod volumes;
+mod websocket;
+
+pub use listen::{Host, ListenError, ListenOptions, Listeners};
+pub use server::serve;
+pub use tls::{TlsError, TlsFiles};
+pub use version::ApiVersion;

@@ -1,0 +1,74 @@
+//! Compose: `sampan compose …`, and the short forms `sampan up` and `sampan down`.
+//!
+//! ```text
+//! files ─project─▶ compose::load ─▶ compose::desired ┐
+//! daemon ─observe─▶ compose::plan::Observed          ┴▶ plan ─execute─▶ API calls, reported on the board
+//! ```
+//! What has to be decided is decided by the pure crate; this module asks, does and shows.
+
+mod args;
+mod attached;
+mod board;
+mod build;
+mod container;
+mod execute;
+mod list;
+mod logs;
+mod observe;
+mod oneoff;
+mod project;
+mod services;
+mod show;
+mod up;
+
+pub(crate) use args::{ComposeArgs, DownArgs, UpArgs};
+
+use anyhow::Result;
+use args::Verb;
+
+use crate::ctx::Ctx;
+use crate::report::Exit;
+
+/// Runs `sampan compose`.
+pub(crate) async fn run(ctx: &Ctx, args: ComposeArgs) -> Result<Exit> {
+    let flags = &args.project;
+    match args.verb {
+        Verb::Up(args) => up::up(ctx, flags, args).await,
+        Verb::Down(args) => up::down(ctx, flags, args).await,
+        Verb::Create(args) => up::create(ctx, flags, args).await,
+        Verb::Build(args) => build::build(ctx, flags, args).await,
+        Verb::Pull(args) => build::pull(ctx, flags, args).await,
+        Verb::Push(args) => build::push(ctx, flags, args).await,
+        Verb::Ps(args) => list::ps(ctx, flags, args).await,
+        Verb::Ls(args) => list::ls(ctx, args).await,
+        Verb::Images(args) => list::images(ctx, flags, args).await,
+        Verb::Top(args) => list::top(ctx, flags, args).await,
+        Verb::Port(args) => list::port(ctx, flags, args).await,
+        Verb::Logs(args) => logs::run(ctx, flags, args).await,
+        Verb::Start(args) => services::start(ctx, flags, args).await,
+        Verb::Stop(args) => services::stop(ctx, flags, args).await,
+        Verb::Restart(args) => services::restart(ctx, flags, args).await,
+        Verb::Kill(args) => services::kill(ctx, flags, args).await,
+        Verb::Pause(args) => services::pause(ctx, flags, args, true).await,
+        Verb::Unpause(args) => services::pause(ctx, flags, args, false).await,
+        Verb::Rm(args) => services::remove(ctx, flags, args).await,
+        Verb::Wait(args) => services::wait(ctx, flags, args).await,
+        Verb::Run(args) => oneoff::run(ctx, flags, *args).await,
+        Verb::Exec(args) => oneoff::exec(ctx, flags, args).await,
+        Verb::Cp(args) => oneoff::copy(ctx, flags, args).await,
+        Verb::Stats(args) => oneoff::stats(ctx, flags, args).await,
+        Verb::Events(args) => oneoff::events(ctx, flags, args).await,
+        Verb::Config(args) => show::config(flags, &args),
+        Verb::Version(args) => show::version(&args),
+    }
+}
+
+/// Runs `sampan up`.
+pub(crate) async fn up(ctx: &Ctx, args: UpArgs) -> Result<Exit> {
+    up::up(ctx, &args.project, args.up).await
+}
+
+/// Runs `sampan down`.
+pub(crate) async fn down(ctx: &Ctx, args: DownArgs) -> Result<Exit> {
+    up::down(ctx, &args.project, args.down).await
+}

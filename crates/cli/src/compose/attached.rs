@@ -1,0 +1,145 @@
+//! `up` without `-d`: logs until all containers end; Ctrl-C stops them, a second one kills them.
+
+use anyhow::Result;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::args::Up;
+use super::board::Board;
+use super::execute::Executor;
+use super::logs::{self, Tail};
+use super::project::Loaded;
+use super::{container, observe};
+use crate::client::{Client, Query};
+use crate::ctx::Ctx;
+use crate::report::{self, Exit};
+
+/// What a shell sees of a program that Ctrl-C ended.
+const INTERRUPTED: Exit = 130;
+
+/// Shows the containers that `up` started, from `began` (seconds) on.
+pub(super) async fn run(ctx: &Ctx, loaded: &Loaded, args: &Up, began: i64) -> Result<Exit> {
+    let client = ctx.client().await?;
+    let names = loaded.closure(&args.services, args.no_deps);
+    let rows = observe::rows(client, &loaded.desired.project, false).await?;
+    let ours: Vec<&Value> =
+        rows.iter().filter(|row| names.iter().any(|name| name == observe::service(row))).collect();
+    let shown: Vec<&Value> = ours.iter().copied().filter(|row| attach(loaded, args, row)).collect();
+    let tails = logs::tails(&shown, args.no_color, args.no_log_prefix);
+    let labels: Vec<&str> = tails.iter().map(|tail| tail.label.as_str()).collect();
+    report::say(&format!("Attaching to {}", labels.join(", ")))?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let follow = follow(client, &tails, args, began);
+    tokio::pin!(follow);
+    tokio::select! {
+        ended = &mut follow => {
+            let code = ended?;
+            if args.abort_on_container_exit || args.exit_code_from.is_some() {
+                report::say("Aborting on container exit...")?;
+                halt(client, loaded, &ours, args, &mut interrupt).await?;
+            }
+            return match &args.exit_code_from {
+                Some(service) => exit_code(client, &ours, service).await,
+                None => Ok(code),
+            };
+        }
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    report::say("Gracefully stopping... (press Ctrl+C again to force)")?;
+    let halt = halt(client, loaded, &ours, args, &mut interrupt);
+    tokio::pin!(halt);
+    tokio::select! {
+        done = &mut halt => done?,
+        // the last lines of the containers are still shown
+        _ = &mut follow => halt.await?,
+    }
+    Ok(INTERRUPTED)
+}
+
+fn attach(loaded: &Loaded, args: &Up, row: &Value) -> bool {
+    let service = observe::service(row);
+    let wanted =
+        loaded.project.services.get(service).and_then(|service| service.attach).unwrap_or(true);
+    let named = |names: &[String]| names.iter().any(|name| name == service);
+    if args.attach.is_empty() { wanted && !named(&args.no_attach) } else { named(&args.attach) }
+}
+
+/// Until all containers ended, or the first one when that aborts. Returns the code to end with.
+async fn follow(client: &Client, tails: &[Tail], args: &Up, began: i64) -> Result<Exit> {
+    let abort = args.abort_on_container_exit || args.exit_code_from.is_some();
+    let mut running: FuturesUnordered<_> = tails
+        .iter()
+        .map(|tail| async move { (tail, until_exit(client, tail, args, began).await) })
+        .collect();
+    let mut first = None;
+    while let Some((tail, ended)) = running.next().await {
+        let code = ended?;
+        report::say(&format!("{} exited with code {code}", tail.label))?;
+        first.get_or_insert(code);
+        if abort {
+            break;
+        }
+    }
+    Ok(if abort { (first.unwrap_or(0) & 0xff) as Exit } else { report::OK })
+}
+
+/// Shows a container's lines until it is down for good; a restart is followed.
+async fn until_exit(client: &Client, tail: &Tail, args: &Up, began: i64) -> Result<i64> {
+    let mut since = began.to_string();
+    loop {
+        let query = Query::new()
+            .with("stdout", "1")
+            .with("stderr", "1")
+            .with("follow", "1")
+            .flag("timestamps", args.timestamps)
+            .with("since", since.as_str());
+        tail.copy(client, &query).await?;
+        let state = match container::state(client, &tail.id).await {
+            Ok(state) => state,
+            Err(_) => return Ok(0),
+        };
+        if state["Running"] != json!(true) && state["Restarting"] != json!(true) {
+            return Ok(state["ExitCode"].as_i64().unwrap_or(0));
+        }
+        since = crate::clock::now_seconds().to_string();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+}
+
+/// Stops everything in order; another Ctrl-C kills.
+async fn halt(
+    client: &Client,
+    loaded: &Loaded,
+    rows: &[&Value],
+    args: &Up,
+    interrupt: &mut Signal,
+) -> Result<()> {
+    let observed = observe::observe(client, &loaded.desired).await?;
+    let services: Vec<String> = rows.iter().map(|row| observe::service(row).to_owned()).collect();
+    let options = compose::plan::DownOptions { services, keep: true, ..Default::default() };
+    let plan = compose::plan::down(&loaded.desired, &observed, &options);
+    let board = Board::new("auto");
+    let executor = Executor { client, loaded, board: &board, timeout: args.timeout };
+    tokio::select! {
+        done = executor.run(&plan) => done,
+        _ = interrupt.recv() => {
+            for row in rows {
+                // one that is down already cannot be killed, and need not
+                let _ = container::post(client, observe::id(row), "kill", Query::new()).await;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn exit_code(client: &Client, rows: &[&Value], service: &str) -> Result<Exit> {
+    let Some(row) = rows.iter().find(|row| observe::service(row) == service) else {
+        anyhow::bail!("no such service: {service}");
+    };
+    let state = container::state(client, observe::id(row)).await?;
+    Ok((state["ExitCode"].as_i64().unwrap_or(0) & 0xff) as Exit)
+}

@@ -1,0 +1,261 @@
+//! Images of a project: built, pulled, pushed. Building goes through the words of `sampan build`.
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Parser;
+use compose::desired::Service;
+use compose::model::Build as BuildSection;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::args::{Build, Converge, ProjectFlags, Pull, Push};
+use super::board::{Board, Mark};
+use super::observe;
+use super::project::{self, Loaded};
+use crate::client::no_body;
+use crate::ctx::Ctx;
+use crate::image;
+
+use crate::progress::{self, Display};
+use crate::report::{self, Exit};
+
+/// The words of `sampan build` and its kin.
+#[derive(Debug, Parser)]
+struct Words {
+    #[command(subcommand)]
+    verb: image::Verb,
+}
+
+async fn image_words(ctx: &Ctx, words: &[String]) -> Result<Exit> {
+    let all = std::iter::once("sampan".to_owned()).chain(words.iter().cloned());
+    let words = Words::try_parse_from(all).map_err(|err| anyhow!("{err}"))?;
+    image::run_verb(ctx, words.verb).await
+}
+
+/// `compose build`.
+pub(super) async fn build(ctx: &Ctx, flags: &ProjectFlags, args: Build) -> Result<Exit> {
+    let loaded = project::project(flags, &args.services)?;
+    loaded.check(&args.services)?;
+    for name in loaded.closure(&args.services, !args.with_dependencies) {
+        build_one(ctx, &loaded, &name, &args).await?;
+    }
+    Ok(report::OK)
+}
+
+async fn build_one(ctx: &Ctx, loaded: &Loaded, name: &str, args: &Build) -> Result<()> {
+    let (Some(service), Some(wanted)) =
+        (loaded.project.services.get(name), loaded.desired.services.get(name))
+    else {
+        return Ok(());
+    };
+    let Some(section) = &service.build else { return Ok(()) };
+    if !args.quiet {
+        eprintln!("Building {name}");
+    }
+    let inline = match &section.dockerfile_inline {
+        Some(text) => Some(Inline::write(text)?),
+        None => None,
+    };
+    let words = words(loaded, section, wanted, args, inline.as_ref());
+    image_words(ctx, &words).await.with_context(|| format!("failed to build service {name}"))?;
+    Ok(())
+}
+
+fn words(
+    loaded: &Loaded,
+    section: &BuildSection,
+    wanted: &Service,
+    args: &Build,
+    inline: Option<&Inline>,
+) -> Vec<String> {
+    let mut words = vec!["build".to_owned()];
+    let mut push = |flag: &str, value: &str| words.extend([flag.to_owned(), value.to_owned()]);
+    push("-t", &wanted.image);
+    for tag in &section.tags {
+        push("-t", tag);
+    }
+    for (key, value) in &section.args {
+        if let Some(value) = value.as_ref().or_else(|| loaded.project.environment.get(key)) {
+            push("--build-arg", &format!("{key}={value}"));
+        }
+    }
+    for word in &args.build_arg {
+        push("--build-arg", word);
+    }
+    for (key, value) in &section.labels {
+        push("--label", &format!("{key}={value}"));
+    }
+    for host in &section.extra_hosts {
+        push("--add-host", &host.replacen('=', ":", 1));
+    }
+    for image in &section.cache_from {
+        push("--cache-from", image);
+    }
+    for (name, limit) in &section.ulimits {
+        push("--ulimit", &format!("{name}={}:{}", limit.soft, limit.hard));
+    }
+    if !section.target.is_empty() {
+        push("--target", &section.target);
+    }
+    if !section.network.is_empty() {
+        push("--network", &section.network);
+    }
+    if section.shm_size.0 > 0 {
+        push("--shm-size", &section.shm_size.0.to_string());
+    }
+    if let Some(platform) = section.platforms.first().or(wanted.template.platform.as_ref()) {
+        push("--platform", platform);
+    }
+    match inline {
+        Some(inline) => push("-f", &inline.0.to_string_lossy()),
+        None if compose::is_remote(&section.context) => push("-f", &section.dockerfile),
+        None => {
+            let path = std::path::Path::new(&section.context).join(&section.dockerfile);
+            push("-f", &path.to_string_lossy());
+        }
+    }
+    let switches = [
+        ("--no-cache", section.no_cache || args.no_cache),
+        ("--pull", section.pull || args.pull),
+        ("-q", args.quiet),
+    ];
+    words.extend(switches.iter().filter(|(_, on)| *on).map(|(flag, _)| (*flag).to_owned()));
+    words.push(section.context.clone());
+    words
+}
+
+/// A Dockerfile written in the Compose file, on disk for the length of one build.
+struct Inline(std::path::PathBuf);
+
+impl Inline {
+    fn write(text: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("sampan-dockerfile-{}", std::process::id()));
+        std::fs::write(&path, text)
+            .with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(Inline(path))
+    }
+}
+
+impl Drop for Inline {
+    fn drop(&mut self) {
+        // what cannot be removed is a temporary file of ours and harmless
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Makes sure that every image is there: built when it can be, else pulled.
+pub(super) async fn ensure(
+    ctx: &Ctx,
+    loaded: &Loaded,
+    names: &[String],
+    flags: &Converge,
+    board: &Board,
+) -> Result<()> {
+    let client = ctx.client().await?;
+    let mut pulls: Vec<(String, String, Option<String>)> = Vec::new();
+    for name in names {
+        let (Some(service), Some(wanted)) =
+            (loaded.project.services.get(name), loaded.desired.services.get(name))
+        else {
+            continue;
+        };
+        let policy = flags.pull.as_deref().or(service.pull_policy.as_deref()).unwrap_or("missing");
+        let known = observe::image_id(client, &wanted.image).await?.is_some();
+        let build =
+            wanted.builds && !flags.no_build && (flags.build || policy == "build" || !known);
+        if build {
+            let args = Build::default();
+            build_one(ctx, loaded, name, &args).await?;
+            continue;
+        }
+        let always = matches!(policy, "always" | "refresh" | "daily" | "weekly")
+            || policy.starts_with("every_");
+        match (known, policy) {
+            (false, "never") => bail!("No such image: {}", wanted.image),
+            (true, _) if !always || wanted.builds => {}
+            _ if pulls.iter().any(|(_, image, _)| *image == wanted.image) => {}
+            _ => pulls.push((name.clone(), wanted.image.clone(), wanted.template.platform.clone())),
+        }
+    }
+    pull_all(ctx, &pulls, board, false).await
+}
+
+/// Pulls at the same time; says each start and end.
+async fn pull_all(
+    ctx: &Ctx,
+    pulls: &[(String, String, Option<String>)],
+    board: &Board,
+    ignore: bool,
+) -> Result<()> {
+    let mut running: FuturesUnordered<_> = pulls
+        .iter()
+        .map(|(name, image, platform)| async move {
+            board.say(name, "Pulling", Mark::Working);
+            let pulled = pull_one(ctx, image, platform.as_deref()).await;
+            (name, image, pulled)
+        })
+        .collect();
+    let mut failure = None;
+    while let Some((name, image, pulled)) = running.next().await {
+        match pulled {
+            Ok(()) => board.say(name, "Pulled", Mark::Done),
+            Err(err) => {
+                board.say(name, "Error", if ignore { Mark::Warning } else { Mark::Failed });
+                failure.get_or_insert(err.context(format!("failed to pull {image}")));
+            }
+        }
+    }
+    failure.filter(|_| !ignore).map_or(Ok(()), Err)
+}
+
+/// Pulls one image with the stored login, without a word.
+async fn pull_one(ctx: &Ctx, name: &str, platform: Option<&str>) -> Result<()> {
+    let query = crate::container::pull_query(name, platform)?;
+    let headers = image::auth_header(&ctx.config()?.for_image(name))?;
+    let client = ctx.client().await?;
+    let path = "/images/create";
+    let stream = client.bytes(http::Method::POST, path, &query, headers, no_body()).await?;
+    progress::show(stream, Display::Silent).await.map(drop)
+}
+
+/// `compose pull`.
+pub(super) async fn pull(ctx: &Ctx, flags: &ProjectFlags, args: Pull) -> Result<Exit> {
+    let loaded = project::project(flags, &args.services)?;
+    loaded.check(&args.services)?;
+    let client = ctx.client().await?;
+    let mut pulls: Vec<(String, String, Option<String>)> = Vec::new();
+    for name in loaded.closure(&args.services, !args.include_deps) {
+        let Some(wanted) = loaded.desired.services.get(&name) else { continue };
+        let own = loaded.project.services.get(&name).is_some_and(|service| service.image.is_none());
+        let missing_only = args.policy.as_deref() == Some("missing");
+        let known = missing_only && observe::image_id(client, &wanted.image).await?.is_some();
+        if own || known || (args.ignore_buildable && wanted.builds) {
+            continue;
+        }
+        if !pulls.iter().any(|(_, image, _)| *image == wanted.image) {
+            pulls.push((name, wanted.image.clone(), wanted.template.platform.clone()));
+        }
+    }
+    let board = Board::new(if args.quiet { "never" } else { &flags.ansi });
+    pull_all(ctx, &pulls, &board, args.ignore_pull_failures).await?;
+    Ok(report::OK)
+}
+
+/// `compose push`.
+pub(super) async fn push(ctx: &Ctx, flags: &ProjectFlags, args: Push) -> Result<Exit> {
+    let loaded = project::project(flags, &args.services)?;
+    loaded.check(&args.services)?;
+    for name in loaded.closure(&args.services, true) {
+        let Some(wanted) = loaded.desired.services.get(&name).filter(|wanted| wanted.builds) else {
+            continue;
+        };
+        let mut words = vec!["push".to_owned()];
+        words.extend(args.quiet.then(|| "-q".to_owned()));
+        words.push(wanted.image.clone());
+        match image_words(ctx, &words).await {
+            Ok(_) => {}
+            Err(err) if args.ignore_push_failures => eprintln!("{}", report::text(&err)),
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(report::OK)
+}

@@ -1,0 +1,237 @@
+//! Where a project is: its files, its folder, its variables. The only module here that reads the environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use compose::desired::{self, Desired};
+use compose::model::Service;
+use compose::{LoadOptions, Project, dotenv, labels, load};
+
+use super::args::ProjectFlags;
+use super::observe;
+use crate::client::{Client, Query};
+use crate::ctx::Ctx;
+
+/// Names looked for, the best first.
+const NAMES: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yaml",
+    "compose.override.yml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
+
+/// A loaded project and what it wants.
+pub(super) struct Loaded {
+    pub(super) project: Project,
+    pub(super) desired: Desired,
+}
+
+impl Loaded {
+    /// Checks that all `names` are services and says which are not.
+    pub(super) fn check(&self, names: &[String]) -> Result<()> {
+        let known = || self.project.services.keys().map(String::as_str);
+        for name in names {
+            if !self.project.services.contains_key(name) {
+                let near = compose::nearest(name, known());
+                let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+                bail!("no such service: {name}{hint}");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Loaded {
+    /// The named services (all when none), with what they depend on unless `no_deps`; by name.
+    pub(super) fn closure(&self, names: &[String], no_deps: bool) -> Vec<String> {
+        let services = &self.project.services;
+        if names.is_empty() {
+            return services.keys().cloned().collect();
+        }
+        let mut chosen = std::collections::BTreeSet::new();
+        let mut open = names.to_vec();
+        while let Some(name) = open.pop() {
+            let Some(service) = services.get(&name) else { continue };
+            if chosen.insert(name) && !no_deps {
+                open.extend(service.depends_on.keys().cloned());
+            }
+        }
+        chosen.into_iter().collect()
+    }
+}
+
+/// The project of the files; with `-p` and no file, what the labels of its containers tell.
+pub(super) async fn known(ctx: &Ctx, flags: &ProjectFlags, services: &[String]) -> Result<Loaded> {
+    let loaded = match (options(flags), &flags.project_name) {
+        (Err(_), Some(name)) => from_labels(ctx.client().await?, name).await?,
+        _ => project(flags, services)?,
+    };
+    Ok(loaded)
+}
+
+async fn from_labels(client: &Client, name: &str) -> Result<Loaded> {
+    let filter = serde_json::json!({"label": [format!("{}={name}", labels::PROJECT)]}).to_string();
+    let query = || Query::new().with("filters", filter.clone());
+    let mut desired = Desired { project: name.to_owned(), ..Desired::default() };
+    let mut project = Project::default();
+    name.clone_into(&mut project.name);
+    for row in observe::rows(client, name, true).await? {
+        let service = observe::service(&row).to_owned();
+        let listed = row["Labels"][labels::DEPENDS_ON].as_str().unwrap_or_default();
+        let on =
+            listed.split(',').filter_map(|word| word.split(':').next()).filter(|on| !on.is_empty());
+        let depends_on: BTreeMap<_, _> = on.map(|on| (on.to_owned(), Default::default())).collect();
+        let image = row["Image"].as_str().unwrap_or_default().to_owned();
+        project.services.insert(
+            service.clone(),
+            Service { depends_on: depends_on.clone(), ..Service::default() },
+        );
+        let wanted =
+            desired::Service { name: service.clone(), image, depends_on, ..Default::default() };
+        desired.services.insert(service, wanted);
+    }
+    for row in client.get("/networks", &query()).await?.as_array().into_iter().flatten() {
+        let name = row["Name"].as_str().unwrap_or_default().to_owned();
+        let request = types::network::CreateRequest { name: name.clone(), ..Default::default() };
+        desired.networks.insert(name, desired::Network { external: false, request });
+    }
+    for row in client.get("/volumes", &query()).await?["Volumes"].as_array().into_iter().flatten() {
+        let name = row["Name"].as_str().unwrap_or_default().to_owned();
+        let request = types::volume::CreateRequest { name: name.clone(), ..Default::default() };
+        desired.volumes.insert(name, desired::Volume { external: false, request });
+    }
+    Ok(Loaded { project, desired })
+}
+
+/// Loads the project that flags, environment and the current folder name; warnings go to standard error.
+pub(super) fn project(flags: &ProjectFlags, services: &[String]) -> Result<Loaded> {
+    project_with(flags, services, false)
+}
+
+/// As [`project`]; with `keep_env`, `env_file`s stay unread.
+pub(super) fn project_with(
+    flags: &ProjectFlags,
+    services: &[String],
+    keep_env: bool,
+) -> Result<Loaded> {
+    let options = LoadOptions { services: services.to_vec(), keep_env, ..options(flags)? };
+    let read = |path: &Path| match path.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(path),
+    };
+    let loaded = load(&options, &read).map_err(|report| anyhow!("{report}"))?;
+    for warning in &loaded.warnings {
+        eprintln!("{}", warning.render(&loaded.sources));
+    }
+    let desired = compose::desired::desired(&loaded.project);
+    Ok(Loaded { project: loaded.project, desired })
+}
+
+/// The project's name where no file is needed: `-p`, else the file's.
+pub(super) fn name(flags: &ProjectFlags) -> Result<String> {
+    let given = flags.project_name.clone().or_else(|| variable("COMPOSE_PROJECT_NAME"));
+    match given {
+        Some(name) => Ok(name),
+        None => Ok(project(flags, &[])?.project.name),
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn options(flags: &ProjectFlags) -> Result<LoadOptions> {
+    let cwd = std::env::current_dir().context("failed to read the current folder")?;
+    let shell: BTreeMap<String, String> = std::env::vars().collect();
+    let early = flags.project_directory.as_ref().map_or_else(|| cwd.clone(), |dir| cwd.join(dir));
+    let before = variables(flags, &shell, &early)?;
+    let files = files(flags, &before, &cwd, &early)?;
+    let first =
+        files.first().and_then(|file| file.parent()).filter(|dir| !dir.as_os_str().is_empty());
+    let project_dir = match &flags.project_directory {
+        Some(dir) => cwd.join(dir),
+        None => first.map_or_else(|| cwd.clone(), Path::to_owned),
+    };
+    let project_dir = std::fs::canonicalize(&project_dir)
+        .with_context(|| format!("cannot open {}", project_dir.display()))?;
+    let env = variables(flags, &shell, &project_dir)?;
+    let mut profiles = flags.profiles.clone();
+    let listed = env.get("COMPOSE_PROFILES").map(String::as_str).unwrap_or_default();
+    profiles.extend(listed.split(',').filter(|name| !name.is_empty()).map(str::to_owned));
+    Ok(LoadOptions {
+        files,
+        project_dir,
+        project_name: flags.project_name.clone(),
+        env,
+        profiles,
+        ..LoadOptions::default()
+    })
+}
+
+/// The shell's variables over those of `--env-file`, else of the folder's `.env`.
+fn variables(
+    flags: &ProjectFlags,
+    shell: &BTreeMap<String, String>,
+    dir: &Path,
+) -> Result<BTreeMap<String, String>> {
+    let mut env = BTreeMap::new();
+    let default = dir.join(".env");
+    let named = !flags.env_files.is_empty();
+    let files = if named { flags.env_files.clone() } else { vec![default] };
+    for path in files {
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(err) if !named && err.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(_) if !named && path.is_dir() => continue,
+            Err(err) => {
+                return Err(err)
+                    .with_context(|| format!("couldn't find env file: {}", path.display()));
+            }
+        };
+        let lookup = |name: &str| shell.get(name).cloned();
+        let vars = dotenv::parse(&text, &lookup)
+            .map_err(|err| anyhow!("failed to read {}: {err}", path.display()))?;
+        env.extend(vars.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    }
+    env.extend(shell.clone());
+    Ok(env)
+}
+
+/// `-f`, else COMPOSE_FILE, else the nearest folder upwards with a default name.
+fn files(
+    flags: &ProjectFlags,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+    dir: &Path,
+) -> Result<Vec<PathBuf>> {
+    let separator = env.get("COMPOSE_PATH_SEPARATOR").map_or(":", String::as_str);
+    let listed = env.get("COMPOSE_FILE").filter(|list| !list.is_empty());
+    let named: Vec<String> = match (flags.files.is_empty(), listed) {
+        (false, _) => flags.files.clone(),
+        (true, Some(list)) => list.split(separator).map(str::to_owned).collect(),
+        (true, None) => return search(dir),
+    };
+    Ok(named
+        .iter()
+        .map(|name| if name == "-" { PathBuf::from("-") } else { cwd.join(name) })
+        .collect())
+}
+
+fn search(dir: &Path) -> Result<Vec<PathBuf>> {
+    let found = dir.ancestors().find_map(|dir| {
+        let name = NAMES.iter().find(|name| dir.join(name).is_file())?;
+        Some((dir, dir.join(name)))
+    });
+    let Some((dir, file)) = found else {
+        bail!(
+            "no configuration file provided: not found (looked for {} in {} and above)",
+            NAMES.join(", "),
+            dir.display()
+        );
+    };
+    let over = OVERRIDES.iter().map(|name| dir.join(name)).find(|path| path.is_file());
+    Ok([Some(file), over].into_iter().flatten().collect())
+}

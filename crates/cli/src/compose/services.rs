@@ -1,0 +1,217 @@
+//! Services that exist: `start`, `stop`, `restart`, `kill`, `pause`, `unpause`, `rm`, `wait`.
+
+use anyhow::{Result, bail};
+use compose::plan::{self, DownOptions, Operation, Plan, Recreate, Step, UpOptions};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::Method;
+use serde_json::Value;
+
+use super::args::{Kill, Named, ProjectFlags, Rm, Stop};
+use super::board::{Board, Mark};
+use super::project::{self, Loaded};
+use super::{container, observe, up};
+use crate::client::{Query, segment};
+use crate::ctx::Ctx;
+use crate::report::{self, Exit};
+use crate::terminal;
+
+/// The project and its containers of the named services.
+async fn chosen(
+    ctx: &Ctx,
+    flags: &ProjectFlags,
+    services: &[String],
+) -> Result<(Loaded, Vec<Value>)> {
+    let loaded = project::known(ctx, flags, services).await?;
+    loaded.check(services)?;
+    let client = ctx.client().await?;
+    let mut rows = observe::rows(client, &loaded.desired.project, false).await?;
+    rows.retain(|row| {
+        let service = observe::service(row);
+        let known = loaded.desired.services.contains_key(service);
+        known && (services.is_empty() || services.iter().any(|name| name == service))
+    });
+    Ok((loaded, rows))
+}
+
+/// `compose start`: what is there, in order, waiting as `depends_on` says.
+pub(super) async fn start(ctx: &Ctx, flags: &ProjectFlags, args: Named) -> Result<Exit> {
+    let (loaded, rows) = chosen(ctx, flags, &args.services).await?;
+    if rows.is_empty() {
+        let names = if args.services.is_empty() {
+            loaded.desired.project.clone()
+        } else {
+            args.services.join(", ")
+        };
+        bail!("no containers to start: {names}");
+    }
+    let client = ctx.client().await?;
+    let observed = observe::observe(client, &loaded.desired).await?;
+    let scale = loaded.desired.services.keys().map(|name| {
+        let count = observed.containers.iter().filter(|c| c.service == *name && !c.oneoff).count();
+        (name.clone(), u32::try_from(count).unwrap_or(u32::MAX))
+    });
+    let options = UpOptions {
+        services: args.services,
+        recreate: Recreate::Never,
+        scale: scale.collect(),
+        ..UpOptions::default()
+    };
+    let mut wanted = loaded.desired.clone();
+    // starting makes no networks and volumes
+    wanted.networks.clear();
+    wanted.volumes.clear();
+    let plan = plan::plan(&wanted, &observed, &options)?;
+    let board = Board::new(&flags.ansi);
+    up::run(client, flags, &loaded, &plan, &board, None).await?;
+    Ok(report::OK)
+}
+
+/// `compose stop`: dependents first.
+pub(super) async fn stop(ctx: &Ctx, flags: &ProjectFlags, args: Stop) -> Result<Exit> {
+    let loaded = project::known(ctx, flags, &args.services).await?;
+    loaded.check(&args.services)?;
+    let board = Board::new(&flags.ansi);
+    stop_all(ctx, flags, &loaded, args.services, args.timeout, &board).await?;
+    Ok(report::OK)
+}
+
+async fn stop_all(
+    ctx: &Ctx,
+    flags: &ProjectFlags,
+    loaded: &Loaded,
+    services: Vec<String>,
+    timeout: Option<i64>,
+    board: &Board,
+) -> Result<()> {
+    let client = ctx.client().await?;
+    let observed = observe::observe(client, &loaded.desired).await?;
+    let options = DownOptions { services, keep: true, ..DownOptions::default() };
+    let plan = plan::down(&loaded.desired, &observed, &options);
+    up::run(client, flags, loaded, &plan, board, timeout).await
+}
+
+/// `compose restart`.
+pub(super) async fn restart(ctx: &Ctx, flags: &ProjectFlags, args: Stop) -> Result<Exit> {
+    let (loaded, rows) = chosen(ctx, flags, &args.services).await?;
+    let steps = rows.iter().map(|row| Step {
+        operation: Operation::Restart {
+            service: observe::service(row).to_owned(),
+            name: observe::name(row).to_owned(),
+        },
+        after: Vec::new(),
+    });
+    let plan = Plan { steps: steps.collect(), warnings: Vec::new() };
+    let board = Board::new(&flags.ansi);
+    up::run(ctx.client().await?, flags, &loaded, &plan, &board, args.timeout).await?;
+    Ok(report::OK)
+}
+
+/// Does one API word for each row at the same time.
+async fn each(
+    ctx: &Ctx,
+    flags: &ProjectFlags,
+    rows: &[&Value],
+    word: &str,
+    query: &Query,
+    (working, finished): (&str, &str),
+) -> Result<Exit> {
+    let client = ctx.client().await?;
+    let board = Board::new(&flags.ansi);
+    let mut running: FuturesUnordered<_> = rows
+        .iter()
+        .map(|row| {
+            let board = &board;
+            async move {
+                let object = format!("Container {}", observe::name(row));
+                board.say(&object, working, Mark::Working);
+                let done = container::post(client, observe::id(row), word, query.clone()).await;
+                match &done {
+                    Ok(()) => board.say(&object, finished, Mark::Done),
+                    Err(_) => board.say(&object, "Error", Mark::Failed),
+                }
+                done
+            }
+        })
+        .collect();
+    let mut failure = None;
+    while let Some(done) = running.next().await {
+        if let Err(err) = done {
+            failure.get_or_insert(err);
+        }
+    }
+    failure.map_or(Ok(report::OK), Err)
+}
+
+/// `compose kill`.
+pub(super) async fn kill(ctx: &Ctx, flags: &ProjectFlags, args: Kill) -> Result<Exit> {
+    let (_, rows) = chosen(ctx, flags, &args.services).await?;
+    let live: Vec<&Value> = rows.iter().filter(|row| row["State"] == "running").collect();
+    let query = Query::new().with("signal", args.signal.as_str());
+    each(ctx, flags, &live, "kill", &query, ("Killing", "Killed")).await
+}
+
+/// `compose pause` and `unpause`.
+pub(super) async fn pause(ctx: &Ctx, flags: &ProjectFlags, args: Named, on: bool) -> Result<Exit> {
+    let (_, rows) = chosen(ctx, flags, &args.services).await?;
+    let wanted = if on { "running" } else { "paused" };
+    let live: Vec<&Value> = rows.iter().filter(|row| row["State"] == wanted).collect();
+    match on {
+        true => each(ctx, flags, &live, "pause", &Query::new(), ("Pausing", "Paused")).await,
+        false => each(ctx, flags, &live, "unpause", &Query::new(), ("Unpausing", "Unpaused")).await,
+    }
+}
+
+/// `compose rm`: stopped containers; asks unless `-f`.
+pub(super) async fn remove(ctx: &Ctx, flags: &ProjectFlags, args: Rm) -> Result<Exit> {
+    let (loaded, rows) = chosen(ctx, flags, &args.services).await?;
+    let board = Board::new(&flags.ansi);
+    if args.stop {
+        stop_all(ctx, flags, &loaded, args.services.clone(), None, &board).await?;
+    }
+    let gone: Vec<&Value> = rows
+        .iter()
+        .filter(|row| {
+            args.stop || !matches!(row["State"].as_str(), Some("running" | "paused" | "restarting"))
+        })
+        .collect();
+    if gone.is_empty() {
+        eprintln!("No stopped containers");
+        return Ok(report::OK);
+    }
+    let names: Vec<&str> = gone.iter().map(|row| observe::name(row)).collect();
+    if !args.force {
+        println!("Going to remove {}", names.join(", "));
+        if !terminal::confirm("Are you sure?")? {
+            return Ok(report::OK);
+        }
+    }
+    let steps = gone.iter().map(|row| Step {
+        operation: Operation::Remove {
+            id: observe::id(row).to_owned(),
+            name: observe::name(row).to_owned(),
+            volumes: args.volumes,
+        },
+        after: Vec::new(),
+    });
+    let plan = Plan { steps: steps.collect(), warnings: Vec::new() };
+    up::run(ctx.client().await?, flags, &loaded, &plan, &board, None).await?;
+    Ok(report::OK)
+}
+
+/// `compose wait`: until the containers end; ends with the first code that is not 0.
+pub(super) async fn wait(ctx: &Ctx, flags: &ProjectFlags, args: Named) -> Result<Exit> {
+    let (_, rows) = chosen(ctx, flags, &args.services).await?;
+    let client = ctx.client().await?;
+    let mut exit = report::OK;
+    for row in &rows {
+        let path = format!("/containers/{}/wait", segment(observe::id(row)));
+        let reply = client.json(Method::POST, &path, &Query::new(), None).await?;
+        let code = reply["StatusCode"].as_i64().unwrap_or(0);
+        report::say(&format!("container {:?} exited with status code {code}", observe::name(row)))?;
+        if exit == report::OK {
+            exit = (code & 0xff) as Exit;
+        }
+    }
+    Ok(exit)
+}
