@@ -1,0 +1,43 @@
+//! What the end-to-end tests, the benchmarks and the demo share: base images without a registry, a private daemon in
+//! its own network namespace, and the search for what it left behind. Never shipped.
+//!
+//! | module | gives |
+//! |---|---|
+//! | `binary` | where the `sampan` under test is |
+//! | `client` | running a program to its end |
+//! | `images` | stand-in base images made of Debian packages |
+//! | `daemon` | [`Daemon`]: a private `sampan daemon` or `dockerd`, driven through the real clients |
+//! | `http` | requests over the daemon's socket, and to published ports |
+//! | `namespace` | network namespaces named `smp-*` |
+//! | `leaks` | processes, mounts, links, rules, cgroups and descriptors that should be gone |
+//! | `memory` | what the processes of a daemon weigh |
+//!
+//! Everything made here carries one token, `smp-<pid of its maker>-<n>`, in its name or path; [`sweep`] ends and removes
+//! what belongs to makers that are dead.
+
+mod binary;
+mod client;
+mod daemon;
+mod http;
+mod leaks;
+mod memory;
+mod namespace;
+mod sweep;
+
+pub mod images;
+
+use std::path::PathBuf;
+
+pub use binary::sampan_binary;
+pub use client::Output;
+pub use daemon::{Daemon, Engine, Options, eventually};
+pub use http::{Response, load_archive};
+pub use memory::Weight;
+pub use namespace::Namespace;
+pub use sweep::{clear, sweep};
+
+/// The root of the workspace.
+pub fn workspace() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(2).map_or(manifest.clone(), PathBuf::from)
+}

@@ -1,0 +1,140 @@
+//! Ends and removes what carries a token: processes, mounts, cgroups, namespaces, directories. Only ever by token, so
+//! that nobody else's is touched.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A process that carries a token in its command line, environment or cgroup, or descends from one that does.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) name: String,
+    pub(crate) command: String,
+    /// It runs in a cgroup of the daemon's: a container's process.
+    pub(crate) in_cgroup: bool,
+}
+
+/// Clears away what dead makers left behind; returns their tokens.
+pub fn sweep() -> Vec<String> {
+    let mut tokens = BTreeSet::new();
+    for dir in [PathBuf::from("/run/netns"), std::env::temp_dir()] {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            tokens.extend(token_of_the_dead(&entry.file_name().to_string_lossy()));
+        }
+    }
+    tokens.iter().for_each(|token| clear(token));
+    tokens.into_iter().collect()
+}
+
+/// `smp-4711-003-out` → `smp-4711-003`, when process 4711 is no more.
+fn token_of_the_dead(name: &str) -> Option<String> {
+    let mut parts = name.strip_prefix("smp-")?.split('-');
+    let (maker, number) = (parts.next()?.parse::<u32>().ok()?, parts.next()?);
+    let is_number = number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !Path::new(&format!("/proc/{maker}")).exists())
+        .then(|| format!("smp-{maker}-{number}"))
+}
+
+/// Removes all that carries `token` (of this process's making, or of a dead one's), in the order that lets each step succeed.
+pub fn clear(token: &str) {
+    end_processes(token);
+    for mount in mounts(token).iter().rev() {
+        // What is busy is detached; what is gone needs nothing.
+        let _ = umount2(mount, MntFlags::MNT_DETACH);
+    }
+    for root in cgroup_roots(token) {
+        remove_cgroups(&root);
+    }
+    for namespace in [token.to_owned(), format!("{token}-out")] {
+        let pin = Path::new("/run/netns").join(namespace);
+        if pin.exists() {
+            let _ = umount2(&pin, MntFlags::MNT_DETACH);
+            let _ = fs::remove_file(&pin);
+        }
+    }
+    let _ = fs::remove_dir_all(std::env::temp_dir().join(token));
+}
+
+fn end_processes(token: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        let left = processes(token);
+        if left.is_empty() {
+            return;
+        }
+        for process in left {
+            let _ = kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// All live processes that carry `token`; never this one.
+pub(crate) fn processes(token: &str) -> Vec<Process> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        if let Some(pid) = pid.filter(|&pid| pid != std::process::id()) {
+            found.extend(inspect(pid, &entry.path(), token));
+        }
+    }
+    found
+}
+
+fn inspect(pid: u32, proc: &Path, token: &str) -> Option<Process> {
+    let read = |file: &str| {
+        fs::read(proc.join(file)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let name = read("comm").ok()?.trim().to_owned();
+    let state = read("stat").ok()?;
+    let is_zombie =
+        state.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'));
+    let command = read("cmdline").ok()?;
+    let in_cgroup = read("cgroup").is_ok_and(|cgroup| cgroup.contains(token));
+    let is_ours = in_cgroup
+        || command.contains(token)
+        || read("environ").is_ok_and(|env| env.contains(token));
+    (is_ours && !is_zombie).then(|| Process {
+        pid,
+        name,
+        command: command.replace('\0', " ").trim().to_owned(),
+        in_cgroup,
+    })
+}
+
+/// Mount points whose path carries `token`, in the order they were mounted. Pins of our own namespaces are not meant.
+pub(crate) fn mounts(token: &str) -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|point| point.contains(token) && !point.starts_with("/run/netns/"))
+        .map(PathBuf::from)
+        .collect()
+}
+
+/// The daemon's cgroup parent in every hierarchy that has it.
+pub(crate) fn cgroup_roots(token: &str) -> Vec<PathBuf> {
+    let base = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
+    std::iter::once(base.to_owned())
+        .chain(hierarchies)
+        .map(|dir| dir.join(token))
+        .filter(|dir| dir.is_dir())
+        .collect()
+}
+
+fn remove_cgroups(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroups(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(dir);
+}
