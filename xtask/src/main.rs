@@ -1,0 +1,68 @@
+//! The project's chores: `cargo xtask <chore>`. Everything a developer or CI runs is here, so that both run the same.
+
+mod bench;
+mod chores;
+mod debian;
+mod demo;
+mod images;
+mod sim;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Sampan's chores", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Build, start a private daemon, bring up the page counter, show it, clean up
+    Demo(demo::Args),
+    /// Run every test, also those that need root and network namespaces
+    Test {
+        /// Further arguments of `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Compare with Debian's dockerd, side by side in one run
+    Bench(bench::Args),
+    /// What CI runs: formatting, clippy, tests
+    Ci,
+    /// Make the stand-in base images out of Debian packages
+    Images(images::Args),
+    /// Simulate whole clusters: --seeds N [--from S], --seed S --trace, --faults
+    Sim(sim::Args),
+    /// Check floors, headers, banned paths; report sizes
+    Tidy,
+    /// End and remove what dead test runs left behind (names smp-*)
+    Sweep,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("error: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<()> {
+    match chore {
+        Chore::Demo(args) => demo::run(&args),
+        Chore::Test { args } => chores::test(&args),
+        Chore::Bench(args) => bench::run(&args),
+        Chore::Ci => chores::ci(),
+        Chore::Images(args) => images::run(&args),
+        Chore::Sim(args) => sim::run(&args),
+        Chore::Tidy => tidy::run(),
+        Chore::Sweep => chores::sweep(),
+    }
+}
