@@ -245,7 +245,8 @@ impl Leader {
             };
             let mut row = node.as_ref().clone();
             row.status.state = state;
-            row.record = Some(NodeRecord { state_since: now });
+            row.record =
+                Some(NodeRecord { state_since: now, ..row.record.clone().unwrap_or_default() });
             transactions.push(vec![Change::Update(row.into())].into());
         }
         (transactions, acks)

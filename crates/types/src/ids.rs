@@ -140,6 +140,19 @@ id!(
     VolumeId
 );
 
+impl NodeId {
+    /// The number by which Raft knows the node: the low 64 bits of its id, so that nobody has to hand numbers
+    /// out. 0 for what is no swarm id.
+    pub fn raft_id(&self) -> u64 {
+        let digits = self.as_str().chars().map(|digit| digit.to_digit(36));
+        digits
+            .fold(Some(0u64), |number, digit| {
+                Some(number?.wrapping_mul(36).wrapping_add(digit?.into()))
+            })
+            .unwrap_or(0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +162,16 @@ mod tests {
         assert_eq!(swarm_id([0; 16]), "0".repeat(25));
         assert_eq!(swarm_id([255; 16]), "f5lxx1zz5pnorynqglhzmsp33");
         assert_eq!(swarm_id([7; 16]).len(), 25);
+    }
+
+    #[test]
+    fn a_node_has_a_number_for_raft() {
+        assert_eq!(
+            NodeId::new(swarm_id([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2])).raft_id(),
+            258
+        );
+        assert_eq!(NodeId::new(swarm_id([255; 16])).raft_id(), u64::MAX);
+        assert_eq!(NodeId::new("no id!").raft_id(), 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod node;
 pub mod placement;
 pub mod secret;
 pub mod service;
+pub mod session;
 pub mod task;
 pub mod volume;
 

@@ -48,7 +48,7 @@ impl World {
     pub(crate) fn add_node(&mut self, name: &str) {
         let mut node = Node { id: NodeId::new(name), ..Node::default() };
         node.status.state = NodeState::Ready;
-        node.record = Some(NodeRecord { state_since: self.now });
+        node.record = Some(NodeRecord { state_since: self.now, ..NodeRecord::default() });
         self.nodes.insert(node.id.clone(), node);
     }
 
@@ -74,7 +74,7 @@ impl World {
             other => panic!("no node state {other}"),
         }
         if node.status.state != before {
-            node.record = Some(NodeRecord { state_since: now });
+            node.record = Some(NodeRecord { state_since: now, ..NodeRecord::default() });
         }
     }
 

@@ -1,5 +1,6 @@
 //! The cluster itself: one object, `default`.
 
+use super::extension::ClusterRecord;
 use super::{Driver, Meta};
 use crate::ClusterId;
 use crate::container::Nanos;
@@ -25,6 +26,9 @@ pub struct Cluster {
     /// Prefix length of the subnets cut from the pools.
     #[serde(rename = "SubnetSize")]
     pub subnet_size: u32,
+    /// Unset in every answer.
+    #[serde(rename = "Sampan", skip_serializing_if = "Option::is_none")]
+    pub record: Option<ClusterRecord>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -212,4 +212,52 @@ pub enum Stop {
 pub struct NodeRecord {
     /// When its state last changed, on the leader's clock.
     pub state_since: Timestamp,
+    /// When the certificate that its manager last issued it ends.
+    pub certificate_expires_at: Timestamp,
+    /// Of the root that signed that certificate: `sha256:` and hex of its DER.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub certificate_root: String,
+}
+
+/// What only managers may see of the cluster: leaves them in no answer and no log line. Written by the
+/// managers.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ClusterRecord {
+    pub root: RootAuthority,
+    /// The root that the cluster is moving to; tokens carry its digest already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_root: Option<RootAuthority>,
+    /// `SWMTKN-1-…`
+    pub worker_token: String,
+    pub manager_token: String,
+    /// `SWMKEY-1-…`; empty unless managers lock themselves.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub unlock_key: String,
+}
+
+impl std::fmt::Debug for ClusterRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterRecord(..)")
+    }
+}
+
+/// A certificate authority of the cluster.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct RootAuthority {
+    /// PEM.
+    pub certificate: String,
+    /// PEM (PKCS#8).
+    pub key: String,
+    /// PEM of this root's certificate signed by the one before it, while nodes that trust only that one
+    /// are still about.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cross_signed: String,
+}
+
+impl std::fmt::Debug for RootAuthority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RootAuthority(..)")
+    }
 }

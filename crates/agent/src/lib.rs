@@ -1,0 +1,1 @@
+//! Runs on every node: what managers assign becomes containers, what they do becomes statuses.

@@ -1,0 +1,1 @@
+//! Trust: the cluster's root, join tokens, node certificates, and TLS configurations made of them.

@@ -1,0 +1,1 @@
+//! This node's part in a cluster: init, join, leave, lock; whether it is manager, agent or neither.

@@ -1,0 +1,1 @@
+//! The replicated log: one store on every manager, in the same order.

@@ -1,0 +1,124 @@
+//! What an agent and the leader's dispatcher tell each other over one stream, whatever carries it.
+//!
+//! ```text
+//! agent                                   dispatcher
+//!   Hello ───────────────────────────────►
+//!        ◄─────────────────── Settings, Assignments (whole)
+//!   Heartbeat, Statuses, Description ────►
+//!        ◄──────────── Assignments (changes) …, Settings when they change
+//! ```
+//!
+//! Either side may end the stream at any time; the agent then goes on with what it has and connects again.
+
+use super::network::ClusterNetwork;
+use super::node::{NodeDescription, Role};
+use super::secret::{Config, Secret};
+use super::task::{Task, TaskStatus};
+use super::volume::ClusterVolume;
+use crate::container::Nanos;
+use crate::{NodeId, TaskId};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// From an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentMessage {
+    /// The first message, once.
+    Hello(NodeDescription),
+    Heartbeat,
+    /// The machine changed: labels, resources, plugins.
+    Description(NodeDescription),
+    /// Statuses that changed, the newest of each task. Sent again after a reconnect until a manager has
+    /// written them; repeating one changes nothing.
+    Statuses(Vec<TaskReport>),
+}
+
+/// One task's status as its agent has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TaskReport {
+    pub task: TaskId,
+    pub status: TaskStatus,
+}
+
+/// From the dispatcher.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagerMessage {
+    Settings(SessionSettings),
+    Assignments(Assignments),
+    /// These statuses are committed: they need not be sent again.
+    Written(Vec<TaskReport>),
+}
+
+/// How the session goes on. Sent at its start and when it changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SessionSettings {
+    /// The agent beats at least this often, with jitter of its own.
+    pub heartbeat_period: Nanos,
+    /// Whom to turn to when this one is lost.
+    pub managers: Vec<ManagerAddress>,
+    /// What the node's spec says: a node whose certificate says otherwise renews it.
+    pub role: Role,
+    /// The roots to trust: one, or two while the cluster changes it. PEM.
+    pub trusted_roots: String,
+    /// The node renews its certificate if it was signed by another root than this: `sha256:` and hex.
+    pub signing_root: String,
+}
+
+/// A manager as agents reach it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ManagerAddress {
+    pub node: NodeId,
+    /// `host:port`.
+    pub addr: String,
+}
+
+/// A node's share of the cluster's state, or what changed of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Assignments {
+    /// Nothing but this is assigned. Otherwise the changes go on top of `from`.
+    pub complete: bool,
+    /// The store's version that the changes go on from. An agent at another version ends the stream, and
+    /// gets everything.
+    pub from: u64,
+    /// The store's version that this brings the agent to.
+    pub to: u64,
+    pub put: Vec<Assigned>,
+    pub removed: Vec<Removed>,
+}
+
+/// One object that an agent needs: a task of its node, or what such a task refers to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Assigned {
+    Task(Arc<Task>),
+    Secret(Arc<Secret>),
+    Config(Arc<Config>),
+    Network(Arc<ClusterNetwork>),
+    Volume(Arc<ClusterVolume>),
+}
+
+/// One object that an agent needs no more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removed {
+    Task(String),
+    Secret(String),
+    Config(String),
+    Network(String),
+    Volume(String),
+}
+
+/// Who is at the other end of a connection, as its certificate says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PeerIdentity {
+    pub node: NodeId,
+    pub cluster: crate::ClusterId,
+    pub role: Role,
+}
