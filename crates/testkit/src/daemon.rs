@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::client::{self, Output};
+use crate::hosts::Hub;
 use crate::http::{self, Response};
 use crate::leaks::Snapshot;
 use crate::memory::{self, Weight};
@@ -69,6 +71,8 @@ pub struct Options {
     pub disk_bytes: Option<u64>,
     /// A second namespace, joined by a cable, from which published ports are seen as other machines see them.
     pub outside: bool,
+    /// The hub to plug into, and the address there with its prefix length.
+    pub(crate) plug: Option<(Arc<Hub>, String)>,
 }
 
 impl Options {
@@ -122,6 +126,9 @@ impl Daemon {
             options.outside.then(|| Namespace::create(&format!("{token}-out"))).transpose()?;
         if let Some(outside) = &outside {
             namespace.join(outside, INSIDE.1, INSIDE.2)?;
+        }
+        if let Some((hub, address)) = &options.plug {
+            hub.plug(&namespace, address)?;
         }
         let baseline = Snapshot::default();
         let mut daemon = Daemon { token, dir, options, child: None, namespace, outside, baseline };
@@ -187,6 +194,13 @@ impl Daemon {
     #[track_caller]
     pub fn kill9(&mut self) {
         self.end(Signal::SIGKILL);
+    }
+
+    /// As if its host had lost power: the daemon, its shims and every container end at once by SIGKILL.
+    #[track_caller]
+    pub fn power_off(&mut self) {
+        self.kill9();
+        sweep::end_processes(&self.token);
     }
 
     /// SIGTERM, and waits until it is gone; returns its exit code (128 + n after signal n).
@@ -471,7 +485,7 @@ impl Drop for Daemon {
     }
 }
 
-fn next_token() -> String {
+pub(crate) fn next_token() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Of fixed width, so that no token is the beginning of another.
     format!("smp-{}-{:03}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -497,7 +511,7 @@ fn fetch(namespace: &Namespace, address: SocketAddr, path: &str) -> Result<Respo
 }
 
 #[track_caller]
-fn ran<T>(result: Result<T>) -> T {
+pub(crate) fn ran<T>(result: Result<T>) -> T {
     match result {
         Ok(value) => value,
         Err(err) => panic!("{err:#}"),

@@ -7,6 +7,7 @@
 //! | `client` | running a program to its end |
 //! | `images` | stand-in base images made of Debian packages |
 //! | `daemon` | [`Daemon`]: a private `sampan daemon` or `dockerd`, driven through the real clients |
+//! | `hosts` | [`Hosts`]: several daemons, each on a host of its own, and the faults between them |
 //! | `http` | requests over the daemon's socket, and to published ports |
 //! | `namespace` | network namespaces named `smp-*` |
 //! | `leaks` | processes, mounts, links, rules, cgroups and descriptors that should be gone |
@@ -18,6 +19,7 @@
 mod binary;
 mod client;
 mod daemon;
+mod hosts;
 mod http;
 mod leaks;
 mod memory;
@@ -31,6 +33,7 @@ use std::path::PathBuf;
 pub use binary::sampan_binary;
 pub use client::Output;
 pub use daemon::{Daemon, Engine, Options, eventually};
+pub use hosts::{Hosts, Hub};
 pub use http::{Response, load_archive};
 pub use memory::Weight;
 pub use namespace::Namespace;

@@ -69,25 +69,34 @@ impl Namespace {
 
     /// Joins this namespace to `other` by a veth pair; each gets the given address (`10.213.0.1/30`).
     pub fn join(&self, other: &Namespace, ours: &str, theirs: &str) -> Result<()> {
-        ip(&[
-            "-n",
-            &self.name,
+        self.cable(other, "smp-in", "smp-out")?;
+        for (namespace, link, address) in [(self, "smp-in", ours), (other, "smp-out", theirs)] {
+            namespace.ip(&["addr", "add", address, "dev", link])?;
+            namespace.ip(&["link", "set", link, "up"])?;
+        }
+        Ok(())
+    }
+
+    /// A veth pair between this namespace and `other`, both ends down.
+    pub(crate) fn cable(&self, other: &Namespace, ours: &str, theirs: &str) -> Result<()> {
+        self.ip(&[
             "link",
             "add",
-            "smp-in",
+            ours,
             "type",
             "veth",
             "peer",
             "name",
-            "smp-out",
+            theirs,
             "netns",
             &other.name,
-        ])?;
-        for (namespace, link, address) in [(self, "smp-in", ours), (other, "smp-out", theirs)] {
-            ip(&["-n", &namespace.name, "addr", "add", address, "dev", link])?;
-            ip(&["-n", &namespace.name, "link", "set", link, "up"])?;
-        }
-        Ok(())
+        ])
+    }
+
+    /// `ip` on this namespace.
+    pub(crate) fn ip(&self, args: &[&str]) -> Result<()> {
+        let words: Vec<&str> = ["-n", &self.name].into_iter().chain(args.iter().copied()).collect();
+        ip(&words)
     }
 }
 

@@ -51,7 +51,7 @@ pub fn clear(token: &str) {
     for root in cgroup_roots(token) {
         remove_cgroups(&root);
     }
-    for namespace in [token.to_owned(), format!("{token}-out")] {
+    for namespace in ["", "-out", "-a", "-b"].map(|suffix| format!("{token}{suffix}")) {
         let pin = Path::new("/run/netns").join(namespace);
         if pin.exists() {
             let _ = umount2(&pin, MntFlags::MNT_DETACH);
@@ -61,7 +61,8 @@ pub fn clear(token: &str) {
     let _ = fs::remove_dir_all(std::env::temp_dir().join(token));
 }
 
-fn end_processes(token: &str) {
+/// Kills all that carries `token`, again and again until none is left.
+pub(crate) fn end_processes(token: &str) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         let left = processes(token);
