@@ -9,6 +9,7 @@ pub mod extension;
 pub mod network;
 pub mod node;
 pub mod placement;
+pub mod request;
 pub mod secret;
 pub mod service;
 pub mod session;

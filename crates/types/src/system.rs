@@ -123,7 +123,7 @@ pub struct Runtime {
 }
 
 /// This node's part in a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Swarm {
     #[serde(rename = "NodeID")]
@@ -133,7 +133,30 @@ pub struct Swarm {
     pub local_node_state: String,
     pub control_available: bool,
     pub error: String,
-    pub remote_managers: Option<Vec<serde_json::Value>>,
+    pub remote_managers: Option<Vec<RemoteManager>>,
+    #[serde(skip_serializing_if = "no_nodes")]
+    pub nodes: u64,
+    #[serde(skip_serializing_if = "no_nodes")]
+    pub managers: u64,
+    /// Only on managers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<crate::swarm::cluster::Cluster>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+fn no_nodes(count: &u64) -> bool {
+    *count == 0
+}
+
+/// A manager that this node knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemoteManager {
+    #[serde(rename = "NodeID")]
+    pub node_id: String,
+    #[serde(rename = "Addr")]
+    pub addr: String,
 }
 
 impl Default for Swarm {
@@ -145,6 +168,10 @@ impl Default for Swarm {
             control_available: false,
             error: String::new(),
             remote_managers: None,
+            nodes: 0,
+            managers: 0,
+            cluster: None,
+            warnings: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The cluster itself: one object, `default`.
 
-use super::extension::ClusterRecord;
+use super::extension::{ClusterPolicy, ClusterRecord};
+use super::node::TlsInfo;
 use super::{Driver, Meta};
 use crate::ClusterId;
 use crate::container::Nanos;
@@ -17,6 +18,9 @@ pub struct Cluster {
     pub meta: Meta,
     #[serde(rename = "Spec")]
     pub spec: ClusterSpec,
+    /// Only in answers, made of the record.
+    #[serde(rename = "TLSInfo", skip_serializing_if = "Option::is_none")]
+    pub tls_info: Option<TlsInfo>,
     #[serde(rename = "RootRotationInProgress")]
     pub root_rotation_in_progress: bool,
     #[serde(rename = "DataPathPort")]
@@ -43,6 +47,9 @@ pub struct ClusterSpec {
     pub ca_config: CaConfig,
     pub task_defaults: TaskDefaults,
     pub encryption_config: EncryptionConfig,
+    /// What Docker lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampan: Option<ClusterPolicy>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 
 use super::service::PortConfig;
 use crate::Timestamp;
-use crate::container::Nanos;
+use crate::container::{DeviceMapping, Nanos};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,6 +34,68 @@ pub struct ServiceExtensions {
     pub down_grace: Option<Nanos>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<super::placement::PlacementExtensions>,
+}
+
+/// What Swarm refuses its services: `Sampan` in a container's spec. Each needs the cluster's leave
+/// ([`ClusterPolicy`]). Written by the user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ContainerExtensions {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceMapping>,
+    /// Bytes of `/dev/shm`; 0 is the engine's default.
+    #[serde(skip_serializing_if = "no_size")]
+    pub shm_size: i64,
+    /// As `docker run --security-opt` takes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub security_opt: Vec<String>,
+    /// `host`, or empty for one of its own.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pid_mode: String,
+    /// `host`, `private`, `shareable`, `none`, or empty for the engine's default.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ipc_mode: String,
+}
+
+fn no_size(bytes: &i64) -> bool {
+    *bytes == 0
+}
+
+/// What services may ask for that Swarm refuses: `Sampan` in the cluster's spec. Written by the user;
+/// nothing is allowed until they do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ClusterPolicy {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Allowance>,
+}
+
+/// One thing that Swarm refuses its services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allowance {
+    Privileged,
+    Devices,
+    ShmSize,
+    SecurityOpt,
+    PidMode,
+    IpcMode,
+}
+
+impl Allowance {
+    /// The word by which the policy names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Allowance::Privileged => "privileged",
+            Allowance::Devices => "devices",
+            Allowance::ShmSize => "shm-size",
+            Allowance::SecurityOpt => "security-opt",
+            Allowance::PidMode => "pid-mode",
+            Allowance::IpcMode => "ipc-mode",
+        }
+    }
 }
 
 /// What a service waits for. Compose's words.

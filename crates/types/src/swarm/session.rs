@@ -13,11 +13,13 @@
 use super::network::ClusterNetwork;
 use super::node::{NodeDescription, Role};
 use super::secret::{Config, Secret};
+use super::service::{PortConfig, Service, VirtualIp};
 use super::task::{Task, TaskStatus};
 use super::volume::ClusterVolume;
 use crate::container::Nanos;
-use crate::{NodeId, TaskId};
+use crate::{NodeId, ServiceId, TaskId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// From an agent.
@@ -97,10 +99,39 @@ pub struct Assignments {
 #[serde(rename_all = "lowercase")]
 pub enum Assigned {
     Task(Arc<Task>),
+    /// Before, or in the same message as, the first task of the service.
+    Service(Arc<ServiceFacts>),
     Secret(Arc<Secret>),
     Config(Arc<Config>),
     Network(Arc<ClusterNetwork>),
     Volume(Arc<ClusterVolume>),
+}
+
+/// What an agent must know of a service whose tasks it runs: their names, templates, published ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ServiceFacts {
+    #[serde(rename = "ID")]
+    pub id: ServiceId,
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    /// The endpoint's ports, as allocated.
+    pub ports: Vec<PortConfig>,
+    #[serde(rename = "VirtualIPs")]
+    pub virtual_ips: Vec<VirtualIp>,
+}
+
+impl ServiceFacts {
+    /// What of `service` agents get to know.
+    pub fn of(service: &Service) -> Self {
+        ServiceFacts {
+            id: service.id.clone(),
+            name: service.spec.name.clone(),
+            labels: service.spec.labels.clone(),
+            ports: service.endpoint.ports.clone(),
+            virtual_ips: service.endpoint.virtual_ips.clone(),
+        }
+    }
 }
 
 /// One object that an agent needs no more.
@@ -108,6 +139,7 @@ pub enum Assigned {
 #[serde(rename_all = "lowercase")]
 pub enum Removed {
     Task(String),
+    Service(String),
     Secret(String),
     Config(String),
     Network(String),

@@ -1,6 +1,6 @@
 //! Tasks: one run of one slot. A task's state only grows; a new run is a new task.
 
-use super::extension::TaskRecord;
+use super::extension::{ContainerExtensions, TaskRecord};
 use super::service::NetworkAttachmentConfig;
 use super::{Driver, Meta, Version};
 use crate::container::{HealthConfig, Nanos, Ulimit};
@@ -239,6 +239,26 @@ pub struct ContainerSpec {
     pub capability_drop: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ulimits: Vec<Ulimit>,
+    /// What Docker's services lack; needs the cluster's policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampan: Option<ContainerExtensions>,
+    /// How agents get the image. Unset in every answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_options: Option<PullOptions>,
+}
+
+/// Written by the managers from the request's `X-Registry-Auth`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PullOptions {
+    /// As the client sent it: base64 of an `AuthConfig`.
+    pub registry_auth: String,
+}
+
+impl std::fmt::Debug for PullOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PullOptions(..)")
+    }
 }
 
 fn zero_score(score: &i64) -> bool {
