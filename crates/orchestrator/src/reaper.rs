@@ -1,13 +1,13 @@
 //! Deletes tasks that nobody needs any more: what was to be removed and is dead, and history beyond the limit.
 //!
-//! It keeps a slot's last task, which is what the restart policy reads, and the failures of an update in
-//! progress, which are what its failure ratio reads.
+//! It keeps a slot's last task, which is what the restart policy reads, and what an update in progress reads of
+//! the slot: two tasks at most, or an update that never ends would keep its failures for ever.
 
 use crate::action::Action;
 use crate::plan::Plan;
 use crate::reconcile::sorted;
 use crate::task::is_dead;
-use crate::update::UpdateState;
+use crate::update;
 use std::collections::{BTreeMap, BTreeSet};
 use types::TaskId;
 use types::swarm::task::{Task, TaskState};
@@ -45,18 +45,15 @@ fn beyond<'a>(plan: &Plan<'a>, limit: usize) -> Vec<&'a Task> {
     for tasks in slots.values() {
         let surplus = tasks.len().saturating_sub(limit);
         let Some((_last, older)) = tasks.split_last() else { continue };
-        doomed.extend(older.iter().copied().filter(|task| is_history(plan, task)).take(surplus));
+        let read = update::read_of(plan, tasks);
+        let idle = |task: &&Task| is_history(plan, task) && read.iter().all(|it| it.id != task.id);
+        doomed.extend(older.iter().copied().filter(idle).take(surplus));
     }
     doomed
 }
 
 fn is_history(plan: &Plan<'_>, task: &Task) -> bool {
-    let updating = matches!(
-        UpdateState::of(plan.state.service),
-        Some(UpdateState::Updating | UpdateState::RollbackStarted)
-    );
-    let counted = updating && task.record.update == plan.record.update;
     let done = plan.mode.is_job() && task.status.state == TaskState::Complete;
     let wanted = task.desired_state <= plan.mode.target();
-    is_dead(task) && !wanted && !done && !counted
+    is_dead(task) && !wanted && !done
 }

@@ -7,14 +7,14 @@ use crate::rebalance;
 use crate::restart;
 use crate::slot::{self, Context, Role};
 use crate::state::{Nodes, State};
-use crate::task::{is_dead, is_live};
+use crate::task::is_live;
 use crate::update::{self, Choice};
 use crate::wait::Wait;
 use crate::{depend, global, job, lost, reaper, replicated};
 use std::collections::BTreeMap;
 use types::Timestamp;
 use types::swarm::extension::Stop;
-use types::swarm::task::{Task, TaskState};
+use types::swarm::task::Task;
 
 /// What to do about one service now. Applying the actions and calling again, at the same `now`, ends after a
 /// few rounds with no actions.
@@ -108,7 +108,7 @@ fn serve(plan: &mut Plan<'_>) {
         slot::fill(plan, slot, &context);
     }
     for slot in &closed {
-        rest(plan, slot);
+        slot::rest(plan, slot, &context);
     }
 }
 
@@ -122,13 +122,4 @@ fn roles(
         return choice.roles.clone();
     }
     rebalance::choose(plan, slots)
-}
-
-/// A slot whose node takes nothing new.
-fn rest(plan: &mut Plan<'_>, slot: &Slot<'_>) {
-    slot::settle_ended(plan, slot);
-    let running = slot.live(TaskState::Running).iter().any(|task| !is_dead(task));
-    if let Some(node) = slot.key.node.clone().filter(|_| !running) {
-        plan.wait(&slot.key, Wait::NodePaused { node });
-    }
 }

@@ -46,7 +46,7 @@ pub(crate) fn keep(plan: &mut Plan<'_>, slot: &Slot<'_>, role: &Role, context: &
     let staying = evict(plan, slot);
     match role {
         Role::Update(order) => return update(plan, slot, &staying, *order, context),
-        Role::Move(node) => return move_to(plan, slot, node),
+        Role::Move(node) => return move_to(plan, slot, &staying, node),
         Role::MakeRoom => {
             for task in &staying {
                 if plan.is_dirty(task) {
@@ -65,7 +65,7 @@ pub(crate) fn keep(plan: &mut Plan<'_>, slot: &Slot<'_>, role: &Role, context: &
     }
     match staying.as_slice() {
         [] => replace(plan, slot, context),
-        [only] => promote(plan, slot, only, context),
+        [only] => promote(plan, slot, &[], only, context),
         [older @ .., newest] => supersede(plan, slot, older, newest, context),
     }
 }
@@ -74,6 +74,22 @@ pub(crate) fn keep(plan: &mut Plan<'_>, slot: &Slot<'_>, role: &Role, context: &
 pub(crate) fn fill(plan: &mut Plan<'_>, slot: &Slot<'_>, context: &Context) {
     let record = TaskRecord { cause: Cause::Wanted, ..TaskRecord::default() };
     start(plan, slot, record, SpecSource::Service, context);
+}
+
+/// A slot whose node takes nothing new: what the node was given goes on, nothing is replaced.
+pub(crate) fn rest(plan: &mut Plan<'_>, slot: &Slot<'_>, context: &Context) {
+    settle_ended(plan, slot);
+    let live = slot.live(plan.mode.target());
+    match live.as_slice() {
+        [] => {}
+        [only] if only.status.state < TaskState::Assigned => {}
+        [only] => promote(plan, slot, &[], only, context),
+        [older @ .., newest] => supersede(plan, slot, older, newest, context),
+    }
+    let node = slot.key.node.clone().filter(|_| !live.iter().any(|task| is_running(task)));
+    if let Some(node) = node {
+        plan.wait(&slot.key, Wait::NodePaused { node });
+    }
 }
 
 /// What ended is not wanted any more: its desired state says so. A job's completed task stays as it is.
@@ -129,7 +145,7 @@ fn update(
         ..before.unwrap_or_default()
     };
     let target = plan.mode.target();
-    let waits = kept.is_none() && predecessor(plan, slot, None).is_some();
+    let waits = predecessor(plan, slot, kept.copied().as_slice()).is_some();
     plan.create(
         slot,
         Creation {
@@ -142,7 +158,7 @@ fn update(
     );
 }
 
-fn move_to(plan: &mut Plan<'_>, slot: &Slot<'_>, node: &NodeId) {
+fn move_to(plan: &mut Plan<'_>, slot: &Slot<'_>, staying: &[&Task], node: &NodeId) {
     let before = slot.last(plan.mode.target()).map(|task| task.record.clone()).unwrap_or_default();
     let record = TaskRecord {
         cause: Cause::Rebalance,
@@ -151,8 +167,9 @@ fn move_to(plan: &mut Plan<'_>, slot: &Slot<'_>, node: &NodeId) {
         recent: before.recent,
         ..TaskRecord::default()
     };
-    let (desired, node) = (plan.mode.target(), Some(node.clone()));
-    let spec = SpecSource::Service;
+    let waits = predecessor(plan, slot, staying).is_some();
+    let desired = if waits { TaskState::Ready } else { plan.mode.target() };
+    let (node, spec) = (Some(node.clone()), SpecSource::Service);
     plan.create(slot, Creation { desired, node, spec, job_iteration: None, record });
 }
 
@@ -169,7 +186,7 @@ fn supersede(
     if stale && older.iter().any(|task| is_running(task)) {
         return plan.stop(newest, Stop::Updated);
     }
-    promote(plan, slot, newest, context);
+    promote(plan, slot, older, newest, context);
     if is_running(newest) {
         for task in older {
             plan.stop(task, Stop::Superseded);
@@ -210,7 +227,7 @@ fn start(
     context: &Context,
 ) {
     let created = plan.now;
-    let held = holds(plan, slot, None, &record, created, context);
+    let held = holds(plan, slot, &[], &record, created, context);
     let desired = if held.is_empty() { plan.mode.target() } else { TaskState::Ready };
     for reason in held {
         plan.wait(&slot.key, reason);
@@ -219,14 +236,15 @@ fn start(
     plan.create(slot, Creation { desired, node: None, spec, job_iteration, record });
 }
 
-/// Lets a task start that was made ready.
-fn promote(plan: &mut Plan<'_>, slot: &Slot<'_>, task: &Task, context: &Context) {
+/// Lets a task start that was made ready, beside those it supersedes.
+fn promote(plan: &mut Plan<'_>, slot: &Slot<'_>, older: &[&Task], task: &Task, context: &Context) {
     let target = plan.mode.target();
     if task.desired_state >= target {
         return;
     }
     let created = task.meta.created_at;
-    let held = holds(plan, slot, Some(task), &task.record, created, context);
+    let beside: Vec<&Task> = older.iter().copied().chain([task]).collect();
+    let held = holds(plan, slot, &beside, &task.record, created, context);
     if held.is_empty() {
         return plan.raise(task, target, None);
     }
@@ -235,17 +253,17 @@ fn promote(plan: &mut Plan<'_>, slot: &Slot<'_>, task: &Task, context: &Context)
     }
 }
 
-/// Everything that keeps a new task of the slot from starting.
+/// Everything that keeps a new task of the slot from starting; `beside` may run meanwhile.
 fn holds(
     plan: &mut Plan<'_>,
     slot: &Slot<'_>,
-    task: Option<&Task>,
+    beside: &[&Task],
     record: &TaskRecord,
     created: types::Timestamp,
     context: &Context,
 ) -> Vec<Wait> {
     let mut held = Vec::new();
-    if let Some(old) = predecessor(plan, slot, task) {
+    if let Some(old) = predecessor(plan, slot, beside) {
         held.push(Wait::OldTaskStopping { task: old.id.clone() });
     }
     if record.cause == Cause::Restart {
@@ -262,10 +280,10 @@ fn holds(
     held
 }
 
-/// A task of the slot that may still run and whose node can say when it has stopped.
-fn predecessor<'a>(plan: &Plan<'_>, slot: &Slot<'a>, task: Option<&Task>) -> Option<&'a Task> {
-    let mut others = slot.tasks.iter().filter(|other| task.is_none_or(|task| task.id != other.id));
-    others.find(|other| may_run(plan, other)).copied()
+/// A task of the slot, none of `beside`, that may still run and whose node can say when it has stopped.
+fn predecessor<'a>(plan: &Plan<'_>, slot: &Slot<'a>, beside: &[&Task]) -> Option<&'a Task> {
+    let is_other = |other: &&&Task| beside.iter().all(|task| task.id != other.id);
+    slot.tasks.iter().filter(is_other).find(|other| may_run(plan, other)).copied()
 }
 
 fn may_run(plan: &Plan<'_>, task: &Task) -> bool {

@@ -135,8 +135,7 @@ pub(crate) fn choose<'a>(
             (number, false)
         }
     };
-    let config = if rollback { &service.spec.rollback_config } else { &service.spec.update_config };
-    let rules = UpdateRules::of(config.as_ref());
+    let rules = rules(service, rollback);
     let sheet = Sheet::read(plan, slots, number, &rules);
     if let Some(choice) = sheet.fail(plan, &rules, number, rollback) {
         return choice;
@@ -209,7 +208,7 @@ impl<'a> Sheet<'a> {
             let running = slot.is_running(target);
             sheet.running += u64::from(running);
             sheet.extra += (slot.live(target).len() as u64).saturating_sub(1);
-            let made = made_by(plan, slot, number);
+            let made = made_by(plan, &slot.tasks, number);
             let dirty = is_slot_dirty(plan, slot);
             sheet.total += u64::from(dirty || made.is_some());
             sheet.watch(plan, slot, made, rules);
@@ -232,12 +231,7 @@ impl<'a> Sheet<'a> {
         rules: &UpdateRules,
     ) {
         let Some(task) = made else { return };
-        let failed = slot.tasks.iter().copied().find(|task| {
-            task.record.update == made.map_or(0, |made| made.record.update)
-                && !plan.is_dirty(task)
-                && failed_early(task, rules)
-        });
-        self.failed.extend(failed);
+        self.failed.extend(failure_of(plan, &slot.tasks, task.record.update, rules));
         let live = !is_dead(task) && task.desired_state <= TaskState::Running;
         if live && !is_running(task) {
             self.in_flight += 1;
@@ -404,10 +398,43 @@ impl<'a> Sheet<'a> {
     }
 }
 
+/// Of the tasks of one slot, oldest run first, those that an update in progress reads: the newest that it made,
+/// and one failure. History may not take them.
+pub(crate) fn read_of<'a>(plan: &Plan<'_>, tasks: &[&'a Task]) -> Vec<&'a Task> {
+    let service = plan.state.service;
+    let rollback = match UpdateState::of(service) {
+        Some(UpdateState::Updating) => false,
+        Some(UpdateState::RollbackStarted) => true,
+        _ => return Vec::new(),
+    };
+    let number = plan.record.update;
+    let failure = failure_of(plan, tasks, number, &rules(service, rollback));
+    made_by(plan, tasks, number).into_iter().chain(failure).collect()
+}
+
+fn rules(service: &Service, rollback: bool) -> UpdateRules {
+    let spec = &service.spec;
+    let config = if rollback { &spec.rollback_config } else { &spec.update_config };
+    UpdateRules::of(config.as_ref())
+}
+
 /// The newest task with the service's spec that this update made.
-fn made_by<'a>(plan: &Plan<'_>, slot: &Slot<'a>, number: u64) -> Option<&'a Task> {
-    let mut newest = slot.tasks.iter().rev().copied();
+fn made_by<'a>(plan: &Plan<'_>, tasks: &[&'a Task], number: u64) -> Option<&'a Task> {
+    let mut newest = tasks.iter().rev().copied();
     newest.find(|task| task.record.update == number && !plan.is_dirty(task))
+}
+
+/// The first failure of a slot that counts against this update.
+fn failure_of<'a>(
+    plan: &Plan<'_>,
+    tasks: &[&'a Task],
+    number: u64,
+    rules: &UpdateRules,
+) -> Option<&'a Task> {
+    let mut made = tasks.iter().copied();
+    made.find(|task| {
+        task.record.update == number && !plan.is_dirty(task) && failed_early(task, rules)
+    })
 }
 
 /// Whether its end counts against the update: before it ran, or soon after.

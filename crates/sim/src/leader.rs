@@ -67,7 +67,7 @@ impl World {
             self.store.state().nodes().iter().map(|node| node.id.to_string()).collect();
         self.leader = Some(Leader {
             term: self.term,
-            ahead: self.store.clone(),
+            ahead: Store::keeping(self.store.snapshot(), 0),
             on_the_way: VecDeque::new(),
             intake: Vec::new(),
             reports: BTreeMap::new(),

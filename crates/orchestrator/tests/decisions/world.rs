@@ -190,7 +190,7 @@ impl World {
         }
     }
 
-    /// An image called `broken…` fails at its start, `slow` never gets running.
+    /// An image called `broken…` fails at its start, `slow` never gets running, `stubborn` does not stop.
     fn advance(&mut self, id: &TaskId) {
         let task = self.tasks[id].clone();
         let reachable =
@@ -201,7 +201,10 @@ impl World {
         }
         let image = task.spec.container_spec.as_ref().map_or("", |spec| spec.image.as_str());
         let next = match task.desired_state {
-            desired if desired > TaskState::Complete => TaskState::Shutdown,
+            desired if desired > TaskState::Complete => match image {
+                "stubborn" => state,
+                _ => TaskState::Shutdown,
+            },
             desired if desired < TaskState::Running => TaskState::Ready,
             _ if image.starts_with("broken") => TaskState::Failed,
             _ if image == "slow" => TaskState::Starting,
