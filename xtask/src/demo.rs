@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn start(binary: &Path) -> Result<Daemon> {
     Daemon::try_start(Options {
         engine: Engine::Sampan,
-        token: Some(TOKEN),
+        token: Some(TOKEN.to_owned()),
         binary: Some(binary.to_owned()),
         ..Options::with_images(&["redis:alpine", "python:3.7-alpine"])
     })

@@ -10,7 +10,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,6 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::client::{self, Output};
-use crate::hosts::Hub;
 use crate::http::{self, Response};
 use crate::leaks::Snapshot;
 use crate::memory::{self, Weight};
@@ -28,9 +26,11 @@ use crate::namespace::Namespace;
 use crate::{images, leaks, sweep};
 
 /// How long a daemon may take to answer after its start; debug builds on busy machines are slow.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(180);
 /// How long it may take to end after SIGTERM.
-const GONE_WITHIN: Duration = Duration::from_secs(60);
+const GONE_WITHIN: Duration = Duration::from_secs(180);
+/// How long what happens by itself is waited for: far longer than it takes, also on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Addresses of the cable between the daemon's namespace and the one outside it.
 const INSIDE: (Ipv4Addr, &str, &str) =
     (Ipv4Addr::new(10, 213, 77, 1), "10.213.77.1/30", "10.213.77.2/30");
@@ -60,7 +60,9 @@ pub struct Options {
     /// The daemon's program; found beside the running test when absent.
     pub binary: Option<PathBuf>,
     /// The token to use instead of a fresh one; such a daemon is not swept away.
-    pub token: Option<&'static str>,
+    pub token: Option<String>,
+    /// The name of its machine; the real one's when absent.
+    pub hostname: Option<String>,
     /// Further arguments of the daemon's command line.
     pub args: Vec<String>,
     /// Environment variables of the daemon.
@@ -71,8 +73,6 @@ pub struct Options {
     pub disk_bytes: Option<u64>,
     /// A second namespace, joined by a cable, from which published ports are seen as other machines see them.
     pub outside: bool,
-    /// The hub to plug into, and the address there with its prefix length.
-    pub(crate) plug: Option<(Arc<Hub>, String)>,
 }
 
 impl Options {
@@ -115,7 +115,15 @@ impl Daemon {
 
     /// As [`start`](Daemon::start), for programs that are not tests.
     pub fn try_start(options: Options) -> Result<Self> {
-        let token = options.token.map_or_else(next_token, str::to_owned);
+        Daemon::try_start_on(options, |_| Ok(()))
+    }
+
+    /// The same, with cables laid into its namespace before it starts.
+    pub(crate) fn try_start_on(
+        options: Options,
+        plug: impl FnOnce(&Namespace) -> Result<()>,
+    ) -> Result<Self> {
+        let token = options.token.clone().unwrap_or_else(next_token);
         let dir = std::env::temp_dir().join(&token);
         fs::create_dir_all(&dir)?;
         if let Some(bytes) = options.disk_bytes {
@@ -127,9 +135,7 @@ impl Daemon {
         if let Some(outside) = &outside {
             namespace.join(outside, INSIDE.1, INSIDE.2)?;
         }
-        if let Some((hub, address)) = &options.plug {
-            hub.plug(&namespace, address)?;
-        }
+        plug(&namespace)?;
         let baseline = Snapshot::default();
         let mut daemon = Daemon { token, dir, options, child: None, namespace, outside, baseline };
         daemon.try_again()?;
@@ -150,7 +156,15 @@ impl Daemon {
 
     fn try_again(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        let mut command = self.namespace.command(self.program()?);
+        let mut command = match &self.options.hostname {
+            None => self.namespace.command(self.program()?),
+            Some(name) => {
+                let mut command = self.namespace.command("unshare");
+                let rename = "echo $0 > /proc/sys/kernel/hostname; exec \"$@\"";
+                command.args(["--uts", "sh", "-c", rename, name]).arg(self.program()?);
+                command
+            }
+        };
         if self.options.engine == Engine::Sampan {
             command.arg("daemon");
         }
@@ -460,8 +474,7 @@ impl Daemon {
         let pid = self.child.as_ref().map(Child::id);
         let look =
             || leaks::compare(&self.baseline, &Snapshot::take(&self.token, &self.namespace, pid));
-        eventually_ok(Duration::from_secs(10), || look().is_empty().then(Vec::new))
-            .unwrap_or_else(look)
+        eventually_ok(PATIENCE, || look().is_empty().then(Vec::new)).unwrap_or_else(look)
     }
 
     /// What the daemon and its helpers (shims, containerd) weigh, by program name; containers' own processes are not
@@ -506,7 +519,7 @@ fn small_disk(at: &Path, bytes: u64) -> Result<()> {
 
 fn fetch(namespace: &Namespace, address: SocketAddr, path: &str) -> Result<Response> {
     let stream = namespace.connect(address).with_context(|| format!("connecting to {address}"))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     http::exchange(stream, "GET", path, "", &mut std::io::empty(), 0)
 }
 
@@ -539,10 +552,10 @@ fn eventually_ok<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Opti
 /// Waits for something that happens by itself: asks until `ask` gives a value.
 ///
 /// # Panics
-/// When it does not within half a minute; `what` says what was awaited.
+/// When it does not within two minutes; `what` says what was awaited.
 #[track_caller]
 pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    match eventually_ok(Duration::from_secs(30), ask) {
+    match eventually_ok(PATIENCE, ask) {
         Some(value) => value,
         None => panic!("{}", anyhow!("waited in vain: {what}")),
     }

@@ -8,7 +8,6 @@
 
 use std::net::Ipv4Addr;
 use std::ops::{Deref, DerefMut, Index, IndexMut};
-use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -96,7 +95,8 @@ impl DerefMut for Host {
 pub struct Hosts {
     // Dropped first, so that no daemon outlives its cable.
     hosts: Vec<Host>,
-    hub: Arc<Hub>,
+    hub: Hub,
+    token: String,
 }
 
 impl Hosts {
@@ -111,20 +111,26 @@ impl Hosts {
 
     /// As [`start`](Hosts::start), for programs that are not tests.
     pub fn try_start(count: u8, options: &Options) -> Result<Self> {
-        let hub = Arc::new(Hub::create(&next_token())?);
-        let mut hosts = Hosts { hosts: Vec::new(), hub };
+        let token = options.token.clone().unwrap_or_else(next_token);
+        let hub = Hub::create(&token)?;
+        let mut hosts = Hosts { hosts: Vec::new(), hub, token };
         for _ in 0..count {
             hosts.add(options)?;
         }
         Ok(hosts)
     }
 
-    /// One more host; returns its index.
+    /// One more host, called `node<its number>`; returns its index.
     pub fn add(&mut self, options: &Options) -> Result<usize> {
         let number = u8::try_from(self.hosts.len() + 1)?;
         let address = Ipv4Addr::new(10, 213, 9, number);
-        let plug = Some((Arc::clone(&self.hub), format!("{address}/24")));
-        let daemon = Daemon::try_start(Options { plug, ..options.clone() })?;
+        let options = Options {
+            token: Some(host_token(&self.token, number)),
+            hostname: Some(format!("node{number}")),
+            ..options.clone()
+        };
+        let plug = |host: &Namespace| self.hub.plug(host, &format!("{address}/24"));
+        let daemon = Daemon::try_start_on(options, plug)?;
         self.hosts.push(Host { daemon, address });
         Ok(self.hosts.len() - 1)
     }
@@ -171,6 +177,18 @@ impl Hosts {
             host.docker(&["swarm", "join", "--token", &token, &format!("{first}:2377")]).ok();
         }
     }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        self.hosts.clear();
+        crate::clear(&self.token);
+    }
+}
+
+/// Of fixed width, so that no token is the beginning of another.
+fn host_token(token: &str, number: u8) -> String {
+    format!("{token}-node{number:03}")
 }
 
 impl Index<usize> for Hosts {

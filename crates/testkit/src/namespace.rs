@@ -51,7 +51,7 @@ impl Namespace {
 
     /// Connects from inside.
     pub fn connect(&self, address: SocketAddr) -> Result<TcpStream> {
-        self.inside(move || Ok(TcpStream::connect_timeout(&address, Duration::from_secs(5))?))
+        self.inside(move || Ok(TcpStream::connect_timeout(&address, Duration::from_secs(60))?))
     }
 
     /// Runs `work` on a thread that has moved inside; sockets it makes stay there.

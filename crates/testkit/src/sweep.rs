@@ -51,19 +51,30 @@ pub fn clear(token: &str) {
     for root in cgroup_roots(token) {
         remove_cgroups(&root);
     }
-    for namespace in ["", "-out", "-a", "-b"].map(|suffix| format!("{token}{suffix}")) {
-        let pin = Path::new("/run/netns").join(namespace);
-        if pin.exists() {
-            let _ = umount2(&pin, MntFlags::MNT_DETACH);
-            let _ = fs::remove_file(&pin);
-        }
+    for pin in carrying(Path::new("/run/netns"), token) {
+        let _ = umount2(&pin, MntFlags::MNT_DETACH);
+        let _ = fs::remove_file(&pin);
     }
-    let _ = fs::remove_dir_all(std::env::temp_dir().join(token));
+    for dir in carrying(&std::env::temp_dir(), token) {
+        let _ = fs::remove_dir_all(dir);
+    }
+}
+
+/// What is called `token` or `token-…` in a directory.
+fn carrying(dir: &Path, token: &str) -> Vec<PathBuf> {
+    let is_ours = |name: &str| {
+        name.strip_prefix(token).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| is_ours(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// Kills all that carries `token`, again and again until none is left.
 pub(crate) fn end_processes(token: &str) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
         let left = processes(token);
         if left.is_empty() {
@@ -124,11 +135,8 @@ pub(crate) fn mounts(token: &str) -> Vec<PathBuf> {
 pub(crate) fn cgroup_roots(token: &str) -> Vec<PathBuf> {
     let base = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
-    std::iter::once(base.to_owned())
-        .chain(hierarchies)
-        .map(|dir| dir.join(token))
-        .filter(|dir| dir.is_dir())
-        .collect()
+    let dirs = std::iter::once(base.to_owned()).chain(hierarchies);
+    dirs.flat_map(|dir| carrying(&dir, token)).filter(|dir| dir.is_dir()).collect()
 }
 
 fn remove_cgroups(dir: &Path) {
