@@ -1,1 +1,32 @@
 //! Trust: the cluster's root, join tokens, node certificates, and TLS configurations made of them.
+//!
+//! What a cluster trusts is `types::swarm::extension::ClusterRecord`, written by managers only; the functions here make
+//! and read it. A node's own share is an [`Identity`] on disk and [`Credentials`] in memory, whose certificate and roots
+//! may change while connections live.
+//!
+//! Opens no socket and logs nothing. Secrets (keys, tokens, unlock keys) have no `Debug` that shows them.
+
+mod admission;
+mod authority;
+mod credentials;
+pub mod doctor;
+mod error;
+mod identity;
+mod peer;
+pub mod renewal;
+mod request;
+pub mod rotation;
+mod token;
+mod unlock;
+mod verify;
+
+pub use admission::{Admission, admit};
+pub use authority::{Authority, Digest, Issued};
+pub use credentials::{Clock, Credentials};
+pub use error::Error;
+pub use identity::Identity;
+pub use peer::{Standing, Validity, peer_identity, peer_standing};
+pub use request::NodeKey;
+pub use rotation::{found, issue, trusted_roots};
+pub use token::JoinToken;
+pub use unlock::UnlockKey;

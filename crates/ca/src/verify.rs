@@ -1,0 +1,1 @@
+//! The verifiers behind [`crate::Credentials`].
