@@ -1,1 +1,20 @@
-//! The replicated log: one store on every manager, in the same order.
+//! The replicated log: one [`store::Store`] on every manager, changed in the same order everywhere.
+//!
+//! The consensus is openraft's, behind types of our own; log, snapshots, encryption at rest, elections'
+//! timing, forwarding and batching are ours. It knows no service, task or network: transactions go in,
+//! snapshots come out. How bytes reach another manager is the caller's ([`Peers`]).
+//!
+//! ```text
+//! propose ─► batch ─► (forward to the leader) ─► log, fdatasync ─► a majority has it ─► applied here
+//! read    ─► ask the leader for its index ─► wait until it is applied here ─► snapshot
+//! ```
+
+mod error;
+mod keys;
+mod options;
+mod raft;
+
+pub use error::{Error, ProposeError};
+pub use keys::{Keys, KeysError};
+pub use options::{Options, Peer, Peers, Tuning};
+pub use raft::{Archive, Leadership, Member, Raft, inspect};
