@@ -81,6 +81,7 @@ pub fn check(state: &Snapshot, now: Timestamp) -> Vec<Note> {
 pub fn check_step(before: &Snapshot, after: &Snapshot, events: &[Event]) -> Vec<Note> {
     let mut notes = stops::check_growth(events);
     notes.extend(stops::check_reasons(before, after, events));
+    notes.extend(slots::check_starts(after, events));
     notes.extend(slots::check_health(before, after, events));
     notes
 }

@@ -5,8 +5,8 @@ use errdefs::{Classify, ErrorKind};
 
 /// 500 KiB, as in SwarmKit: secrets travel with assignments and lie in memory everywhere.
 const MOST_SECRET_BYTES: usize = 500 * 1024;
-/// 1000 KiB, as in SwarmKit.
-const MOST_CONFIG_BYTES: usize = 1000 * 1024;
+/// 16 MiB; SwarmKit's 1000 KiB is less than many a program's configuration.
+const MOST_CONFIG_BYTES: usize = 16 << 20;
 const LONGEST_SERVICE_NAME: usize = 63;
 
 /// A spec that makes no sense.
@@ -78,6 +78,6 @@ mod tests {
     fn secrets_and_configs_have_a_size() {
         assert_eq!(check_secret_size(1), Ok(()));
         assert_eq!(check_secret_size(0), Err(SpecError::SecretSize));
-        assert_eq!(check_config_size(1_024_000), Err(SpecError::ConfigSize));
+        assert_eq!(check_config_size(16 << 20), Err(SpecError::ConfigSize));
     }
 }

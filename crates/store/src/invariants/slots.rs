@@ -33,7 +33,8 @@ pub(super) fn check_live(state: &Snapshot) -> Vec<Note> {
     }
     for ((service, _, slot), tasks) in slots {
         let Some(service) = state.services().get(service.as_str()) else { continue };
-        let allowed = if may_overlap(service) { 2 } else { 1 };
+        let begun = tasks.iter().filter(|task| is_wanted(task) || is_superseded(task)).count() > 1;
+        let allowed = if begun || may_overlap(service) { 2 } else { 1 };
         let counted = tasks.iter().filter(|task| !is_left_over(state, task, &tasks)).count();
         if counted > allowed {
             let ids: Vec<_> = tasks.iter().map(|task| task.id.as_str()).collect();
@@ -42,6 +43,61 @@ pub(super) fn check_live(state: &Snapshot) -> Vec<Note> {
         }
     }
     notes
+}
+
+fn is_wanted(task: &Task) -> bool {
+    task.desired_state <= TaskState::Complete
+}
+
+/// It overlaps by an order that the service may not have any more; `check_starts` has looked at its beginning.
+fn is_superseded(task: &Task) -> bool {
+    task.record.stop == Some(Stop::Superseded)
+}
+
+/// A task may be started beside one that is wanted if the order of the service says so, and beside one that is
+/// still stopping never.
+pub(super) fn check_starts(after: &Snapshot, events: &[Event]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for task in events.iter().filter_map(started) {
+        let Some(service) = after.services().get(task.service_id.as_str()) else { continue };
+        let slot = slot_of(task);
+        let beside = after.tasks_of_slot(&task.service_id, task.slot).find(|other| {
+            other.id != task.id
+                && other.job_iteration == task.job_iteration
+                && slot_of(other) == slot
+                && may_run(after, other)
+                && !(is_wanted(other) && may_overlap(service))
+                && !returned_after(after, other, task)
+        });
+        notes.extend(beside.map(|other| {
+            let shown = format!("{}.{slot}", service.spec.name);
+            let how = if is_wanted(other) { "wanted" } else { "still stopping" };
+            let detail = format!("{} starts beside {}, which is {how}", task.id, other.id);
+            Note::new(Rule::OneLivePerSlot, shown, detail)
+        }));
+    }
+    notes
+}
+
+/// The task that this event lets start.
+fn started(event: &Event) -> Option<&Task> {
+    let starts =
+        |task: &Task| (TaskState::Running..=TaskState::Complete).contains(&task.desired_state);
+    match (event.kind, &event.object, &event.old) {
+        (EventKind::Created, Object::Task(new), _) if starts(new) => Some(new),
+        (EventKind::Updated, Object::Task(new), Some(Object::Task(old)))
+            if starts(new) && !starts(old) =>
+        {
+            Some(new)
+        }
+        _ => None,
+    }
+}
+
+/// An agent that can be heard may run it.
+fn may_run(state: &Snapshot, task: &Task) -> bool {
+    let given = task.status.state >= TaskState::Assigned && !task.status.state.is_terminal();
+    given && on_ready_node(state, task)
 }
 
 /// Whether one of the two was on a node that went away and came back after the other was made: then both
