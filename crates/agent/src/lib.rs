@@ -1,1 +1,28 @@
 //! Runs on every node: what managers assign becomes containers, what they do becomes statuses.
+//!
+//! ```text
+//!            Connect ◄──────── session ───────────► outbox ◄─ statuses ─┐
+//!                              │ assignments, written                   │
+//!                              ▼                                        │
+//!  journal on disk ◄──────── worker: one taskfsm::Machine per task ─────┘
+//!                              │ effects ▼     ▲ what came of them
+//!                            executor ──► engine
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | `agent` | start, stop, leave |
+//! | `session` | the stream to a manager: hello, heartbeats, statuses; connects again |
+//! | `worker` | the machines, and what is done next |
+//! | `assigned`, `outbox`, `template`, `spec` | decisions: what is assigned, what is unsaid, what a container is made of |
+//! | `journal` | what outlives the agent |
+//! | `executor`, `files`, `pulls` | effects: containers, secrets and configs, images |
+//!
+//! Spawned tasks: the session, the worker, one watcher for each container, one job at a time for each task.
+//! A lost manager ends only the session: containers go on, their ends are reported later.
+
+mod agent;
+mod connect;
+
+pub use agent::{Agent, Options};
+pub use connect::Connect;
