@@ -1,89 +1,83 @@
 //! One wish against all nodes, kept up to date: who fits, who is best, and why the others do not.
 //!
 //! ```text
-//! NodeSet.changes ──► catch_up ──► seat (filters, counts) ──► Tree (best node) and Tally (refusals)
+//! Ground.moves ───┐
+//! NodeSet.changes ┴─► catch_up ──► verdict (filters, counts) ──► Tree (best node) and Tally (refusals)
 //! ```
 //! A change of one node costs that node's filters and O(log nodes) matches. A board that missed more changes
-//! than there are nodes looks at all of them.
+//! than there are nodes is made anew.
 
 use crate::census::Census;
-use crate::check::{Reject, Volumes, broken_rule, fixed, moving};
-use crate::contest::{Key, OUT};
-use crate::error::PlacementError;
+use crate::check::{Reject, broken_rule, moving};
+use crate::contest::Key;
 use crate::filter::Tally;
-use crate::node::NodeInfo;
-use crate::nodeset::{NodeIx, NodeSet};
+use crate::ground::Ground;
+use crate::node::{Load, NodeInfo};
+use crate::nodeset::{Changed, NodeIx, NodeSet, fingerprint};
 use crate::rule::Force;
-use crate::tree::{Place, Tree};
+use crate::tree::Tree;
 use crate::wish::Wish;
-use regex_lite::Regex;
 use std::sync::Arc;
-use types::swarm::node::Node;
-use types::swarm::placement::{SpreadWeight, Strategy};
+use types::swarm::placement::Strategy;
 
 /// What a board knows of one node.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seat {
-    /// The node's epoch that `fixed` and `place` are from.
-    epoch: u64,
-    /// `None`: no node has this number.
-    place: Option<Place>,
     /// Active tasks of the service, as counted in the tree.
     own: u32,
-    weight: u64,
-    fixed: Option<Reject>,
     verdict: Option<Reject>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Board {
     wish: Arc<Wish>,
-    patterns: Vec<Regex>,
+    fingerprint: u32,
     seats: Vec<Seat>,
     tree: Tree,
     censuses: Vec<Census>,
     tally: Tally,
-    /// The number of the first change not yet seen.
+    /// The numbers of the first change and the first move not yet seen.
     seen: u64,
+    moved: u64,
 }
 
 impl Board {
     /// A board over all nodes.
-    pub(crate) fn new(
-        wish: Arc<Wish>,
-        set: &NodeSet,
-        volumes: &Volumes,
-    ) -> Result<Self, PlacementError> {
-        let patterns =
-            wish.patterns.iter().map(crate::rule::Pattern::regex).collect::<Result<_, _>>()?;
-        let tree = Tree::new(wish.spread.len(), wish.weight != SpreadWeight::None);
-        let censuses = wish.rules.iter().map(|_| Census::default()).collect();
-        let (seats, tally) = (Vec::with_capacity(set.width()), Tally::default());
-        let mut board = Board { wish, patterns, seats, tree, censuses, tally, seen: 0 };
-        board.fill(set, volumes);
-        Ok(board)
+    pub(crate) fn new(wish: Arc<Wish>, ground: &Ground, set: &NodeSet) -> Self {
+        let mut board = Board {
+            fingerprint: fingerprint(&wish.service),
+            seats: vec![Seat::default(); set.width()],
+            tree: Tree::new(ground),
+            censuses: wish.rules.iter().map(|_| Census::default()).collect(),
+            tally: Tally::default(),
+            seen: set.changes().end(),
+            moved: ground.moves().end(),
+            wish,
+        };
+        board.fill(ground, set);
+        board
     }
 
-    /// Sees all changes since the last time.
-    pub(crate) fn catch_up(&mut self, set: &NodeSet, volumes: &Volumes) {
-        let missed = set.end() - self.seen;
-        if missed > set.width() as u64 || (missed > 0 && set.change(self.seen).is_none()) {
-            self.fill(set, volumes);
+    /// Sees all changes since the last time. `ground` has seen all descriptions.
+    pub(crate) fn catch_up(&mut self, ground: &Ground, set: &NodeSet) {
+        let missed = set.changes().end() - self.seen;
+        let lost = !set.changes().reaches(self.seen) || !ground.moves().reaches(self.moved);
+        if lost || missed > set.width() as u64 {
+            *self = Board::new(Arc::clone(&self.wish), ground, set);
             return;
         }
-        while let Some(ix) = set.change(self.seen) {
+        if self.moved != ground.moves().end() {
+            self.relocate(ground, set);
+        }
+        while let Some(changed) = set.changes().get(self.seen) {
             self.seen += 1;
-            let touched = self.enter(ix, set, volumes);
-            self.judge(ix, set);
-            for other in touched {
-                self.judge(other, set);
-            }
+            self.see(changed, ground, set);
         }
     }
 
     /// Where the next task goes.
-    pub(crate) fn best(&self) -> Option<NodeIx> {
-        self.tree.best()
+    pub(crate) fn best(&self, ground: &Ground) -> Option<NodeIx> {
+        self.tree.best(ground)
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -96,10 +90,10 @@ impl Board {
     }
 
     /// Whether nothing but a lack of room keeps the task off the node.
-    pub(crate) fn open(&self, ix: NodeIx, info: &NodeInfo) -> bool {
-        let wish = &self.wish;
-        let full = wish.max_replicas > 0 && u64::from(info.own(&wish.service)) >= wish.max_replicas;
-        self.seats[ix.0 as usize].fixed.is_none() && !full && self.broken(ix).is_none()
+    pub(crate) fn open(&self, ix: NodeIx, ground: &Ground) -> bool {
+        let (wish, own) = (&self.wish, u64::from(self.seats[ix.0 as usize].own));
+        let full = wish.max_replicas > 0 && own >= wish.max_replicas;
+        ground.stand(ix).fixed.is_none() && !full && self.broken(ix).is_none()
     }
 
     /// How many nodes it keeps: the measure of its memory.
@@ -107,85 +101,127 @@ impl Board {
         self.seats.len()
     }
 
-    /// Looks at every node. Descriptions that did not change are not read again.
-    fn fill(&mut self, set: &NodeSet, volumes: &Volumes) {
-        self.tree.unsettle();
+    /// Looks at every node for the first time.
+    fn fill(&mut self, ground: &Ground, set: &NodeSet) {
+        for (ix, own) in set.counts(&self.wish.service) {
+            self.seats[ix.0 as usize].own = own;
+            if let Some(place) = ground.stand(ix).place {
+                self.tree.count(place.branch, i64::from(own), ground);
+            }
+        }
         // All are counted before any is judged: rules look at the others.
-        for ix in set.all() {
-            self.enter(ix, set, volumes);
+        if !self.censuses.is_empty() {
+            for ix in set.all() {
+                self.census(ix, set);
+            }
         }
         for ix in set.all() {
-            self.judge(ix, set);
+            let stand = ground.stand(ix);
+            let Some(place) = stand.place else { continue };
+            let (verdict, key) = self.judged(ix, stand.fixed, set);
+            self.seats[ix.0 as usize].verdict = verdict;
+            if let Some(reject) = verdict {
+                self.tally.add(reject.filter);
+            }
+            self.tree.put(place, key);
         }
-        self.tree.settle(set);
-        self.seen = set.end();
+        self.tree.settle(ground, set);
     }
 
-    /// Takes the node's description and counts. Returns other nodes whose verdict may differ now.
-    fn enter(&mut self, ix: NodeIx, set: &NodeSet, volumes: &Volumes) -> Vec<NodeIx> {
-        let info = set.info(ix);
-        if self.seats.len() <= ix.0 as usize {
-            self.seats.resize(ix.0 as usize + 1, Seat::default());
+    /// Follows the nodes that the ground has moved: all leave, then all take their new places.
+    fn relocate(&mut self, ground: &Ground, set: &NodeSet) {
+        self.seats.resize(set.width(), Seat::default());
+        self.tree.widen(ground, set);
+        let first = self.moved;
+        while let Some(moved) = ground.moves().get(self.moved) {
+            self.moved += 1;
+            // Of several moves of a node only the first is from a place where it was counted here.
+            let seat = std::mem::take(&mut self.seats[moved.node.0 as usize]);
+            if let Some(reject) = seat.verdict {
+                self.tally.sub(reject.filter);
+            }
+            if let Some(place) = moved.from {
+                self.tree.count(place.branch, -i64::from(seat.own), ground);
+                self.tree.set(place, Key::OUT, ground, set);
+                self.tree.rise(place.branch, ground);
+            }
         }
-        if self.seats[ix.0 as usize].epoch != info.epoch {
-            self.reseat(ix, set, volumes);
+        for moved in (first..self.moved).filter_map(|number| ground.moves().get(number)) {
+            self.recount(moved.node, ground, set);
+            self.judge(moved.node, ground, set);
+            if let Some(place) = ground.stand(moved.node).place {
+                self.tree.rise(place.branch, ground);
+            }
         }
-        let own = info.own(&self.wish.service);
-        let seat = &mut self.seats[ix.0 as usize];
-        if let Some(place) = seat.place.filter(|_| seat.own != own) {
-            self.tree.add(place.branch, i64::from(own) - i64::from(seat.own), 0);
-            seat.own = own;
+    }
+
+    fn see(&mut self, changed: Changed, ground: &Ground, set: &NodeSet) {
+        let ix = changed.node;
+        if changed.of == self.fingerprint {
+            self.recount(ix, ground, set);
         }
+        let touched = self.census(ix, set);
+        self.judge(ix, ground, set);
+        for other in touched {
+            self.judge(other, ground, set);
+        }
+    }
+
+    /// Counts the service's tasks on the node anew.
+    fn recount(&mut self, ix: NodeIx, ground: &Ground, set: &NodeSet) {
+        let own = set.own(&self.wish.service, ix);
+        let before = std::mem::replace(&mut self.seats[ix.0 as usize].own, own);
+        if let Some(place) = ground.stand(ix).place.filter(|_| own != before) {
+            self.tree.count(place.branch, i64::from(own) - i64::from(before), ground);
+            self.tree.rise(place.branch, ground);
+        }
+    }
+
+    /// Counts for the rules. Returns other nodes whose verdict may differ now.
+    fn census(&mut self, ix: NodeIx, set: &NodeSet) -> Vec<NodeIx> {
         let mut touched = Vec::new();
         for (rule, census) in self.wish.rules.iter().zip(&mut self.censuses) {
-            touched.extend(census.count(rule, ix, info.node.as_deref(), info.own(&rule.service)));
+            let node = set.info(ix).node.as_deref();
+            touched.extend(census.count(rule, ix, node, set.own(&rule.service, ix)));
         }
         touched
     }
 
-    /// Gives the node the seat that its description asks for.
-    fn reseat(&mut self, ix: NodeIx, set: &NodeSet, volumes: &Volumes) {
-        let info = set.info(ix);
-        let Seat { place, own, weight, verdict, .. } = self.seats[ix.0 as usize];
-        if let Some(place) = place {
-            self.tree.add(place.branch, -i64::from(own), -signed(weight));
-            self.tree.leave(place, set);
+    /// Filters the node and sets its key.
+    fn judge(&mut self, ix: NodeIx, ground: &Ground, set: &NodeSet) {
+        let stand = ground.stand(ix);
+        let Some(place) = stand.place else { return };
+        let (verdict, key) = self.judged(ix, stand.fixed, set);
+        let before = std::mem::replace(&mut self.seats[ix.0 as usize].verdict, verdict);
+        if before != verdict {
+            if let Some(reject) = before {
+                self.tally.sub(reject.filter);
+            }
+            if let Some(reject) = verdict {
+                self.tally.add(reject.filter);
+            }
         }
-        if let Some(reject) = verdict {
-            self.tally.sub(reject.filter);
-        }
-        let mut seat = Seat { epoch: info.epoch, ..Seat::default() };
-        if let Some(node) = &info.node {
-            seat.fixed = fixed(&self.wish, &self.patterns, volumes, node);
-            seat.weight = if seat.fixed.is_none() { self.weight(node) } else { 0 };
-            let leaf = self.tree.leaf(self.wish.spread.iter().map(|over| over.of(node)));
-            seat.place = Some(self.tree.enter(leaf, ix, set));
-            self.tree.add(leaf, 0, signed(seat.weight));
-        }
-        self.seats[ix.0 as usize] = seat;
+        self.tree.set(place, key, ground, set);
     }
 
-    /// Filters the node and sets its key.
-    fn judge(&mut self, ix: NodeIx, set: &NodeSet) {
-        let Some(place) = self.seats[ix.0 as usize].place else { return };
-        let info = set.info(ix);
-        let verdict = self.refuses(ix, info);
-        let before = std::mem::replace(&mut self.seats[ix.0 as usize].verdict, verdict);
-        if let Some(reject) = before {
-            self.tally.sub(reject.filter);
-        }
-        if let Some(reject) = verdict {
-            self.tally.add(reject.filter);
-        }
-        let key = if verdict.is_some() { OUT } else { self.key(ix, info) };
-        self.tree.set(place, key, set);
+    fn judged(&self, ix: NodeIx, fixed: Option<Reject>, set: &NodeSet) -> (Option<Reject>, u64) {
+        let (load, own) = (set.load(ix), self.seats[ix.0 as usize].own);
+        let verdict = self.refuses(ix, fixed, load, own, set);
+        let key = if verdict.is_some() { Key::OUT } else { self.key(ix, load, own, set) };
+        (verdict, key)
     }
 
     /// The first filter that refuses, in SwarmKit's order.
-    fn refuses(&self, ix: NodeIx, info: &NodeInfo) -> Option<Reject> {
-        let fixed = self.seats[ix.0 as usize].fixed;
+    fn refuses(
+        &self,
+        ix: NodeIx,
+        fixed: Option<Reject>,
+        load: Load,
+        own: u32,
+        set: &NodeSet,
+    ) -> Option<Reject> {
         // Without a fixed refusal the first of the others counts; with one, only what comes before it.
-        let moving = moving(&self.wish, info);
+        let moving = moving(&self.wish, load, own, set, ix);
         match fixed {
             None => moving.or_else(|| self.broken(ix)),
             Some(reject) => Some(moving.filter(|of| of.filter < reject.filter).unwrap_or(reject)),
@@ -201,46 +237,37 @@ impl Board {
         broken.next().map(|(which, (rule, _))| broken_rule(&self.wish, which, rule))
     }
 
-    /// Failures, preferences, tasks of the service, load: the first that differs decides.
-    fn key(&self, ix: NodeIx, info: &NodeInfo) -> Key {
-        let penalty = info.penalty(&self.wish.service, self.wish.version);
+    /// Failures, preferences, tasks of the service, load: the first that differs decides. Each has its bits,
+    /// and is the highest they can hold when there are more.
+    fn key(&self, ix: NodeIx, load: Load, own: u32, set: &NodeSet) -> u64 {
+        let penalty = match load.failed {
+            true => set.info(ix).penalty(&self.wish.service, self.wish.version),
+            false => 0,
+        };
         let rules = self.wish.rules.iter().zip(&self.censuses);
         let missed = rules
             .filter(|(rule, census)| rule.force == Force::Preference && !census.holds(rule, ix))
             .count();
-        let (own, load) = match self.wish.strategy {
-            Strategy::Spread => (info.own(&self.wish.service), info.active),
-            Strategy::Binpack => (0, left(info)),
+        let bits = |number: u64, bits: u32| number.min((1 << bits) - 1);
+        let order = match self.wish.strategy {
+            Strategy::Spread => bits(own.into(), 22) << 28 | bits(load.active.into(), 28),
+            Strategy::Binpack => bits(left(set.info(ix)), 50),
         };
-        let small = |number: usize| Key::from(u16::try_from(number).unwrap_or(u16::MAX - 1));
-        small(penalty) << 112 | small(missed) << 96 | Key::from(own) << 64 | Key::from(load)
+        bits(penalty as u64, 7) << 56 | bits(missed as u64, 6) << 50 | order
     }
-
-    fn weight(&self, node: &Node) -> u64 {
-        let resources = &node.description.resources;
-        match self.wish.weight {
-            SpreadWeight::None => 0,
-            SpreadWeight::Nodes => 1,
-            SpreadWeight::Cpu => u64::try_from(resources.nano_cpus).unwrap_or(0),
-            SpreadWeight::Memory => u64::try_from(resources.memory_bytes).unwrap_or(0),
-        }
-    }
-}
-
-fn signed(weight: u64) -> i64 {
-    i64::try_from(weight).unwrap_or(i64::MAX)
 }
 
 /// How much of the node is left, in millionths of the scarcer of CPUs and memory; among nodes that reserve
-/// nothing, those with more tasks have less left.
+/// nothing, those with more tasks have less left. 48 bits.
 fn left(info: &NodeInfo) -> u64 {
     let Some(node) = &info.node else { return u64::MAX };
-    let all = &node.description.resources;
+    let (all, load) = (&node.description.resources, info.load());
     let share = |free: i64, all: i64| match all {
         0 => 1_000_000,
         all => u64::try_from(i128::from(free.max(0)) * 1_000_000 / i128::from(all)).unwrap_or(0),
     };
     let scarcer =
-        share(info.free_cpus, all.nano_cpus).min(share(info.free_memory, all.memory_bytes));
-    (scarcer << 32) + (u64::from(u32::MAX) - info.active.min(u64::from(u32::MAX)))
+        share(load.free_cpus, all.nano_cpus).min(share(load.free_memory, all.memory_bytes));
+    const MOST: u64 = (1 << 28) - 1;
+    (scarcer << 28) + (MOST - u64::from(load.active).min(MOST))
 }

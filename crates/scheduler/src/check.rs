@@ -5,9 +5,10 @@
 //! the same code places and explains.
 
 use crate::filter::{Filter, Reason};
-use crate::node::NodeInfo;
+use crate::node::{Load, NodeInfo};
+use crate::nodeset::{NodeIx, NodeSet};
 use crate::rule::{Force, Rule};
-use crate::wish::{Ask, PluginWish, VolumeWish, Wish, platform_fits};
+use crate::wish::{Ask, PluginWish, Site, VolumeWish, Wish, platform_fits};
 use regex_lite::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,9 +30,9 @@ fn reject(filter: Filter, which: usize) -> Reject {
     Reject { filter, which: u16::try_from(which).unwrap_or(u16::MAX) }
 }
 
-/// What the node's description refuses. `patterns` are the wish's, compiled.
+/// What the node's description refuses. `patterns` are the site's, compiled.
 pub(crate) fn fixed(
-    wish: &Wish,
+    site: &Site,
     patterns: &[Regex],
     volumes: &Volumes,
     node: &Node,
@@ -39,50 +40,64 @@ pub(crate) fn fixed(
     if node.status.state != NodeState::Ready || node.spec.availability != Availability::Active {
         return Some(reject(Filter::Ready, 0));
     }
-    let plugin = wish.plugins.iter().position(|plugin| !has_plugin(plugin, node));
+    let plugin = site.plugins.iter().position(|plugin| !has_plugin(plugin, node));
     if let Some(which) = plugin {
         return Some(reject(Filter::Plugin, which));
     }
-    let broken = wish.constraints.iter().position(|constraint| !constraint.matches(node));
+    let broken = site.constraints.iter().position(|constraint| !constraint.matches(node));
     let unlike = || {
         // A node without the attribute is like nothing.
         let fails = |(at, regex): (usize, &Regex)| {
-            let value = wish.patterns[at].over.of(node);
-            (!value.is_empty() && regex.is_match(value)) != wish.patterns[at].like
+            let value = site.patterns[at].over.of(node);
+            (!value.is_empty() && regex.is_match(value)) != site.patterns[at].like
         };
         let at = patterns.iter().enumerate().position(fails)?;
-        Some(wish.constraints.len() + at)
+        Some(site.constraints.len() + at)
     };
     if let Some(which) = broken.or_else(unlike) {
         return Some(reject(Filter::Constraint, which));
     }
-    if !platform_fits(&wish.platforms, &node.description.platform) {
+    if !platform_fits(&site.platforms, &node.description.platform) {
         return Some(reject(Filter::Platform, 0));
     }
-    let missing = wish.volumes.iter().position(|volume| !volumes.available(volume, node));
+    let missing = site.volumes.iter().position(|volume| !volumes.available(volume, node));
     missing.map(|which| reject(Filter::Volumes, which))
 }
 
-/// What the tasks on the node refuse.
-pub(crate) fn moving(wish: &Wish, info: &NodeInfo) -> Option<Reject> {
-    if let Some(which) = shortage(wish, info) {
+/// What the tasks on the node refuse. `own` of them are the wish's service's.
+pub(crate) fn moving(
+    wish: &Wish,
+    load: Load,
+    own: u32,
+    set: &NodeSet,
+    ix: NodeIx,
+) -> Option<Reject> {
+    if let Some(which) = shortage(wish, load, set, ix) {
         return Some(reject(Filter::Resources, which));
     }
-    if let Some(which) = wish.host_ports.iter().position(|port| info.port_in_use(port)) {
-        return Some(reject(Filter::HostPort, which));
+    if !wish.host_ports.is_empty() {
+        let info = set.info(ix);
+        let taken = wish.host_ports.iter().position(|port| info.port_in_use(port));
+        if let Some(which) = taken {
+            return Some(reject(Filter::HostPort, which));
+        }
     }
-    let full = wish.max_replicas > 0 && u64::from(info.own(&wish.service)) >= wish.max_replicas;
+    let full = wish.max_replicas > 0 && u64::from(own) >= wish.max_replicas;
     full.then(|| reject(Filter::MaxReplicas, 0))
 }
 
 /// 0 is the CPUs, 1 the memory, then the generic wishes. What is not reserved is not looked at.
-fn shortage(wish: &Wish, info: &NodeInfo) -> Option<usize> {
-    if wish.nano_cpus > 0 && wish.nano_cpus > info.free_cpus {
+fn shortage(wish: &Wish, load: Load, set: &NodeSet, ix: NodeIx) -> Option<usize> {
+    if wish.nano_cpus > 0 && wish.nano_cpus > load.free_cpus {
         return Some(0);
     }
-    if wish.memory_bytes > 0 && wish.memory_bytes > info.free_memory {
+    if wish.memory_bytes > 0 && wish.memory_bytes > load.free_memory {
         return Some(1);
     }
+    if wish.generic.is_empty() {
+        return None;
+    }
+    let info = set.info(ix);
     // Several wishes for one kind are one wish for their sum.
     let asked = |of: &str| -> i64 {
         let count = |ask: &Ask| match ask {
@@ -102,9 +117,10 @@ fn shortage(wish: &Wish, info: &NodeInfo) -> Option<usize> {
 /// A rule of the wish that does not hold, as a refusal.
 pub(crate) fn broken_rule(wish: &Wish, which: usize, rule: &Rule) -> Reject {
     match rule.force {
-        Force::Constraint => {
-            reject(Filter::Constraint, wish.constraints.len() + wish.patterns.len() + which)
-        }
+        Force::Constraint => reject(
+            Filter::Constraint,
+            wish.site.constraints.len() + wish.site.patterns.len() + which,
+        ),
         Force::Affinity | Force::Preference => reject(Filter::Affinity, which),
     }
 }
@@ -135,7 +151,7 @@ pub(crate) fn reason(wish: &Wish, info: &NodeInfo, node: &Node, reject: Reject) 
         Filter::Ready => not_ready(node),
         Filter::Resources => lacking(wish, info, which),
         Filter::Plugin => {
-            let PluginWish { kind, name } = wish.plugins[which].clone();
+            let PluginWish { kind, name } = wish.site.plugins[which].clone();
             Reason::Plugin { kind: kind.to_owned(), name }
         }
         Filter::Constraint => constraint_reason(wish, node, which),
@@ -148,7 +164,7 @@ pub(crate) fn reason(wish: &Wish, info: &NodeInfo, node: &Node, reject: Reject) 
             Reason::HostPort { protocol: wanted.protocol, port: wanted.port }
         }
         Filter::MaxReplicas => Reason::MaxReplicas { limit: wish.max_replicas },
-        Filter::Volumes => Reason::Volume { source: wish.volumes[which].source.clone() },
+        Filter::Volumes => Reason::Volume { source: wish.site.volumes[which].source.clone() },
         Filter::Affinity => {
             let rule = &wish.rules[which];
             Reason::Affinity { affinity: rule.text.clone(), value: rule.over.of(node).to_owned() }
@@ -178,8 +194,8 @@ fn lacking(wish: &Wish, info: &NodeInfo, which: usize) -> Reason {
         free,
     };
     match which {
-        0 => amount("cpu", wish.nano_cpus, info.free_cpus),
-        1 => amount("memory", wish.memory_bytes, info.free_memory),
+        0 => amount("cpu", wish.nano_cpus, info.load().free_cpus),
+        1 => amount("memory", wish.memory_bytes, info.load().free_memory),
         generic => match &wish.generic[generic - 2] {
             Ask::Count { kind, count } => amount(kind, *count, info.free_generic(kind)),
             Ask::Named { kind, name } => {
@@ -190,12 +206,12 @@ fn lacking(wish: &Wish, info: &NodeInfo, which: usize) -> Reason {
 }
 
 fn constraint_reason(wish: &Wish, node: &Node, which: usize) -> Reason {
-    let (constraints, patterns) = (wish.constraints.len(), wish.patterns.len());
+    let (constraints, patterns) = (wish.site.constraints.len(), wish.site.patterns.len());
     let (constraint, over) = if which < constraints {
-        let broken = &wish.constraints[which];
+        let broken = &wish.site.constraints[which];
         (broken.to_string(), &broken.attribute)
     } else if which < constraints + patterns {
-        let pattern = &wish.patterns[which - constraints];
+        let pattern = &wish.site.patterns[which - constraints];
         (pattern.text.clone(), &pattern.over)
     } else {
         let rule = &wish.rules[which - constraints - patterns];

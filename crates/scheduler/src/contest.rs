@@ -11,51 +11,60 @@
 const NOBODY: u32 = u32::MAX;
 
 /// Lower is better.
-pub(crate) type Key = u128;
+pub(crate) trait Key: Copy + Ord {
+    /// The key of a member that cannot win.
+    const OUT: Self;
+}
 
-/// The key of a member that cannot win.
-pub(crate) const OUT: Key = Key::MAX;
+impl Key for u64 {
+    const OUT: Self = u64::MAX;
+}
+
+impl Key for u128 {
+    const OUT: Self = u128::MAX;
+}
 
 /// Members by position, each with a key.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Contest {
-    keys: Vec<Key>,
+#[derive(Debug, Clone)]
+pub(crate) struct Contest<K> {
+    keys: Vec<K>,
     /// From index 1: the winner of `2i` and `2i+1`; members are the leaves after `winners`.
     winners: Vec<u32>,
 }
 
-impl Contest {
-    /// Adds a member that is out, and returns its position.
-    pub(crate) fn join(&mut self, rank: impl Fn(u32) -> u64) -> u32 {
-        let position = self.seat();
-        if self.keys.len() > self.winners.len() {
-            self.replay(rank);
-        }
-        position
+impl<K: Key> Contest<K> {
+    /// So many members, all out.
+    pub(crate) fn of(members: usize) -> Self {
+        Contest { keys: vec![K::OUT; members], winners: vec![NOBODY; width(members)] }
     }
 
-    /// Like [`Contest::join`], but [`Contest::replay`] must follow before anything else is asked.
-    pub(crate) fn seat(&mut self) -> u32 {
-        self.keys.push(OUT);
-        u32::try_from(self.keys.len() - 1).unwrap_or(NOBODY - 1)
+    /// Adds members that are out, until there are so many.
+    pub(crate) fn widen(&mut self, members: usize, rank: impl Fn(u32) -> u64) {
+        if members > self.keys.len() {
+            self.keys.resize(members, K::OUT);
+            if width(members) > self.winners.len() {
+                self.replay(rank);
+            }
+        }
     }
 
     /// Like [`Contest::set`], but [`Contest::replay`] must follow before anything else is asked.
-    pub(crate) fn put(&mut self, position: u32, key: Key) {
+    pub(crate) fn put(&mut self, position: u32, key: K) {
         self.keys[position as usize] = key;
     }
 
     /// Plays all matches anew: O(members).
     pub(crate) fn replay(&mut self, rank: impl Fn(u32) -> u64) {
-        let width = self.keys.len().next_power_of_two().max(2);
-        self.winners = vec![NOBODY; width];
+        let width = width(self.keys.len());
+        self.winners.clear();
+        self.winners.resize(width, NOBODY);
         for at in (1..width).rev() {
             self.winners[at] = self.winner(2 * at, &rank);
         }
     }
 
     /// Sets a key; whether somebody else may be best now.
-    pub(crate) fn set(&mut self, position: u32, key: Key, rank: impl Fn(u32) -> u64) -> bool {
+    pub(crate) fn set(&mut self, position: u32, key: K, rank: impl Fn(u32) -> u64) -> bool {
         if self.keys[position as usize] == key {
             return false;
         }
@@ -81,7 +90,7 @@ impl Contest {
     fn winner(&self, left: usize, rank: &impl Fn(u32) -> u64) -> u32 {
         let (one, two) = (self.at(left), self.at(left + 1));
         let (first, second) = (self.key(one), self.key(two));
-        if first == OUT && second == OUT {
+        if first == K::OUT && second == K::OUT {
             return NOBODY;
         }
         let keeps = first < second || (first == second && rank(one) <= rank(two));
@@ -95,9 +104,14 @@ impl Contest {
         }
     }
 
-    fn key(&self, member: u32) -> Key {
-        self.keys.get(member as usize).copied().unwrap_or(OUT)
+    fn key(&self, member: u32) -> K {
+        self.keys.get(member as usize).copied().unwrap_or(K::OUT)
     }
+}
+
+/// Leaves of the tree for so many members.
+fn width(members: usize) -> usize {
+    members.next_power_of_two().max(2)
 }
 
 #[cfg(test)]
@@ -109,15 +123,15 @@ mod tests {
         /// After any changes the winner is the one that a scan finds, ties to the lower rank.
         #[test]
         fn the_winner_is_the_least(changes in prop::collection::vec((0u32..40, any::<Option<u8>>()), 1..200)) {
-            let mut contest = Contest::default();
+            let mut contest: Contest<u64> = Contest::of(0);
             let mut keys = Vec::new();
             let rank = |position: u32| u64::from(1000 - position);
             for (position, key) in changes {
-                while keys.len() <= position as usize {
-                    contest.join(rank);
-                    keys.push(None);
+                if keys.len() <= position as usize {
+                    keys.resize(position as usize + 1, None);
+                    contest.widen(keys.len(), rank);
                 }
-                contest.set(position, key.map_or(OUT, Key::from), rank);
+                contest.set(position, key.map_or(u64::OUT, u64::from), rank);
                 keys[position as usize] = key;
                 let least = (0u32..).zip(&keys).filter_map(|(at, key)| Some(((*key)?, rank(at), at))).min();
                 prop_assert_eq!(contest.best(), least.map(|(_, _, at)| at));

@@ -10,11 +10,14 @@ mod contest;
 mod decision;
 mod error;
 mod filter;
+mod ground;
+mod log;
 mod node;
 mod nodeset;
 mod preempt;
 mod rule;
 mod scheduler;
+mod shelf;
 mod tree;
 mod wish;
 

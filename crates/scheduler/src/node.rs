@@ -4,7 +4,7 @@
 //! that is being stopped still uses its memory and ports. It counts as *active* while it is desired to run.
 
 use crate::wish::{Ask, HostPort, asks};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use types::swarm::node::Node;
 use types::swarm::task::{DiscreteResource, GenericResource, NamedResource, Task, TaskState};
@@ -13,19 +13,32 @@ use types::{ServiceId, TaskId, Timestamp};
 /// Failures of one service's version on one node that make it the last choice: SwarmKit's number.
 pub(crate) const MAX_FAILURES: usize = 5;
 
-/// What a task holds of its node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a task holds of its node. A million tasks are held, most of them alike: so the amounts are shared.
+#[derive(Debug, Clone)]
 pub(crate) struct Held {
+    pub(crate) hold: Arc<Hold>,
+    pub(crate) active: bool,
+}
+
+/// The amounts, equal for many tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Hold {
     pub(crate) service: ServiceId,
     pub(crate) nano_cpus: i64,
     pub(crate) memory_bytes: i64,
     /// What it was given, names included.
     pub(crate) generic: Vec<Ask>,
     pub(crate) ports: Vec<HostPort>,
-    pub(crate) active: bool,
 }
 
-impl Held {
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        let same = Arc::ptr_eq(&self.hold, &other.hold) || self.hold == other.hold;
+        same && self.active == other.active
+    }
+}
+
+impl Hold {
     /// `None` for a task that holds nothing: not assigned yet, or ended.
     pub(crate) fn of(task: &Task) -> Option<Self> {
         if !(TaskState::Assigned..=TaskState::Running).contains(&task.status.state) {
@@ -36,15 +49,31 @@ impl Held {
             [] => reserved.map_or(&[][..], |reserved| &reserved.generic_resources),
             given => given,
         };
-        Some(Held {
+        Some(Hold {
             service: task.service_id.clone(),
             nano_cpus: reserved.map_or(0, |reserved| reserved.nano_cpus),
             memory_bytes: reserved.map_or(0, |reserved| reserved.memory_bytes),
             generic: asks(given),
             ports: task.record.host_ports.iter().filter_map(HostPort::of).collect(),
-            active: task.desired_state <= TaskState::Complete,
         })
     }
+}
+
+/// Whether the task counts: it is desired to run.
+pub(crate) fn is_active(task: &Task) -> bool {
+    task.desired_state <= TaskState::Complete
+}
+
+/// The few figures of a node that every board reads after every change, beside each other in memory.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    /// Negative on a node that shrank.
+    pub(crate) free_cpus: i64,
+    pub(crate) free_memory: i64,
+    /// Active tasks.
+    pub(crate) active: u32,
+    /// Whether some service failed there of late.
+    pub(crate) failed: bool,
 }
 
 /// How much of a kind of generic resource is given away, or there.
@@ -58,17 +87,10 @@ struct Stock {
 #[derive(Debug, Default)]
 pub(crate) struct NodeInfo {
     pub(crate) node: Option<Arc<Node>>,
-    /// Another number whenever `node` changed; never one that any node had before.
-    pub(crate) epoch: u64,
-    /// Active tasks.
-    pub(crate) active: u64,
-    /// Negative on a node that shrank.
-    pub(crate) free_cpus: i64,
-    pub(crate) free_memory: i64,
+    load: Load,
     stock: BTreeMap<String, Stock>,
     taken: BTreeMap<String, Stock>,
     ports: BTreeMap<HostPort, u32>,
-    by_service: HashMap<ServiceId, u32>,
     tasks: BTreeMap<TaskId, Held>,
     /// By service and its version; times by task, so that a report that comes twice counts once.
     failures: BTreeMap<(ServiceId, u64), BTreeMap<TaskId, Timestamp>>,
@@ -76,7 +98,7 @@ pub(crate) struct NodeInfo {
 
 impl NodeInfo {
     /// Takes the node as it is now.
-    pub(crate) fn describe(&mut self, node: Option<Arc<Node>>, epoch: u64) {
+    pub(crate) fn describe(&mut self, node: Option<Arc<Node>>) {
         let amounts = |node: &Option<Arc<Node>>| {
             node.as_ref().map_or((0, 0), |node| {
                 let of = &node.description.resources;
@@ -84,10 +106,14 @@ impl NodeInfo {
             })
         };
         let (had, has) = (amounts(&self.node), amounts(&node));
-        self.free_cpus += has.0 - had.0;
-        self.free_memory += has.1 - had.1;
+        self.load.free_cpus += has.0 - had.0;
+        self.load.free_memory += has.1 - had.1;
         self.stock = stock(node.as_deref());
-        (self.node, self.epoch) = (node, epoch);
+        self.node = node;
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load { failed: !self.failures.is_empty(), ..self.load }
     }
 
     /// Whether nothing is known of it.
@@ -99,41 +125,27 @@ impl NodeInfo {
         &self.tasks
     }
 
-    /// Active tasks of a service.
-    pub(crate) fn own(&self, service: &ServiceId) -> u32 {
-        self.by_service.get(service).copied().unwrap_or(0)
-    }
-
-    /// Adds a task or replaces what it held; whether anything changed.
-    pub(crate) fn hold(&mut self, task: &TaskId, held: Held) -> bool {
-        match self.tasks.get(task) {
-            Some(before) if *before == held => return false,
-            Some(_) => self.release(task),
-            None => false,
-        };
+    /// Adds a task or replaces what it held. Returns what it held before.
+    pub(crate) fn hold(&mut self, task: &TaskId, held: Held) -> Option<Held> {
+        let before = self.release(task);
         self.count(&held, 1);
         self.tasks.insert(task.clone(), held);
-        true
+        before
     }
 
-    /// Takes a task away; whether it was here.
-    pub(crate) fn release(&mut self, task: &TaskId) -> bool {
-        let Some(held) = self.tasks.remove(task) else { return false };
+    /// Takes a task away. Returns what it held.
+    pub(crate) fn release(&mut self, task: &TaskId) -> Option<Held> {
+        let held = self.tasks.remove(task)?;
         self.count(&held, -1);
-        true
-    }
-
-    /// The task is to be stopped: it holds what it holds but counts no more.
-    pub(crate) fn retire(&mut self, task: &TaskId) {
-        if let Some(held) = self.tasks.get(task).cloned() {
-            self.hold(task, Held { active: false, ..held });
-        }
+        Some(held)
     }
 
     fn count(&mut self, held: &Held, sign: i64) {
-        self.free_cpus -= sign * held.nano_cpus;
-        self.free_memory -= sign * held.memory_bytes;
-        for ask in &held.generic {
+        let Held { hold, active } = held;
+        self.load.free_cpus -= sign * hold.nano_cpus;
+        self.load.free_memory -= sign * hold.memory_bytes;
+        let one = if sign > 0 { 1 } else { -1 };
+        for ask in &hold.generic {
             match ask {
                 Ask::Count { kind, count } => {
                     self.taken.entry(kind.clone()).or_default().count += sign * count;
@@ -148,20 +160,15 @@ impl NodeInfo {
                 }
             }
         }
-        for port in &held.ports {
+        for port in &hold.ports {
             let holders = self.ports.entry(port.clone()).or_default();
-            *holders = holders.saturating_add_signed(if sign > 0 { 1 } else { -1 });
+            *holders = holders.saturating_add_signed(one);
             if *holders == 0 {
                 self.ports.remove(port);
             }
         }
-        if held.active {
-            self.active = self.active.saturating_add_signed(sign);
-            let own = self.by_service.entry(held.service.clone()).or_default();
-            *own = own.saturating_add_signed(if sign > 0 { 1 } else { -1 });
-            if *own == 0 {
-                self.by_service.remove(&held.service);
-            }
+        if *active {
+            self.load.active = self.load.active.saturating_add_signed(one);
         }
     }
 

@@ -3,14 +3,15 @@
 //! A node keeps its number ([`NodeIx`]) while it is known; ranks put numbers into the order of ids, so that
 //! ties are broken by ids without comparing them.
 
-use crate::node::{Held, NodeInfo};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::log::Log;
+use crate::node::{Held, Hold, Load, NodeInfo, is_active};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use types::swarm::node::Node;
 use types::swarm::task::{Task, TaskState};
-use types::{NodeId, TaskId, Timestamp};
+use types::{NodeId, ServiceId, TaskId, Timestamp};
 
 /// How long a failure is held against a node: SwarmKit's five minutes.
 pub(crate) const MONITOR_FAILURES: Duration = Duration::from_secs(5 * 60);
@@ -22,25 +23,57 @@ const RANK_STEP: u64 = 1 << 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeIx(pub(crate) u32);
 
+/// The active tasks of a service.
+#[derive(Debug)]
+struct Running {
+    nodes: BTreeMap<NodeIx, u32>,
+    /// What one of them holds, for others to share.
+    hold: Arc<Hold>,
+}
+
+/// A node changed: its description, or its tasks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Changed {
+    pub(crate) node: NodeIx,
+    /// Whose count of tasks changed with it; see [`fingerprint`].
+    pub(crate) of: u32,
+}
+
+/// Nobody's count changed.
+const NOBODY: u32 = 0;
+
 #[derive(Debug, Default)]
 pub(crate) struct NodeSet {
     numbers: BTreeMap<NodeId, NodeIx>,
     /// By number; the numbers in `free` are nobody's.
     nodes: Vec<NodeInfo>,
+    /// What `nodes` say, again.
+    loads: Vec<Load>,
     ids: Vec<NodeId>,
     ranks: Vec<u64>,
     free: Vec<NodeIx>,
-    epoch: u64,
-    /// Which nodes changed, oldest first, from change number `first` on.
-    changes: VecDeque<NodeIx>,
-    first: u64,
+    /// Services with active tasks.
+    services: HashMap<ServiceId, Running>,
+    changes: Log<Changed>,
+    /// Nodes whose description changed.
+    descriptions: Log<NodeIx>,
     /// When failures are forgiven.
     expiries: BTreeSet<(Timestamp, NodeIx)>,
+}
+
+/// A short number for a service: equal for equal ids. Two that share one are only asked more often.
+pub(crate) fn fingerprint(service: &ServiceId) -> u32 {
+    // FNV-1a: a few bytes, no key needed.
+    let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    service.as_str().bytes().fold(0x811c_9dc5, mix).max(NOBODY + 1)
 }
 
 impl NodeSet {
     pub(crate) fn info(&self, ix: NodeIx) -> &NodeInfo {
         &self.nodes[ix.0 as usize]
+    }
+    pub(crate) fn load(&self, ix: NodeIx) -> Load {
+        self.loads[ix.0 as usize]
     }
     pub(crate) fn id(&self, ix: NodeIx) -> &NodeId {
         &self.ids[ix.0 as usize]
@@ -58,6 +91,21 @@ impl NodeSet {
     /// All numbers, nobody's too.
     pub(crate) fn all(&self) -> impl Iterator<Item = NodeIx> + use<> {
         (0..u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).map(NodeIx)
+    }
+    /// Active tasks of a service on a node.
+    pub(crate) fn own(&self, service: &ServiceId, ix: NodeIx) -> u32 {
+        self.services.get(service).and_then(|of| of.nodes.get(&ix)).copied().unwrap_or(0)
+    }
+    /// The nodes that have active tasks of a service, and how many.
+    pub(crate) fn counts(&self, service: &ServiceId) -> impl Iterator<Item = (NodeIx, u32)> + '_ {
+        let of = self.services.get(service).into_iter();
+        of.flat_map(|of| &of.nodes).map(|(ix, count)| (*ix, *count))
+    }
+    pub(crate) fn changes(&self) -> &Log<Changed> {
+        &self.changes
+    }
+    pub(crate) fn descriptions(&self) -> &Log<NodeIx> {
+        &self.descriptions
     }
     /// By id.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&NodeId, NodeIx, &NodeInfo)> {
@@ -86,9 +134,9 @@ impl NodeSet {
         if task.node_id.as_str().is_empty() {
             return;
         }
-        if let Some(held) = Held::of(task) {
+        if let Some(hold) = Hold::of(task) {
             let ix = self.reserve(&task.node_id);
-            self.hold(ix, &task.id, held);
+            self.assign(ix, &task.id, hold, is_active(task));
             return;
         }
         self.release(&task.node_id, &task.id);
@@ -97,22 +145,33 @@ impl NodeSet {
         }
     }
 
-    pub(crate) fn hold(&mut self, ix: NodeIx, task: &TaskId, held: Held) {
-        if self.nodes[ix.0 as usize].hold(task, held) {
-            self.changed(ix);
-        }
+    /// Adds a task to a node, or replaces what it held.
+    pub(crate) fn assign(&mut self, ix: NodeIx, task: &TaskId, hold: Hold, active: bool) {
+        let hold = self.shared(hold);
+        self.hold(ix, task, Held { hold, active });
     }
 
+    fn hold(&mut self, ix: NodeIx, task: &TaskId, held: Held) {
+        let node = &mut self.nodes[ix.0 as usize];
+        if node.tasks().get(task) == Some(&held) {
+            return;
+        }
+        let before = node.hold(task, held.clone());
+        self.counted(ix, before, Some(held));
+    }
+
+    /// The task is to be stopped: it holds what it holds but counts no more.
     pub(crate) fn retire(&mut self, ix: NodeIx, task: &TaskId) {
-        self.nodes[ix.0 as usize].retire(task);
-        self.changed(ix);
+        if let Some(held) = self.info(ix).tasks().get(task).cloned() {
+            self.hold(ix, task, Held { active: false, ..held });
+        }
     }
 
     /// The task holds nothing on the node any more.
     pub(crate) fn release(&mut self, node: &NodeId, task: &TaskId) {
         let Some(ix) = self.number(node) else { return };
-        if self.nodes[ix.0 as usize].release(task) {
-            self.changed(ix);
+        if let Some(held) = self.nodes[ix.0 as usize].release(task) {
+            self.counted(ix, Some(held), None);
             self.vacate(ix);
         }
     }
@@ -123,20 +182,9 @@ impl NodeSet {
             self.expiries.pop_first();
             let until = Timestamp(at.0.saturating_sub(window()));
             self.nodes[ix.0 as usize].forgive(until);
-            self.changed(ix);
+            self.changed(ix, NOBODY);
             self.vacate(ix);
         }
-    }
-
-    /// The number that the next change will have.
-    pub(crate) fn end(&self) -> u64 {
-        self.first + self.changes.len() as u64
-    }
-
-    /// The change with that number; `None` when it is forgotten or has not been.
-    pub(crate) fn change(&self, number: u64) -> Option<NodeIx> {
-        let at = number.checked_sub(self.first)?;
-        self.changes.get(usize::try_from(at).ok()?).copied()
     }
 
     fn fail(&mut self, task: &Task) {
@@ -148,24 +196,61 @@ impl NodeSet {
         let ix = self.reserve(&task.node_id);
         if self.nodes[ix.0 as usize].fail(task, at) {
             self.expiries.insert((Timestamp(at.0.saturating_add(window())), ix));
-            self.changed(ix);
+            self.changed(ix, NOBODY);
         }
     }
 
     fn describe(&mut self, ix: NodeIx, node: Option<Arc<Node>>) {
-        self.epoch += 1;
-        self.nodes[ix.0 as usize].describe(node, self.epoch);
-        self.changed(ix);
+        self.nodes[ix.0 as usize].describe(node);
+        let keep = self.keep();
+        self.descriptions.push(ix, keep);
+        self.changed(ix, NOBODY);
     }
 
-    fn changed(&mut self, ix: NodeIx) {
-        // Whoever missed more changes than there are nodes looks at all nodes instead.
-        if self.changes.len() > 2 * self.nodes.len() + 64 {
-            let half = self.changes.len() / 2;
-            self.changes.drain(..half);
-            self.first += half as u64;
+    /// The same amounts, shared with the service's other tasks: a manager that starts reads a million tasks.
+    fn shared(&self, hold: Hold) -> Arc<Hold> {
+        let known = self.services.get(&hold.service).map(|of| &of.hold);
+        known.filter(|known| ***known == hold).cloned().unwrap_or_else(|| Arc::new(hold))
+    }
+
+    /// A task came, went or changed: counts it for its service.
+    fn counted(&mut self, ix: NodeIx, before: Option<Held>, after: Option<Held>) {
+        let active = |held: Option<Held>| held.filter(|held| held.active).map(|held| held.hold);
+        let (was, is) = (active(before), active(after));
+        let of = was.as_ref().or(is.as_ref()).map_or(NOBODY, |hold| fingerprint(&hold.service));
+        if let Some(hold) = &is {
+            let new = || Running { nodes: BTreeMap::new(), hold: Arc::clone(hold) };
+            let of = self.services.entry(hold.service.clone()).or_insert_with(new);
+            *of.nodes.entry(ix).or_default() += 1;
         }
-        self.changes.push_back(ix);
+        if let Some(hold) = was {
+            self.uncount(ix, &hold.service);
+        }
+        self.changed(ix, of);
+    }
+
+    fn uncount(&mut self, ix: NodeIx, service: &ServiceId) {
+        let Some(of) = self.services.get_mut(service) else { return };
+        match of.nodes.get_mut(&ix) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                of.nodes.remove(&ix);
+            }
+        }
+        if of.nodes.is_empty() {
+            self.services.remove(service);
+        }
+    }
+
+    fn changed(&mut self, node: NodeIx, of: u32) {
+        self.loads[node.0 as usize] = self.nodes[node.0 as usize].load();
+        let keep = self.keep();
+        self.changes.push(Changed { node, of }, keep);
+    }
+
+    /// Whoever missed more changes than there are nodes looks at all nodes instead.
+    fn keep(&self) -> usize {
+        2 * self.nodes.len() + 64
     }
 
     /// The node's number; a new one if it has none.
@@ -178,6 +263,7 @@ impl NodeSet {
             Some(ix) => ix,
             None => {
                 self.nodes.push(NodeInfo::default());
+                self.loads.push(Load::default());
                 self.ids.push(id.clone());
                 self.ranks.push(0);
                 NodeIx(u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX))

@@ -3,10 +3,10 @@
 //! Remembers nothing between decisions. Tasks that are being stopped will free what they hold, so a node where
 //! that suffices is waited for; a claim keeps two waiters of one round from counting on the same room.
 
-use crate::board::Board;
 use crate::filter::Filter;
 use crate::node::{Held, NodeInfo};
 use crate::nodeset::{NodeIx, NodeSet};
+use crate::shelf::Desk;
 use crate::wish::{Ask, Wish};
 use std::collections::{BTreeMap, BTreeSet};
 use types::swarm::task::Task;
@@ -31,13 +31,13 @@ type Harm = (Option<i32>, usize);
 /// them, which is why preemption is opt-in.
 pub(crate) fn make_room(
     set: &NodeSet,
-    board: &Board,
-    wish: &Wish,
+    desk: &Desk,
     task: &Task,
     priority: i32,
     priority_of: impl Fn(&ServiceId) -> i32,
     claims: &mut Claims,
 ) -> Option<(NodeIx, Room)> {
+    let Desk { wish, ground, board } = desk;
     let lacks_room = |ix: NodeIx| {
         let filter = board.verdict(ix).map(|reject| reject.filter);
         matches!(filter, Some(Filter::Resources | Filter::HostPort))
@@ -48,11 +48,11 @@ pub(crate) fn make_room(
             let claimed = claims.get(&ix).map_or(&[][..], Vec::as_slice);
             let (harm, room) = offer(info, wish, claimed, priority, &priority_of)?;
             // A fixed refusal may hide behind a lack of room.
-            board.open(ix, info).then_some((harm, ix, room))
+            board.open(ix, ground).then_some((harm, ix, room))
         });
     // Nodes come by id, and the first of equals wins.
     let (_, ix, room) = offers.min_by_key(|(harm, _, _)| *harm)?;
-    claims.entry(ix).or_default().push(wish.clone());
+    claims.entry(ix).or_default().push(Wish::clone(wish));
     Some((ix, room))
 }
 
@@ -73,12 +73,12 @@ fn offer(
         .tasks()
         .iter()
         .filter(|(_, held)| held.active)
-        .map(|(id, held)| (priority_of(&held.service), id, held))
+        .map(|(id, held)| (priority_of(&held.hold.service), id, held))
         .filter(|(theirs, _, _)| *theirs < priority)
         .collect();
     // Within a priority the largest go first, so that fewer have to.
     candidates.sort_by_key(|(theirs, id, held)| {
-        (*theirs, std::cmp::Reverse((held.memory_bytes, held.nano_cpus)), *id)
+        (*theirs, std::cmp::Reverse((held.hold.memory_bytes, held.hold.nano_cpus)), *id)
     });
     let mut victims = Vec::new();
     for (theirs, id, _) in candidates {
@@ -110,23 +110,25 @@ fn fits(info: &NodeInfo, wish: &Wish, claimed: &[Wish], gone: &BTreeSet<TaskId>)
     let freed = || gone.iter().filter_map(|id| info.tasks().get(id));
     let wishes = || claimed.iter().chain(std::iter::once(wish));
     let enough = |wanted: i64, free: i64| wanted <= 0 || wanted <= free;
-    let cpus = info.free_cpus + freed().map(|held| held.nano_cpus).sum::<i64>();
-    let memory = info.free_memory + freed().map(|held| held.memory_bytes).sum::<i64>();
+    let cpus = info.load().free_cpus + freed().map(|held| held.hold.nano_cpus).sum::<i64>();
+    let memory = info.load().free_memory + freed().map(|held| held.hold.memory_bytes).sum::<i64>();
     let generic = wish.generic.iter().all(|ask| match ask {
         Ask::Count { kind, .. } => {
             let wanted: i64 = wishes().map(|of| amount(&of.generic, kind)).sum();
-            let back: i64 = freed().map(|held| amount(&held.generic, kind)).sum();
+            let back: i64 = freed().map(|held| amount(&held.hold.generic, kind)).sum();
             enough(wanted, info.free_generic(kind) + back)
         }
         named @ Ask::Named { kind, name } => {
-            let back = freed().any(|held| held.generic.contains(named));
+            let back = freed().any(|held| held.hold.generic.contains(named));
             let taken = claimed.iter().any(|of| of.generic.contains(named));
             !taken && (back || info.has_named(kind, name))
         }
     });
     let ports = wish.host_ports.iter().all(|port| {
-        let stays =
-            info.tasks().iter().any(|(id, held)| held.ports.contains(port) && !gone.contains(id));
+        let stays = info
+            .tasks()
+            .iter()
+            .any(|(id, held)| held.hold.ports.contains(port) && !gone.contains(id));
         !stays && !claimed.iter().any(|of| of.host_ports.contains(port))
     });
     enough(wishes().map(|of| of.nano_cpus).sum(), cpus)

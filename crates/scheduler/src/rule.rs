@@ -3,7 +3,7 @@
 //! All of them ask one question of one number: how many tasks of a service run on nodes with this value.
 
 use crate::error::PlacementError;
-use crate::wish::Wish;
+use crate::wish::{Site, Wish};
 use regex_lite::Regex;
 use types::ServiceId;
 use types::swarm::constraint::Attribute;
@@ -72,14 +72,15 @@ impl Pattern {
     }
 }
 
-/// Fills rules, patterns and leading spread levels of `wish`.
+/// Fills the rules of `wish`, the patterns and leading spread levels of `site`.
 pub(crate) fn compile_rules(
     wish: &mut Wish,
+    site: &mut Site,
     extensions: &PlacementExtensions,
     resolve: impl Fn(&str) -> ServiceId,
 ) -> Result<(), PlacementError> {
     for words in &extensions.constraints {
-        marathon(wish, words)?;
+        marathon(wish, site, words)?;
     }
     for affinity in &extensions.affinities {
         wish.rules.push(affinity_rule(affinity, &wish.service, &resolve)?);
@@ -87,7 +88,7 @@ pub(crate) fn compile_rules(
     Ok(())
 }
 
-fn marathon(wish: &mut Wish, words: &[String]) -> Result<(), PlacementError> {
+fn marathon(wish: &mut Wish, site: &mut Site, words: &[String]) -> Result<(), PlacementError> {
     let text = words.join(" ");
     let (field, operator, value) = match words {
         [field, operator] => (field, operator, ""),
@@ -103,19 +104,19 @@ fn marathon(wish: &mut Wish, words: &[String]) -> Result<(), PlacementError> {
         "CLUSTER" if value.is_empty() => wish.rules.push(rule(over, Test::Together, text)),
         "CLUSTER" => {
             let expression = regex_lite::escape(value);
-            wish.patterns.push(Pattern { over, expression, like: true, text });
+            site.patterns.push(Pattern { over, expression, like: true, text });
         }
         "GROUP_BY" => {
             if !value.is_empty() {
                 number("GROUP_BY", value)?;
             }
-            wish.spread.push(over);
+            site.spread.push(over);
         }
         word @ ("LIKE" | "UNLIKE") => {
             let like = word == "LIKE";
             let pattern = Pattern { over, expression: value.to_owned(), like, text };
             pattern.regex()?;
-            wish.patterns.push(pattern);
+            site.patterns.push(pattern);
         }
         _ => return Err(PlacementError::Operator(operator.clone())),
     }

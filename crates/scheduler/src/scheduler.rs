@@ -1,17 +1,17 @@
 //! Puts pending tasks onto nodes. Fed with every change of nodes, tasks, services and volumes; decides, never
 //! commits.
 
-use crate::board::Board;
 use crate::check::{Volumes, reason};
 use crate::decision::{Decision, Refusal, Verdict};
 use crate::error::PlacementError;
 use crate::filter::{Filter, Tally};
-use crate::node::{Held, written};
+use crate::node::{Hold, is_active, written};
 use crate::nodeset::{NodeIx, NodeSet};
 use crate::preempt::{Claims, Room, make_room};
+use crate::shelf::{Desk, Shelf};
 use crate::wish::{Wish, extensions};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use types::swarm::node::Node;
 use types::swarm::placement::PlacementExtensions;
@@ -20,10 +20,6 @@ use types::swarm::task::{Task, TaskState};
 use types::swarm::volume::ClusterVolume;
 use types::{NodeId, ServiceId, TaskId, Timestamp, VolumeId};
 
-/// Nodes on all boards together, at some 64 bytes each: 1,200 services on 10,000 nodes. Boards that were not
-/// used longest go first.
-const BOARD_BUDGET: usize = 12 << 20;
-
 /// Everything that placement looks at.
 #[derive(Debug, Default)]
 pub struct Scheduler {
@@ -31,9 +27,7 @@ pub struct Scheduler {
     services: BTreeMap<ServiceId, Known>,
     names: BTreeMap<String, ServiceId>,
     volumes: Volumes,
-    boards: HashMap<Arc<Wish>, Shelf>,
-    /// Counts uses of boards.
-    uses: u64,
+    shelf: Shelf,
 }
 
 /// What matters of a service.
@@ -41,12 +35,6 @@ pub struct Scheduler {
 struct Known {
     name: String,
     placement: Option<Arc<PlacementExtensions>>,
-}
-
-#[derive(Debug)]
-struct Shelf {
-    board: Box<Board>,
-    used: u64,
 }
 
 impl Scheduler {
@@ -101,7 +89,7 @@ impl Scheduler {
     }
     pub fn remove_volume(&mut self, id: &VolumeId) {
         self.volumes.0.retain(|_, volume| volume.id != *id);
-        self.boards.retain(|wish, _| wish.volumes.is_empty());
+        self.shelf.forget_volumes();
     }
 
     /// Decides on pending tasks: higher priorities first, then by service, slot and id, whatever their order
@@ -129,14 +117,14 @@ impl Scheduler {
     /// Each node's answer to a task, by id: for `why`.
     pub fn why(&mut self, task: &Task, now: Timestamp) -> Result<Vec<Verdict>, PlacementError> {
         self.nodes.forgive(now);
-        let wish = Arc::new(self.wish(task)?);
-        let shelf = self.take_board(&wish)?;
+        let desk = self.desk(task)?;
+        let wish = &desk.wish;
         let verdict = |(id, ix, node): (&NodeId, NodeIx, &Arc<Node>)| {
             let info = self.nodes.info(ix);
-            let reject = shelf.board.verdict(ix);
+            let reject = desk.board.verdict(ix);
             Verdict {
                 node: id.clone(),
-                reason: reject.map(|reject| reason(&wish, info, node, reject)),
+                reason: reject.map(|reject| reason(wish, info, node, reject)),
                 filter: reject.map(|reject| reject.filter),
                 failures: info.penalty(&wish.service, wish.version),
             }
@@ -144,7 +132,7 @@ impl Scheduler {
         let nodes =
             self.nodes.iter().filter_map(|(id, ix, info)| Some((id, ix, info.node.as_ref()?)));
         let verdicts = nodes.map(verdict).collect();
-        self.put_board(wish, shelf);
+        self.shelf.put(desk);
         Ok(verdicts)
     }
 
@@ -155,12 +143,8 @@ impl Scheduler {
         decisions: &mut Vec<Decision>,
     ) {
         let Some((priority, first)) = group.first() else { return };
-        let board = self.wish(first).map(Arc::new).and_then(|wish| {
-            let shelf = self.take_board(&wish)?;
-            Ok((wish, shelf))
-        });
-        let (wish, mut shelf) = match board {
-            Ok(found) => found,
+        let mut desk = match self.desk(first) {
+            Ok(desk) => desk,
             Err(error) => {
                 decisions.extend(group.iter().map(|(_, task)| Decision::Refuse {
                     task: task.id.clone(),
@@ -170,44 +154,43 @@ impl Scheduler {
             }
         };
         for (_, task) in group {
-            let decision = match self.place(task, &wish, &mut shelf.board) {
+            let decision = match self.place(task, &mut desk) {
                 Ok(decision) => decision,
-                Err(tally) => self.refuse(task, *priority, &wish, &mut shelf.board, tally, claims),
+                Err(tally) => self.refuse(task, *priority, &desk, tally, claims),
             };
             decisions.push(decision);
         }
-        self.put_board(wish, shelf);
+        self.shelf.put(desk);
     }
 
     /// Assigns the task to the best node, or to its own.
-    fn place(&mut self, task: &Task, wish: &Wish, board: &mut Board) -> Result<Decision, Tally> {
-        board.catch_up(&self.nodes, &self.volumes);
+    fn place(&mut self, task: &Task, desk: &mut Desk) -> Result<Decision, Tally> {
+        desk.catch_up(&self.nodes, &self.volumes);
         let ix = match task.node_id.as_str() {
-            "" => board.best().ok_or_else(|| board.tally())?,
+            "" => desk.best()?,
             _ => {
                 let one = self.nodes.number(&task.node_id).ok_or_else(|| only(Filter::Ready))?;
-                match (board.verdict(one), &self.nodes.info(one).node) {
+                match (desk.board.verdict(one), &self.nodes.info(one).node) {
                     (None, Some(_)) => one,
                     (Some(reject), Some(_)) => return Err(only(reject.filter)),
                     (_, None) => return Err(only(Filter::Ready)),
                 }
             }
         };
-        let given = match wish.generic.is_empty() {
+        let given = match desk.wish.generic.is_empty() {
             true => Vec::new(),
-            false => self.nodes.info(ix).give(&wish.generic),
+            false => self.nodes.info(ix).give(&desk.wish.generic),
         };
         let node = self.nodes.id(ix).clone();
         let generic_resources = written(&given);
-        let held = Held {
-            service: wish.service.clone(),
-            nano_cpus: wish.nano_cpus,
-            memory_bytes: wish.memory_bytes,
+        let hold = Hold {
+            service: desk.wish.service.clone(),
+            nano_cpus: desk.wish.nano_cpus,
+            memory_bytes: desk.wish.memory_bytes,
             generic: given,
-            ports: wish.host_ports.clone(),
-            active: task.desired_state <= TaskState::Complete,
+            ports: desk.wish.host_ports.clone(),
         };
-        self.nodes.hold(ix, &task.id, held);
+        self.nodes.assign(ix, &task.id, hold, is_active(task));
         Ok(Decision::Assign { task: task.id.clone(), node, generic_resources })
     }
 
@@ -216,16 +199,14 @@ impl Scheduler {
         &mut self,
         task: &Task,
         priority: i32,
-        wish: &Wish,
-        board: &mut Board,
+        desk: &Desk,
         tally: Tally,
         claims: &mut Claims,
     ) -> Decision {
         let preempts = self.placement(&task.service_id).is_some_and(|placement| placement.preempt);
         let services = &self.services;
         let of = |service: &ServiceId| priority_of(services, service);
-        let room =
-            preempts.then(|| make_room(&self.nodes, board, wish, task, priority, of, claims));
+        let room = preempts.then(|| make_room(&self.nodes, desk, task, priority, of, claims));
         match room.flatten() {
             Some((ix, Room::Evict(victims))) => {
                 for victim in &victims {
@@ -245,9 +226,11 @@ impl Scheduler {
         }
     }
 
-    fn wish(&self, task: &Task) -> Result<Wish, PlacementError> {
+    /// The board for the task's wish, up to date.
+    fn desk(&mut self, task: &Task) -> Result<Desk, PlacementError> {
         let resolve = |name: &str| self.names.get(name).cloned().unwrap_or(ServiceId::new(name));
-        Wish::of_task(task, self.placement(&task.service_id), resolve)
+        let wish = Wish::of_task(task, self.placement(&task.service_id), resolve)?;
+        self.shelf.take(wish, &self.nodes, &self.volumes)
     }
 
     fn placement(&self, service: &ServiceId) -> Option<&PlacementExtensions> {
@@ -255,28 +238,6 @@ impl Scheduler {
     }
     fn priority(&self, service: &ServiceId) -> i32 {
         priority_of(&self.services, service)
-    }
-
-    /// The wish's board, up to date.
-    fn take_board(&mut self, wish: &Arc<Wish>) -> Result<Shelf, PlacementError> {
-        self.uses += 1;
-        let used = self.uses;
-        if let Some(mut shelf) = self.boards.remove(wish) {
-            shelf.board.catch_up(&self.nodes, &self.volumes);
-            return Ok(Shelf { used, ..shelf });
-        }
-        let board = Board::new(Arc::clone(wish), &self.nodes, &self.volumes)?;
-        Ok(Shelf { board: Box::new(board), used })
-    }
-
-    fn put_board(&mut self, wish: Arc<Wish>, shelf: Shelf) {
-        let size = shelf.board.size().max(1);
-        while (self.boards.len() + 1) * size > BOARD_BUDGET {
-            let oldest = self.boards.iter().min_by_key(|(_, shelf)| shelf.used);
-            let Some(oldest) = oldest.map(|(wish, _)| Arc::clone(wish)) else { break };
-            self.boards.remove(&oldest);
-        }
-        self.boards.insert(wish, shelf);
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::error::PlacementError;
 use crate::rule::{Pattern, Rule, compile_rules};
+use std::sync::Arc;
 use types::swarm::constraint::{Attribute, Constraint, parse_all};
 use types::swarm::extension::ServiceExtensions;
 use types::swarm::placement::{PlacementExtensions, SpreadWeight, Strategy};
@@ -20,19 +21,26 @@ pub(crate) struct Wish {
     pub(crate) nano_cpus: i64,
     pub(crate) memory_bytes: i64,
     pub(crate) generic: Vec<Ask>,
+    pub(crate) host_ports: Vec<HostPort>,
+    /// 0 is no limit.
+    pub(crate) max_replicas: u64,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) strategy: Strategy,
+    pub(crate) site: Arc<Site>,
+}
+
+/// What of a wish only a node's own description decides. Many services ask for the same site: it is
+/// surveyed once for all of them ([`crate::ground::Ground`]).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Site {
     pub(crate) plugins: Vec<PluginWish>,
     pub(crate) constraints: Vec<Constraint>,
     pub(crate) patterns: Vec<Pattern>,
     /// Normalised; empty is any.
     pub(crate) platforms: Vec<(String, String)>,
-    pub(crate) host_ports: Vec<HostPort>,
-    /// 0 is no limit.
-    pub(crate) max_replicas: u64,
     pub(crate) volumes: Vec<VolumeWish>,
-    pub(crate) rules: Vec<Rule>,
     pub(crate) spread: Vec<Attribute>,
     pub(crate) weight: SpreadWeight,
-    pub(crate) strategy: Strategy,
 }
 
 /// A generic resource asked for: a number of a kind, or one by name.
@@ -105,25 +113,27 @@ impl Wish {
         resolve: impl Fn(&str) -> ServiceId,
     ) -> Result<Self, PlacementError> {
         let mut wish = Wish { service: service.clone(), version, ..Wish::default() };
+        let mut site = Site::default();
         let reserved = spec.resources.as_ref().and_then(|all| all.reservations.as_ref());
         if let Some(reserved) = reserved {
             wish.nano_cpus = reserved.nano_cpus;
             wish.memory_bytes = reserved.memory_bytes;
             wish.generic = asks(&reserved.generic_resources);
         }
-        wish.plugins = plugins(spec);
-        wish.volumes = volumes(spec);
+        site.plugins = plugins(spec);
+        site.volumes = volumes(spec);
         wish.host_ports = host_ports.iter().filter_map(HostPort::of).collect();
         if let Some(extensions) = extensions {
-            (wish.strategy, wish.weight) = (extensions.strategy, extensions.spread_weight);
-            compile_rules(&mut wish, extensions, resolve)?;
+            (wish.strategy, site.weight) = (extensions.strategy, extensions.spread_weight);
+            compile_rules(&mut wish, &mut site, extensions, resolve)?;
         }
         if let Some(placement) = &spec.placement {
-            wish.constraints = parse_all(&placement.constraints)?;
+            site.constraints = parse_all(&placement.constraints)?;
             wish.max_replicas = placement.max_replicas;
-            wish.platforms = platforms(placement);
-            wish.spread.extend(spread(placement));
+            site.platforms = platforms(placement);
+            site.spread.extend(spread(placement));
         }
+        wish.site = Arc::new(site);
         Ok(wish)
     }
 }
