@@ -264,6 +264,9 @@ fn holds(
 ) -> Vec<Wait> {
     let mut held = Vec::new();
     if let Some(old) = predecessor(plan, slot, beside) {
+        if let Place::Absent { until } = plan.place(old) {
+            plan.wake(until); // nobody says that it stopped
+        }
         held.push(Wait::OldTaskStopping { task: old.id.clone() });
     }
     if record.cause == Cause::Restart {

@@ -37,6 +37,8 @@ pub(crate) struct Leader {
     reports: BTreeMap<TaskId, (String, Change, TaskState)>,
     last_heard: BTreeMap<String, u64>,
     sent: BTreeMap<String, (Seen, Vec<(TaskId, TaskState)>)>,
+    /// The committed version that all of `sent` is of.
+    told_at: Option<u64>,
     decided_at: Option<u64>,
     wake_at: Option<Timestamp>,
     looks_at: u64,
@@ -73,6 +75,7 @@ impl World {
             reports: BTreeMap::new(),
             last_heard: nodes.into_iter().map(|node| (node, self.now)).collect(),
             sent: BTreeMap::new(),
+            told_at: None,
             decided_at: None,
             wake_at: None,
             looks_at: self.now,
@@ -110,6 +113,7 @@ impl World {
                 leader.last_heard.insert(node.clone(), self.now);
                 if leader.sent.get(&node).is_some_and(|(sent, _)| *sent != seen) {
                     leader.sent.remove(&node);
+                    leader.told_at = None;
                 }
             }
             Heard::Report { node, task, status } => {
@@ -146,30 +150,26 @@ impl World {
             return;
         }
         let (mut transactions, acks) = leader.take_in(at, now);
-        let entry = Entry { at: now, transactions: transactions.clone() };
-        let mut trial = leader.ahead.clone();
-        trial.apply(&entry);
+        if !transactions.is_empty() {
+            leader.ahead.apply(&Entry { at: now, transactions: transactions.clone() });
+        }
         let due = leader.wake_at.is_some_and(|wake| wake <= now);
-        if due || leader.decided_at != Some(trial.version()) {
-            let decided = self.decide.decide(trial.state(), now, &mut self.rng);
-            let first = transactions.len();
-            transactions.extend(decided.transactions);
+        if due || leader.decided_at != Some(leader.ahead.version()) {
+            let decided = self.decide.decide(leader.ahead.state(), now, &mut self.rng);
             leader.wake_at = decided.wake_at;
-            let entry = Entry { at: now, transactions: transactions.clone() };
-            let applied = leader.ahead.apply(&entry);
             leader.decided_at = Some(leader.ahead.version());
-            if transactions.len() > first {
+            if !decided.transactions.is_empty() {
                 leader.decided_at = None; // look again at what came of it
+                let entry = Entry { at: now, transactions: decided.transactions };
+                let applied = leader.ahead.apply(&entry);
+                if let Some(refusal) = applied.refused.first() {
+                    let detail = refusal.error.to_string();
+                    let object = format!("{:?}", entry.transactions.get(refusal.transaction));
+                    self.note(Note { rule: Rule::Converges, object, detail });
+                    return;
+                }
+                transactions.extend(entry.transactions);
             }
-            let refused = applied.refused.iter().find(|refusal| refusal.transaction >= first);
-            if let Some(refusal) = refused {
-                let detail = refusal.error.to_string();
-                let object = format!("{:?}", transactions.get(refusal.transaction));
-                self.note(Note { rule: Rule::Converges, object, detail });
-                return;
-            }
-        } else {
-            leader.ahead = trial;
         }
         self.propose(Entry { at: now, transactions }, acks);
         self.tell_agents();
@@ -201,8 +201,12 @@ impl World {
 
     /// Sends each node its whole assignment when it is another than the last one sent.
     fn tell_agents(&mut self) {
+        let version = self.store.version();
+        let Some(leader) = self.leader.as_mut().filter(|it| it.told_at != Some(version)) else {
+            return;
+        };
+        leader.told_at = Some(version);
         let state = self.store.snapshot();
-        let Some(leader) = self.leader.as_mut() else { return };
         let mut messages = Vec::new();
         for node in state.nodes().iter().filter(|node| node.status.state == NodeState::Ready) {
             let tasks: Vec<Arc<Task>> =

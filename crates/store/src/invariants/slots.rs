@@ -7,6 +7,7 @@ use std::sync::Arc;
 use types::ServiceId;
 use types::swarm::Version;
 use types::swarm::extension::Stop;
+use types::swarm::node::Availability;
 use types::swarm::service::{Service, UpdateConfig};
 use types::swarm::task::{Task, TaskState};
 
@@ -206,20 +207,27 @@ fn capacity(service: &Service) -> Option<u64> {
 }
 
 /// Slots whose old task the update in progress has stopped and whose new one does not run yet. A node that
-/// is down holds nothing up.
+/// is down holds nothing up, nor one that takes nothing new.
 fn changing(state: &Snapshot, service: &Service) -> u64 {
     let number = service.record.as_ref().map_or(0, |record| record.update);
     let mut slots: BTreeMap<String, (bool, bool)> = BTreeMap::new();
     for task in state.tasks_of_service(&service.id) {
         let slot = slots.entry(slot_of(task)).or_default();
         let made = task.record.update == number && task.desired_state <= TaskState::Running;
-        let may_start = task.node_id.as_str().is_empty() || on_ready_node(state, task);
+        let may_start = task.node_id.as_str().is_empty() || on_open_node(state, task);
         slot.0 |= made && may_start && task.status.state < TaskState::Running;
         slot.1 |= task.record.stop == Some(Stop::Updated)
             && task.record.update < number
             && task.record.ended_at.is_zero();
     }
     slots.values().filter(|(starts, stopped)| *starts && *stopped).count() as u64
+}
+
+/// Whether the task may yet run on the node it has, or is meant for.
+fn on_open_node(state: &Snapshot, task: &Task) -> bool {
+    let node = state.nodes().get(task.node_id.as_str());
+    let open = node.is_some_and(|node| node.spec.availability == Availability::Active);
+    on_ready_node(state, task) && (open || task.status.state >= TaskState::Assigned)
 }
 
 fn parallelism(service: &Service) -> u64 {
