@@ -2,6 +2,7 @@
 
 mod bench;
 mod chores;
+mod cluster;
 mod debian;
 mod demo;
 mod images;
@@ -24,6 +25,8 @@ struct Cli {
 enum Chore {
     /// Build, start a private daemon, bring up the page counter, show it, clean up
     Demo(demo::Args),
+    /// Several daemons in network namespaces as one swarm: up, down, kill, cut, heal
+    Cluster(cluster::Args),
     /// Run every test, also those that need root and network namespaces
     Test {
         /// Further arguments of `cargo test`
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Demo(args) => demo::run(&args),
+        Chore::Cluster(args) => cluster::run(&args),
         Chore::Test { args } => chores::test(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Ci => chores::ci(),

@@ -14,6 +14,9 @@ use anyhow::Result;
 use crate::daemon::{Daemon, Options, next_token, ran};
 use crate::namespace::Namespace;
 
+/// The hub's own address: it stands for a machine outside the cluster.
+const HUB: &str = "10.213.9.254/24";
+
 /// The switch that hosts are plugged into.
 #[derive(Debug)]
 pub struct Hub {
@@ -25,6 +28,7 @@ impl Hub {
     pub fn create(name: &str) -> Result<Self> {
         let hub = Hub { namespace: Namespace::create(name)? };
         hub.namespace.ip(&["link", "add", "br0", "type", "bridge"])?;
+        hub.namespace.ip(&["addr", "add", HUB, "dev", "br0"])?;
         hub.namespace.ip(&["link", "set", "br0", "up"])?;
         hub.nft(
             "add table bridge smp
@@ -36,6 +40,11 @@ impl Hub {
         Ok(hub)
     }
 
+    /// The switch's own namespace: from here the hosts are seen as another machine sees them.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// Gives the namespace an `eth0` with `address` (`10.213.9.1/24`) on this switch.
     pub fn plug(&self, host: &Namespace, address: &str) -> Result<()> {
         let last = address.split('/').next().and_then(|address| address.rsplit('.').next());
@@ -44,6 +53,11 @@ impl Hub {
         self.namespace.ip(&["link", "set", &port, "master", "br0", "up"])?;
         host.ip(&["addr", "add", address, "dev", "eth0"])?;
         host.ip(&["link", "set", "eth0", "up"])
+    }
+
+    /// The switch that a program before made.
+    pub fn existing(name: &str) -> Result<Self> {
+        Ok(Hub { namespace: Namespace::existing(name)? })
     }
 
     /// Drops what `from` sends to `to`; the way back stays open.
@@ -120,10 +134,16 @@ impl Hosts {
         Ok(hosts)
     }
 
+    /// Lets the hosts run on after this program. `clear` with their token ends them.
+    pub fn leave(mut self) {
+        self.hosts.drain(..).for_each(std::mem::forget);
+        std::mem::forget(self);
+    }
+
     /// One more host, called `node<its number>`; returns its index.
     pub fn add(&mut self, options: &Options) -> Result<usize> {
         let number = u8::try_from(self.hosts.len() + 1)?;
-        let address = Ipv4Addr::new(10, 213, 9, number);
+        let address = host_address(number);
         let options = Options {
             token: Some(host_token(&self.token, number)),
             hostname: Some(format!("node{number}")),
@@ -186,8 +206,13 @@ impl Drop for Hosts {
     }
 }
 
-/// Of fixed width, so that no token is the beginning of another.
-fn host_token(token: &str, number: u8) -> String {
+/// The address on the switch of the host with this number, from 1.
+pub fn host_address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 213, 9, number)
+}
+
+/// The token of the host with this number, from 1. Of fixed width, so that none is the beginning of another.
+pub fn host_token(token: &str, number: u8) -> String {
     format!("{token}-node{number:03}")
 }
 

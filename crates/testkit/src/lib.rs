@@ -33,11 +33,11 @@ use std::path::PathBuf;
 pub use binary::sampan_binary;
 pub use client::Output;
 pub use daemon::{Daemon, Engine, Options, eventually};
-pub use hosts::{Hosts, Hub};
+pub use hosts::{Hosts, Hub, host_address, host_token};
 pub use http::{Response, load_archive};
 pub use memory::Weight;
 pub use namespace::Namespace;
-pub use sweep::{clear, sweep};
+pub use sweep::{clear, end_processes, sweep};
 
 /// The root of the workspace.
 pub fn workspace() -> PathBuf {

@@ -15,14 +15,23 @@ use nix::sched::{CloneFlags, setns};
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
+    /// It is not ours to remove.
+    keep: bool,
 }
 
 impl Namespace {
     /// Makes the namespace `name` (begins with `smp-`).
     pub fn create(name: &str) -> Result<Self> {
         ip(&["netns", "add", name])?;
-        let namespace = Namespace { name: name.to_owned() };
+        let namespace = Namespace { name: name.to_owned(), keep: false };
         namespace.run(&["ip", "link", "set", "lo", "up"])?;
+        Ok(namespace)
+    }
+
+    /// The namespace `name`, made by a program before.
+    pub(crate) fn existing(name: &str) -> Result<Self> {
+        let namespace = Namespace { name: name.to_owned(), keep: true };
+        ensure!(namespace.path().exists(), "there is no network namespace {name}");
         Ok(namespace)
     }
 
@@ -102,6 +111,9 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
         // Gone already is as good.
         let _ = ip(&["netns", "del", &self.name]);
     }
