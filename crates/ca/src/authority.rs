@@ -1,48 +1,34 @@
 //! The root: makes itself, signs nodes' requests, and signs its successor.
 
-use crate::Error;
+use crate::peer::{parse, validity_of};
+use crate::{Digest, Error};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
+    SanType, SerialNumber, SubjectPublicKeyInfo,
+};
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
+use time::OffsetDateTime;
 use types::Timestamp;
 use types::swarm::extension::RootAuthority;
+use types::swarm::node::Role;
 use types::swarm::session::PeerIdentity;
 
-/// SHA-256 of a certificate's DER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest(pub [u8; 32]);
+/// Every root's name: Docker's clients show it as the issuer.
+const ROOT_NAME: &str = "swarm-ca";
+/// Twenty years, as SwarmKit's root.
+const ROOT_LIFETIME: Duration = Duration::from_secs(630_720_000);
+/// Certificates begin this much before they are made, so that a node whose clock is a little behind can use its own.
+pub(crate) const BACKDATE: Duration = Duration::from_secs(3600);
+/// Docker's default for `CAConfig.NodeCertExpiry`.
+pub(crate) const NODE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 
-impl Digest {
-    /// Of the first certificate in a PEM text.
-    pub fn of_pem(certificate: &str) -> Result<Self, Error> {
-        let _ = certificate;
-        Err(Error::malformed("root certificate", "not built yet"))
-    }
-
-    /// 64 digits.
-    pub fn hex(&self) -> String {
-        hex::encode(self.0)
-    }
-
-    /// 50 digits, as join tokens carry it.
-    pub fn base36(&self) -> String {
-        String::new()
-    }
-}
-
-/// `sha256:` and hex, as records carry it.
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
-    }
-}
-
-impl FromStr for Digest {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let _ = text;
-        Err(Error::malformed("digest", "not built yet"))
+/// What a certificate says of its holder's role: SwarmKit's words.
+pub(crate) const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Manager => "swarm-manager",
+        Role::Worker => "swarm-worker",
     }
 }
 
@@ -59,19 +45,40 @@ pub struct Issued {
 /// A root that can sign.
 pub struct Authority {
     digest: Digest,
+    issuer: Issuer<'static, KeyPair>,
+    expires_at: Timestamp,
+    cross_signed: String,
 }
 
 impl Authority {
     /// A new root: ECDSA P-256, self-signed, for 20 years.
     pub fn create(now: Timestamp) -> Result<RootAuthority, Error> {
-        let _ = now;
-        Err(Error::malformed("root", "not built yet"))
+        let key = KeyPair::generate().map_err(|err| Error::malformed("root key", err))?;
+        let mut params = authority_params();
+        (params.not_before, params.not_after) = span(now, now.after(ROOT_LIFETIME))?;
+        let certificate =
+            params.self_signed(&key).map_err(|err| Error::malformed("root certificate", err))?;
+        Ok(RootAuthority {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+            cross_signed: String::new(),
+        })
     }
 
     /// Checks that key and certificate belong together.
     pub fn load(root: &RootAuthority) -> Result<Self, Error> {
-        let _ = root;
-        Err(Error::malformed("root", "not built yet"))
+        let key = KeyPair::from_pem(&root.key).map_err(|err| Error::malformed("root key", err))?;
+        let digest = Digest::of_pem(&root.certificate)?;
+        let block = pem::parse(&root.certificate)
+            .map_err(|err| Error::malformed("root certificate", err))?;
+        let certificate = parse("root certificate", block.contents())?;
+        if certificate.public_key().raw != key.subject_public_key_info() {
+            return Err(Error::malformed("root key", "it is not the root certificate's"));
+        }
+        let expires_at = validity_of(&certificate).1;
+        let issuer = Issuer::from_ca_cert_pem(&root.certificate, key)
+            .map_err(|err| Error::malformed("root certificate", err))?;
+        Ok(Authority { digest, issuer, expires_at, cross_signed: root.cross_signed.clone() })
     }
 
     pub fn digest(&self) -> &Digest {
@@ -86,14 +93,35 @@ impl Authority {
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<Issued, Error> {
-        let _ = (request, to, lifetime, now);
-        Err(Error::malformed("root", "not built yet"))
+        // Parsing verifies that whoever asks holds the key.
+        let request = CertificateSigningRequestParams::from_pem(request)
+            .map_err(|err| Error::InvalidRequest(err.to_string()))?;
+        if request.public_key.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
+            return Err(Error::InvalidRequest("the key is not ECDSA P-256".to_owned()));
+        }
+        let expires_at = now.after(lifetime).min(self.expires_at);
+        let mut params = node_params(to)?;
+        (params.not_before, params.not_after) = span(now, expires_at)?;
+        let certificate = params
+            .signed_by(&request.public_key, &self.issuer)
+            .map_err(|err| Error::malformed("node certificate", err))?;
+        // X.509 counts whole seconds.
+        let expires_at = Timestamp::from_seconds(expires_at.seconds());
+        Ok(Issued { chain: certificate.pem() + &self.cross_signed, expires_at, root: self.digest })
     }
 
     /// `next`'s certificate signed by this root, PEM: those who trust only this one then trust what `next` signs.
     pub fn cross_sign(&self, next: &RootAuthority, now: Timestamp) -> Result<String, Error> {
-        let _ = (next, now);
-        Err(Error::malformed("root", "not built yet"))
+        let next_key =
+            KeyPair::from_pem(&next.key).map_err(|err| Error::malformed("root key", err))?;
+        let next_key = SubjectPublicKeyInfo::from_der(&next_key.subject_public_key_info())
+            .map_err(|err| Error::malformed("root key", err))?;
+        let mut params = authority_params();
+        (params.not_before, params.not_after) = span(now, self.expires_at)?;
+        let certificate = params
+            .signed_by(&next_key, &self.issuer)
+            .map_err(|err| Error::malformed("root certificate", err))?;
+        Ok(certificate.pem())
     }
 }
 
@@ -101,4 +129,55 @@ impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Authority({})", self.digest)
     }
+}
+
+fn authority_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, ROOT_NAME);
+    // One root below it, at most: the next one, while it is cross-signed.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    params.serial_number = Some(serial());
+    params
+}
+
+fn node_params(to: &PeerIdentity) -> Result<CertificateParams, Error> {
+    let role = role_name(to.role);
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, to.cluster.as_str());
+    params.distinguished_name.push(DnType::OrganizationalUnitName, role);
+    params.distinguished_name.push(DnType::CommonName, to.node.as_str());
+    let mut names = vec![role, to.node.as_str()];
+    if to.role == Role::Manager {
+        names.push(ROOT_NAME);
+    }
+    for name in names {
+        let name = name.try_into().map_err(|err| Error::malformed("node id", err))?;
+        params.subject_alt_names.push(SanType::DnsName(name));
+    }
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    params.serial_number = Some(serial());
+    Ok(params)
+}
+
+/// 127 random bits: positive, and never a certificate's twice.
+fn serial() -> SerialNumber {
+    let mut bytes: [u8; 16] = rand::random();
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    SerialNumber::from_slice(&bytes)
+}
+
+fn span(now: Timestamp, until: Timestamp) -> Result<(OffsetDateTime, OffsetDateTime), Error> {
+    let backdate = i64::try_from(BACKDATE.as_secs()).unwrap_or(0);
+    let at = |seconds| {
+        OffsetDateTime::from_unix_timestamp(seconds).map_err(|err| Error::malformed("time", err))
+    };
+    Ok((at(now.seconds().saturating_sub(backdate))?, at(until.seconds())?))
 }

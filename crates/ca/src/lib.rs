@@ -9,20 +9,24 @@
 mod admission;
 mod authority;
 mod credentials;
+mod digest;
 pub mod doctor;
 mod error;
+mod folder;
 mod identity;
 mod peer;
 pub mod renewal;
 mod request;
 pub mod rotation;
+mod sealed;
 mod token;
 mod unlock;
 mod verify;
 
 pub use admission::{Admission, admit};
-pub use authority::{Authority, Digest, Issued};
+pub use authority::{Authority, Issued};
 pub use credentials::{Clock, Credentials};
+pub use digest::Digest;
 pub use error::Error;
 pub use identity::Identity;
 pub use peer::{Standing, Validity, peer_identity, peer_standing};

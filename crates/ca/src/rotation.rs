@@ -5,30 +5,39 @@
 //!    ▲                       │ every node's certificate is the next root's (`behind` is empty)
 //!    └────────finish─────────┘ tokens are new: they name the new root
 //! ```
+//!
+//! Tokens go on naming the old root until the end: a node that joins meanwhile trusts that one first, and by it every
+//! manager, whichever root signed the manager's certificate.
 
-use crate::{Digest, Error, Issued};
+use crate::authority::NODE_LIFETIME;
+use crate::{Authority, Digest, Error, Issued, JoinToken};
 use std::time::Duration;
-use types::swarm::extension::ClusterRecord;
+use types::swarm::extension::{ClusterRecord, RootAuthority};
 use types::swarm::node::Node;
 use types::swarm::session::PeerIdentity;
 use types::{NodeId, Timestamp};
 
 /// A new cluster's record: a root and a token for each role.
 pub fn found(now: Timestamp) -> Result<ClusterRecord, Error> {
-    let _ = now;
-    Err(Error::malformed("root", "not built yet"))
+    let root = Authority::create(now)?;
+    let digest = Digest::of_pem(&root.certificate)?;
+    Ok(ClusterRecord {
+        root,
+        worker_token: JoinToken::generate(&digest).as_str().to_owned(),
+        manager_token: JoinToken::generate(&digest).as_str().to_owned(),
+        ..ClusterRecord::default()
+    })
 }
 
 /// The roots that nodes trust now, PEM: one, or two during a rotation.
 pub fn trusted_roots(record: &ClusterRecord) -> String {
-    let _ = record;
-    String::new()
+    let next = record.next_root.as_ref().map_or("", |next| &next.certificate);
+    format!("{}{next}", record.root.certificate)
 }
 
 /// The digest of the root that signs now: the next one during a rotation.
 pub fn signing_root(record: &ClusterRecord) -> Result<Digest, Error> {
-    let _ = record;
-    Err(Error::malformed("root", "not built yet"))
+    Digest::of_pem(&signer(record).certificate)
 }
 
 /// Signs a node's request with the root that signs now. `lifetime` is `CAConfig.NodeCertExpiry`; zero is 90 days.
@@ -39,14 +48,15 @@ pub fn issue(
     lifetime: Duration,
     now: Timestamp,
 ) -> Result<Issued, Error> {
-    let _ = (record, request, to, lifetime, now);
-    Err(Error::malformed("root", "not built yet"))
+    let lifetime = if lifetime.is_zero() { NODE_LIFETIME } else { lifetime };
+    Authority::load(signer(record))?.issue(request, to, lifetime, now)
 }
 
 /// Begins a rotation; one that is under way is replaced by it.
 pub fn begin(record: &ClusterRecord, now: Timestamp) -> Result<ClusterRecord, Error> {
-    let _ = (record, now);
-    Err(Error::malformed("root", "not built yet"))
+    let mut next = Authority::create(now)?;
+    next.cross_signed = Authority::load(&record.root)?.cross_sign(&next, now)?;
+    Ok(ClusterRecord { next_root: Some(next), ..record.clone() })
 }
 
 /// The nodes whose certificate is not yet the next root's. A rotation is done when there are none.
@@ -54,11 +64,28 @@ pub fn behind<'a>(
     record: &ClusterRecord,
     nodes: impl IntoIterator<Item = &'a Node>,
 ) -> Result<Vec<NodeId>, Error> {
-    let _ = (record, nodes.into_iter());
-    Ok(Vec::new())
+    if record.next_root.is_none() {
+        return Ok(Vec::new());
+    }
+    let next = signing_root(record)?.to_string();
+    let holds = |node: &Node| node.record.as_ref().is_some_and(|it| it.certificate_root == next);
+    Ok(nodes.into_iter().filter(|node| !holds(node)).map(|node| node.id.clone()).collect())
 }
 
 /// Ends the rotation: the next root is the root, and tokens are made anew.
 pub fn finish(record: &ClusterRecord) -> Result<ClusterRecord, Error> {
-    Ok(record.clone())
+    let Some(next) = &record.next_root else { return Ok(record.clone()) };
+    let digest = Digest::of_pem(&next.certificate)?;
+    Ok(ClusterRecord {
+        // Nobody who trusts only the old root is left to be convinced.
+        root: RootAuthority { cross_signed: String::new(), ..next.clone() },
+        next_root: None,
+        worker_token: JoinToken::generate(&digest).as_str().to_owned(),
+        manager_token: JoinToken::generate(&digest).as_str().to_owned(),
+        unlock_key: record.unlock_key.clone(),
+    })
+}
+
+fn signer(record: &ClusterRecord) -> &RootAuthority {
+    record.next_root.as_ref().unwrap_or(&record.root)
 }
