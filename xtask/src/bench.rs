@@ -7,6 +7,7 @@
 //! | `exec` | `docker exec C true` |
 //! | `memory` | daemon and helpers: idle, with 10 and 100 containers |
 //! | `logs` | a million lines of 101 bytes: written, read back |
+//! | `scheduler` | placements, one thread, no containers; alone and without root; its table is printed only |
 
 mod logs;
 mod memory;
@@ -28,7 +29,7 @@ const TRAP: &[&str] = &["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"];
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which benchmarks (all when none is named)
-    #[arg(value_parser = ["run", "exec", "memory", "logs"])]
+    #[arg(value_parser = ["run", "exec", "memory", "logs", "scheduler"])]
     names: Vec<String>,
     /// How many rounds
     #[arg(long, default_value_t = 5)]
@@ -56,6 +57,9 @@ impl Bench {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.names == ["scheduler"] {
+        return chores::cargo(&["run", "--release", "-q", "-p", "scheduler", "--example", "bench"]);
+    }
     ensure!(
         nix::unistd::geteuid().is_root(),
         "containers need root: run `cargo xtask bench` as root"
