@@ -9,10 +9,19 @@
 //! read    ─► ask the leader for its index ─► wait until it is applied here ─► snapshot
 //! ```
 
+mod disk;
 mod error;
 mod keys;
+mod kinds;
+mod log;
+mod machine;
+mod network;
 mod options;
 mod raft;
+mod seal;
+mod snapshots;
+mod storage;
+mod wire;
 
 pub use error::{Error, ProposeError};
 pub use keys::{Keys, KeysError};

@@ -1,0 +1,595 @@
+//! The log on the disk, and its newest part in memory.
+//!
+//! ```text
+//! append ─► memory ─► writer thread: one frame, one fdatasync ─► acknowledged
+//! open   ◄─ segments, frame by frame; a torn end is cut, damage before the end is refused
+//! ```
+//!
+//! Measured against redb on the same disk: `docs/design/raft.md`. What an end that was cut means for the
+//! cluster is decided above ([`State::lost`]); here it is only noticed and remembered.
+
+mod frame;
+mod writer;
+
+pub(crate) use frame::{Record, State, payload_bytes, payload_of};
+pub(crate) use writer::Place;
+
+use crate::kinds::{Ballot, Id, Kinds, RaftEntry};
+use crate::{Error, Keys, seal};
+use frame::{BadHead, End, Head};
+use openraft::EntryPayload;
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+use writer::{Closed, Found, Hard, Writer};
+
+/// Payloads kept in memory, newest first. Older ones are read from the disk when a follower needs them.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// The log of one manager. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
+struct Shared {
+    dir: PathBuf,
+    keys: Keys,
+    memory: Mutex<Memory>,
+    /// Since when the writer has been at its present work.
+    busy: Mutex<Option<Instant>>,
+    failed: Mutex<Option<String>>,
+    flushes: AtomicU64,
+    #[cfg(test)]
+    pub(crate) faults: Faults,
+}
+
+/// What tests do to the disk.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Faults {
+    pub(crate) full: std::sync::atomic::AtomicBool,
+    pub(crate) stalled: Mutex<bool>,
+    pub(crate) moved: std::sync::Condvar,
+}
+
+#[derive(Default)]
+struct Memory {
+    slots: VecDeque<Slot>,
+    hard: Hard,
+    /// Written with the next frame: losing it costs nothing.
+    committed_since: Option<Id>,
+    cached: usize,
+    /// Slots before this one have no payload in memory.
+    cached_from: usize,
+    /// Bytes ever appended.
+    appended: u64,
+}
+
+struct Slot {
+    id: Id,
+    bytes: usize,
+    /// There once it is on the disk.
+    place: Option<Place>,
+    payload: Option<EntryPayload<Kinds>>,
+}
+
+type Done<T> = Box<dyn FnOnce(io::Result<T>) + Send>;
+
+enum Command {
+    Write { records: Vec<Record>, entries: Option<Range<u64>>, done: Done<()> },
+    Reserve { bytes: u64, done: Done<()> },
+    Purge { upto: Id, done: Done<u32> },
+    Roll { done: Done<()> },
+}
+
+impl Log {
+    /// A new log in an empty directory.
+    pub(crate) fn create(
+        dir: &Path,
+        keys: &Keys,
+        segment_bytes: u64,
+        state: State,
+    ) -> Result<Log, Error> {
+        let writer = Writer::create(dir, keys, segment_bytes, state)?;
+        let memory = Memory { hard: Hard { state, ..Hard::default() }, ..Memory::default() };
+        Log::start(dir, keys, writer, memory)
+    }
+
+    /// Reads the log of `dir`. A torn end is cut, and [`State::lost`] says so from then on.
+    pub(crate) fn open(dir: &Path, keys: &Keys, segment_bytes: u64) -> Result<Log, Error> {
+        let (memory, found) = read_all(dir, keys)?;
+        let torn = found.torn;
+        let mut writer = Writer::resume(dir, keys, segment_bytes, found)?;
+        if torn {
+            let failed = |source| Error::Io { action: "write", path: dir.to_owned(), source };
+            writer.write(&[Record::State(memory.hard.state)]).map_err(failed)?;
+        }
+        Log::start(dir, keys, writer, memory)
+    }
+
+    fn start(dir: &Path, keys: &Keys, writer: Writer, memory: Memory) -> Result<Log, Error> {
+        let (commands, inbox) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            keys: keys.clone(),
+            memory: Mutex::new(memory),
+            busy: Mutex::default(),
+            failed: Mutex::default(),
+            flushes: AtomicU64::new(0),
+            #[cfg(test)]
+            faults: Faults::default(),
+        });
+        let theirs = shared.clone();
+        // It ends when the last handle is gone.
+        std::thread::Builder::new()
+            .name("raft-log".to_owned())
+            .spawn(move || run(writer, &inbox, &theirs))
+            .map_err(|source| Error::Io { action: "start", path: dir.to_owned(), source })?;
+        Ok(Log { shared, commands })
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.lock().hard.state
+    }
+    pub(crate) fn vote(&self) -> Option<Ballot> {
+        self.lock().hard.vote
+    }
+    pub(crate) fn committed(&self) -> Option<Id> {
+        let memory = self.lock();
+        memory.committed_since.max(memory.hard.committed)
+    }
+    pub(crate) fn purged(&self) -> Option<Id> {
+        self.lock().hard.purged
+    }
+    /// The last entry, or what was purged last when there is none.
+    pub(crate) fn last(&self) -> Option<Id> {
+        let memory = self.lock();
+        memory.slots.back().map(|slot| slot.id).or(memory.hard.purged)
+    }
+    /// Bytes of entries appended since the log was opened.
+    pub(crate) fn appended(&self) -> u64 {
+        self.lock().appended
+    }
+    /// How often the disk was asked to make something durable.
+    #[cfg(test)]
+    pub(crate) fn flushes(&self) -> u64 {
+        self.shared.flushes.load(Ordering::Relaxed)
+    }
+    #[cfg(test)]
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+    /// How long the disk has been at one piece of work.
+    pub(crate) fn stalled(&self) -> Duration {
+        lock(&self.shared.busy).map_or(Duration::ZERO, |since| since.elapsed())
+    }
+    /// Why nothing can be written any more.
+    pub(crate) fn failed(&self) -> Option<String> {
+        lock(&self.shared.failed).clone()
+    }
+
+    /// Entries of a range, as many as fit into `limit` bytes but at least one.
+    pub(crate) fn entries(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<RaftEntry>> {
+        let (mut entries, mut bytes, mut missing) = (Vec::new(), 0, Vec::new());
+        {
+            let memory = self.lock();
+            let Some(first) = memory.slots.front().map(|slot| slot.id.index) else {
+                return Ok(entries);
+            };
+            let from = range.start.max(first);
+            for slot in memory.slots.iter().skip((from - first) as usize) {
+                if slot.id.index >= range.end || (bytes + slot.bytes > limit && !entries.is_empty())
+                {
+                    break;
+                }
+                bytes += slot.bytes;
+                let payload = slot.payload.clone().unwrap_or_else(|| {
+                    missing.push((entries.len(), slot.place));
+                    EntryPayload::Blank
+                });
+                entries.push(RaftEntry { log_id: slot.id, payload });
+            }
+        }
+        for (at, place) in missing {
+            let entry: &mut RaftEntry = &mut entries[at];
+            entry.payload = self.read(place, entry.log_id)?;
+        }
+        Ok(entries)
+    }
+
+    /// Appends entries; `done` is called when they are durable.
+    pub(crate) fn append(&self, entries: Vec<RaftEntry>, done: Done<()>) {
+        let range = match (entries.first(), entries.last()) {
+            (Some(first), Some(last)) => first.log_id.index..last.log_id.index + 1,
+            _ => return done(Ok(())),
+        };
+        let mut records = Vec::with_capacity(entries.len() + 1);
+        {
+            let mut memory = self.lock();
+            records.extend(memory.committed_since.take().map(|id| {
+                memory.hard.committed = Some(id);
+                Record::Committed(id)
+            }));
+            for entry in entries {
+                memory.push(&entry);
+                records.push(Record::Entry(entry));
+            }
+        }
+        self.send(Command::Write { records, entries: Some(range), done });
+    }
+
+    /// Remembers what is committed, on the disk with the next write.
+    pub(crate) fn save_committed(&self, id: Option<Id>) {
+        self.lock().committed_since = id;
+    }
+
+    pub(crate) async fn save_vote(&self, vote: Ballot) -> io::Result<()> {
+        self.lock().hard.vote = Some(vote);
+        self.record(vec![Record::Vote(vote)]).await
+    }
+    pub(crate) async fn save_state(&self, state: State) -> io::Result<()> {
+        self.lock().hard.state = state;
+        self.record(vec![Record::State(state)]).await
+    }
+    /// Forgets entries from `since` on.
+    pub(crate) async fn truncate(&self, since: u64) -> io::Result<()> {
+        self.lock().truncate(since);
+        self.record(vec![Record::Truncate(since)]).await
+    }
+    /// Forgets entries up to `upto`, and answers with the oldest data key still in use.
+    pub(crate) async fn purge(&self, upto: Id) -> io::Result<u32> {
+        self.lock().purge(upto);
+        self.ask(|done| Command::Purge { upto, done }).await
+    }
+    /// Makes sure that `bytes` more of entries find room. The error of a full disk
+    /// ([`crate::disk::is_full`]) leaves the log as it was.
+    pub(crate) async fn reserve(&self, bytes: u64) -> io::Result<()> {
+        self.ask(|done| Command::Reserve { bytes, done }).await
+    }
+    /// Goes on in a new segment.
+    pub(crate) async fn roll(&self) -> io::Result<()> {
+        self.ask(|done| Command::Roll { done }).await
+    }
+    /// Writes what waits for the next write.
+    pub(crate) async fn flush(&self) -> io::Result<()> {
+        let waiting = self.lock().committed_since.take();
+        match waiting {
+            Some(id) => {
+                self.lock().hard.committed = Some(id);
+                self.record(vec![Record::Committed(id)]).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn record(&self, records: Vec<Record>) -> io::Result<()> {
+        self.ask(|done| Command::Write { records, entries: None, done }).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(Done<T>) -> Command,
+    ) -> io::Result<T> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.send(command(Box::new(move |result| {
+            // Who asked may have gone.
+            let _ = answer.send(result);
+        })));
+        answered.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn send(&self, command: Command) {
+        if let Err(mpsc::SendError(command)) = self.commands.send(command) {
+            command.refuse();
+        }
+    }
+
+    fn read(&self, place: Option<Place>, id: Id) -> io::Result<EntryPayload<Kinds>> {
+        let place = place.ok_or(io::ErrorKind::NotFound)?;
+        let path = writer::path_of(&self.shared.dir, place.segment);
+        let file = File::open(path)?;
+        let mut head = [0; frame::SEGMENT_HEADER];
+        file.read_exact_at(&mut head, 0)?;
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the log is damaged");
+        let head = Head::decode(&head).map_err(|_| damaged())?;
+        let mut header = [0; frame::FRAME_HEADER];
+        file.read_exact_at(&mut header, place.offset)?;
+        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+        let mut bytes = vec![0; frame::FRAME_HEADER + length as usize];
+        file.read_exact_at(&mut bytes, place.offset)?;
+        let whole = frame::frame_at(&bytes, 0).ok_or_else(damaged)?;
+        let key = self.shared.keys.get(head.key).ok_or_else(damaged)?;
+        let aad = writer::place_of(place.segment, whole.sequence);
+        let body = seal::open(&key, &aad, whole.body).map_err(|_| damaged())?;
+        let records = Record::decode_all(body.into()).ok_or_else(damaged)?;
+        let entry = records.into_iter().find_map(|record| match record {
+            Record::Entry(entry) if entry.log_id == id => Some(entry.payload),
+            _ => None,
+        });
+        entry.ok_or_else(damaged)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        lock(&self.shared.memory)
+    }
+}
+
+impl Command {
+    /// The writer has failed, or is gone.
+    fn refuse(self) {
+        let error = || io::Error::from(io::ErrorKind::BrokenPipe);
+        match self {
+            Command::Write { done, .. }
+            | Command::Reserve { done, .. }
+            | Command::Roll { done } => done(Err(error())),
+            Command::Purge { done, .. } => done(Err(error())),
+        }
+    }
+}
+
+impl Memory {
+    fn push(&mut self, entry: &RaftEntry) {
+        let (_, payload) = payload_bytes(&entry.payload);
+        let bytes = payload.len() + 64;
+        let payload = Some(entry.payload.clone());
+        self.slots.push_back(Slot { id: entry.log_id, bytes, place: None, payload });
+        self.appended += bytes as u64;
+        self.cached += bytes;
+    }
+    fn placed(&mut self, range: Range<u64>, place: Place) {
+        if let Some(first) = self.slots.front().map(|slot| slot.id.index) {
+            for index in range {
+                let at = index.checked_sub(first).map(|at| at as usize);
+                if let Some(slot) = at.and_then(|at| self.slots.get_mut(at)) {
+                    slot.place = Some(place);
+                }
+            }
+        }
+        self.evict();
+    }
+    fn evict(&mut self) {
+        while self.cached > CACHE_BYTES {
+            match self.slots.get_mut(self.cached_from) {
+                Some(slot) if slot.place.is_some() => {
+                    slot.payload = None;
+                    self.cached -= slot.bytes;
+                    self.cached_from += 1;
+                }
+                _ => break,
+            }
+        }
+    }
+    fn truncate(&mut self, since: u64) {
+        while let Some(slot) = self.slots.pop_back_if(|slot| slot.id.index >= since) {
+            if slot.payload.is_some() {
+                self.cached -= slot.bytes;
+            }
+        }
+        self.cached_from = self.cached_from.min(self.slots.len());
+    }
+    fn purge(&mut self, upto: Id) {
+        while let Some(slot) = self.slots.pop_front_if(|slot| slot.id.index <= upto.index) {
+            match slot.payload {
+                Some(_) => self.cached -= slot.bytes,
+                None => self.cached_from -= 1,
+            }
+        }
+        self.hard.purged = self.hard.purged.max(Some(upto));
+    }
+}
+
+/// The writer thread. After a failed write it writes no more: what is on the disk then is not known.
+fn run(mut writer: Writer, inbox: &mpsc::Receiver<Command>, shared: &Shared) {
+    while let Ok(command) = inbox.recv() {
+        if lock(&shared.failed).is_some() {
+            command.refuse();
+            continue;
+        }
+        *lock(&shared.busy) = Some(Instant::now());
+        #[cfg(test)]
+        shared.faults.wait();
+        let fail = |error: io::Error| {
+            tracing::error!(%error, dir = %shared.dir.display(), "the raft log cannot be written");
+            *lock(&shared.failed) = Some(format!("{}: {error}", shared.dir.display()));
+            error
+        };
+        match command {
+            Command::Write { records, entries, done } => {
+                let result = writer.write(&records).map_err(fail).map(|place| {
+                    shared.flushes.fetch_add(1, Ordering::Relaxed);
+                    if let Some(range) = entries {
+                        lock(&shared.memory).placed(range, place);
+                    }
+                });
+                *lock(&shared.busy) = None;
+                done(result);
+            }
+            // These fail without harm: nothing was promised yet.
+            Command::Reserve { bytes, done } => {
+                #[cfg(test)]
+                let result = shared.faults.reserve().and_then(|()| writer.reserve(bytes));
+                #[cfg(not(test))]
+                let result = writer.reserve(bytes);
+                *lock(&shared.busy) = None;
+                done(result);
+            }
+            Command::Roll { done } => done(writer.roll()),
+            Command::Purge { upto, done } => {
+                let result = writer.purge(upto).map_err(fail).map(|()| writer.oldest_key());
+                done(result);
+            }
+        }
+        *lock(&shared.busy) = None;
+    }
+}
+
+#[cfg(test)]
+impl Faults {
+    fn wait(&self) {
+        let mut stalled = lock(&self.stalled);
+        while *stalled {
+            stalled = self.moved.wait(stalled).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+    fn reserve(&self) -> io::Result<()> {
+        match self.full.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+    pub(crate) fn stall(&self, stalled: bool) {
+        *lock(&self.stalled) = stalled;
+        self.moved.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The segments of a directory, by number.
+pub(crate) fn segments(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("log-"));
+        if let Some(number) = number.and_then(|number| u64::from_str_radix(number, 16).ok()) {
+            found.push((number, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn read_all(dir: &Path, keys: &Keys) -> Result<(Memory, Found), Error> {
+    let failed = |source| Error::Io { action: "read", path: dir.to_owned(), source };
+    let mut files = segments(dir).map_err(failed)?;
+    let mut memory = Memory::default();
+    let mut found: Option<Found> = None;
+    // A segment is durable before anything is written to it: one without a beginning was never used.
+    if let Some((_, path)) = files.last().filter(|_| files.len() > 1) {
+        let bytes = fs::read(path).map_err(failed)?;
+        let begun = Head::decode(&bytes).is_ok_and(|head| !frame::scan(&bytes, head.first).0.is_empty());
+        if !begun {
+            tracing::warn!(path = %path.display(), "a segment of the log was never begun");
+            fs::remove_file(path).map_err(failed)?;
+            files.pop();
+        }
+    }
+    let last = files.last().map(|(number, _)| *number);
+    for (number, path) in files {
+        let bytes = fs::read(&path).map_err(failed)?;
+        let found_here = Reading { path: &path, keys, is_last: Some(number) == last };
+        found = Some(found_here.segment(&bytes, number, found.take(), &mut memory)?);
+    }
+    let mut found = found.ok_or_else(|| Error::Empty(dir.to_owned()))?;
+    memory.hard = found.hard;
+    if let Some(purged) = found.hard.purged {
+        memory.purge(purged);
+    }
+    memory.appended = 0;
+    memory.evict();
+    // Entries are numbered without gaps, from what was purged.
+    let first = found.hard.purged.map_or(0, |id| id.index + 1);
+    let gap = memory.slots.iter().zip(first..).find(|(slot, index)| slot.id.index != *index);
+    if let Some((slot, index)) = gap {
+        let what = format!("entry {index} is missing before entry {}", slot.id.index);
+        return Err(Error::Damaged { path: dir.to_owned(), at: 0, what });
+    }
+    if found.torn {
+        found.hard.state.lost = true;
+        memory.hard.state.lost = true;
+    }
+    Ok((memory, found))
+}
+
+/// One segment being read.
+struct Reading<'a> {
+    path: &'a Path,
+    keys: &'a Keys,
+    is_last: bool,
+}
+
+impl Reading<'_> {
+    fn segment(
+        &self,
+        bytes: &[u8],
+        number: u64,
+        before: Option<Found>,
+        memory: &mut Memory,
+    ) -> Result<Found, Error> {
+        let head = Head::decode(bytes).map_err(|error| match error {
+            BadHead::Newer(found) => Error::Newer { path: self.path.to_owned(), found },
+            BadHead::Broken => self.damaged(0, "it has no head"),
+        })?;
+        let expected = before.as_ref().map(|found| (found.head.number + 1, found.sequence));
+        if head.number != number || expected.is_some_and(|next| next != (number, head.first)) {
+            return Err(self.damaged(0, "what was written before it is missing"));
+        }
+        let (frames, end) = frame::scan(bytes, head.first);
+        let (at, torn) = match end {
+            End::Damaged(at) => return Err(self.damaged(at, "a record does not match its checksum")),
+            End::Torn(at) if !self.is_last => {
+                return Err(self.damaged(at, "a record does not match its checksum"));
+            }
+            End::Torn(at) => (at, true),
+            // A frame begins with its magic: four zeros prove that none was here.
+            End::Clean(at) => (at, self.is_last && bytes.len() < at + 4),
+        };
+        if torn {
+            tracing::warn!(path = %self.path.display(), at, "the end of the raft log is missing");
+        }
+        let key = self.keys.get(head.key).ok_or_else(|| {
+            self.damaged(0, &format!("its data key {} is not in the key file", head.key))
+        })?;
+        let (closed, mut hard) = match before {
+            Some(found) => {
+                let Found { head, highest, mut closed, hard, .. } = found;
+                closed.push(Closed { number: head.number, key: head.key, highest });
+                (closed, hard)
+            }
+            None => (Vec::new(), Hard::default()),
+        };
+        let mut highest = 0;
+        let sequence = head.first + frames.len() as u64;
+        for frame in frames {
+            let aad = writer::place_of(number, frame.sequence);
+            let body = seal::open(&key, &aad, frame.body)
+                .map_err(|_| self.damaged(frame.offset, "a record does not open with its key"))?;
+            let records = Record::decode_all(body.into())
+                .ok_or_else(|| self.damaged(frame.offset, "a record cannot be read"))?;
+            let place = Place { segment: number, offset: frame.offset as u64 };
+            for record in records {
+                hard.take(&record);
+                match record {
+                    Record::Entry(entry) => {
+                        highest = highest.max(entry.log_id.index);
+                        memory.truncate(entry.log_id.index);
+                        memory.push(&entry);
+                        memory.placed(entry.log_id.index..entry.log_id.index + 1, place);
+                    }
+                    Record::Truncate(since) => memory.truncate(since),
+                    Record::Purged(upto) => memory.purge(upto),
+                    Record::Vote(_) | Record::Committed(_) | Record::State(_) => {}
+                }
+            }
+        }
+        Ok(Found { head, at: at as u64, torn, sequence, highest, closed, hard })
+    }
+
+    fn damaged(&self, at: usize, what: &str) -> Error {
+        Error::Damaged { path: self.path.to_owned(), at: at as u64, what: what.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests;
