@@ -199,8 +199,7 @@ fn filled_store(nodes: u64, services: u64, spec: &Arc<TaskSpec>) -> Store {
     let mut changes: Vec<Change> =
         (0..nodes).map(|number| Change::Create(node(number).into())).collect();
     changes.extend((0..services).map(|number| {
-        let mut service = Service::default();
-        service.id = ServiceId::new(id('s', number));
+        let mut service = Service { id: ServiceId::new(id('s', number)), ..Service::default() };
         service.spec.name = format!("app-{number}");
         service.spec.task_template = TaskSpec::clone(spec);
         Change::Create(service.into())

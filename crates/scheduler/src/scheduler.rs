@@ -9,10 +9,11 @@ use crate::node::{Hold, is_active, written};
 use crate::nodeset::{NodeIx, NodeSet};
 use crate::preempt::{Claims, Room, make_room};
 use crate::shelf::{Desk, Shelf};
-use crate::wish::{Wish, extensions};
+use crate::wish::{Directory, Wish, extensions};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use types::swarm::network::ClusterNetwork;
 use types::swarm::node::Node;
 use types::swarm::placement::PlacementExtensions;
 use types::swarm::service::Service;
@@ -26,6 +27,8 @@ pub struct Scheduler {
     nodes: NodeSet,
     services: BTreeMap<ServiceId, Known>,
     names: BTreeMap<String, ServiceId>,
+    /// Drivers, by the network's id and by its name.
+    networks: BTreeMap<String, String>,
     volumes: Volumes,
     shelf: Shelf,
 }
@@ -77,6 +80,17 @@ impl Scheduler {
         if let Some(known) = self.services.remove(id) {
             self.names.remove(&known.name);
         }
+    }
+
+    /// Adds or updates a network: tasks on it need its driver on their node.
+    pub fn set_network(&mut self, network: &ClusterNetwork) {
+        for key in [network.id.as_str(), &network.spec.name] {
+            self.networks.insert(key.to_owned(), network.spec.driver.clone());
+        }
+    }
+    pub fn remove_network(&mut self, network: &ClusterNetwork) {
+        self.networks.remove(network.id.as_str());
+        self.networks.remove(&network.spec.name);
     }
 
     /// Adds or updates a cluster volume.
@@ -228,8 +242,7 @@ impl Scheduler {
 
     /// The board for the task's wish, up to date.
     fn desk(&mut self, task: &Task) -> Result<Desk, PlacementError> {
-        let resolve = |name: &str| self.names.get(name).cloned().unwrap_or(ServiceId::new(name));
-        let wish = Wish::of_task(task, self.placement(&task.service_id), resolve)?;
+        let wish = Wish::of_task(task, self.placement(&task.service_id), self)?;
         self.shelf.take(wish, &self.nodes, &self.volumes)
     }
 
@@ -238,6 +251,15 @@ impl Scheduler {
     }
     fn priority(&self, service: &ServiceId) -> i32 {
         priority_of(&self.services, service)
+    }
+}
+
+impl Directory for Scheduler {
+    fn service(&self, name: &str) -> ServiceId {
+        self.names.get(name).cloned().unwrap_or(ServiceId::new(name))
+    }
+    fn network_driver(&self, target: &str) -> Option<&str> {
+        self.networks.get(target).map(String::as_str)
     }
 }
 

@@ -73,9 +73,9 @@ pub(crate) struct VolumeWish {
 
 /// Checks constraints, preferences and placement extensions of a spec before it is accepted.
 pub fn validate(spec: &ServiceSpec) -> Result<(), PlacementError> {
-    let resolve = |name: &str| ServiceId::new(name);
+    let known = Nobody;
     let service = ServiceId::default();
-    Wish::compile(&service, 0, &spec.task_template, &[], extensions(spec.sampan.as_ref()), resolve)
+    Wish::compile(&service, 0, &spec.task_template, &[], extensions(spec.sampan.as_ref()), &known)
         .map(|_| ())
 }
 
@@ -92,16 +92,35 @@ pub(crate) fn extensions(sampan: Option<&ServiceExtensions>) -> Option<&Placemen
     sampan.and_then(|sampan| sampan.placement.as_ref())
 }
 
+/// What a spec refers to and does not hold.
+pub(crate) trait Directory {
+    /// The id of the service with this name or id.
+    fn service(&self, name: &str) -> ServiceId;
+    /// The driver of the network with this id or name; `None` if there is no such network.
+    fn network_driver(&self, target: &str) -> Option<&str>;
+}
+
+/// A directory for checking a spec by itself.
+struct Nobody;
+
+impl Directory for Nobody {
+    fn service(&self, name: &str) -> ServiceId {
+        ServiceId::new(name)
+    }
+    fn network_driver(&self, _: &str) -> Option<&str> {
+        None
+    }
+}
+
 impl Wish {
-    /// A wish for `task`; `resolve` turns a service's name or id into its id.
     pub(crate) fn of_task(
         task: &Task,
         extensions: Option<&PlacementExtensions>,
-        resolve: impl Fn(&str) -> ServiceId,
+        known: &impl Directory,
     ) -> Result<Self, PlacementError> {
         let version = task.spec_version.map_or(0, |version| version.index);
         let ports = &task.record.host_ports;
-        Wish::compile(&task.service_id, version, &task.spec, ports, extensions, resolve)
+        Wish::compile(&task.service_id, version, &task.spec, ports, extensions, known)
     }
 
     fn compile(
@@ -110,7 +129,7 @@ impl Wish {
         spec: &TaskSpec,
         host_ports: &[PortConfig],
         extensions: Option<&PlacementExtensions>,
-        resolve: impl Fn(&str) -> ServiceId,
+        known: &impl Directory,
     ) -> Result<Self, PlacementError> {
         let mut wish = Wish { service: service.clone(), version, ..Wish::default() };
         let mut site = Site::default();
@@ -120,12 +139,12 @@ impl Wish {
             wish.memory_bytes = reserved.memory_bytes;
             wish.generic = asks(&reserved.generic_resources);
         }
-        site.plugins = plugins(spec);
+        site.plugins = plugins(spec, known);
         site.volumes = volumes(spec);
         wish.host_ports = host_ports.iter().filter_map(HostPort::of).collect();
         if let Some(extensions) = extensions {
             (wish.strategy, site.weight) = (extensions.strategy, extensions.spread_weight);
-            compile_rules(&mut wish, &mut site, extensions, resolve)?;
+            compile_rules(&mut wish, &mut site, extensions, |name| known.service(name))?;
         }
         if let Some(placement) = &spec.placement {
             site.constraints = parse_all(&placement.constraints)?;
@@ -162,7 +181,10 @@ pub(crate) fn asks(resources: &[GenericResource]) -> Vec<Ask> {
     resources.iter().filter_map(ask).collect()
 }
 
-fn plugins(spec: &TaskSpec) -> Vec<PluginWish> {
+/// Network drivers that every node has.
+const BUILT_IN: &[&str] = &["", "overlay", "bridge", "host", "null", "none"];
+
+fn plugins(spec: &TaskSpec, known: &impl Directory) -> Vec<PluginWish> {
     let mut wishes = Vec::new();
     for mount in spec.container_spec.iter().flat_map(|container| &container.mounts) {
         let driver = mount.volume_options.as_ref().and_then(|of| of.driver_config.as_ref());
@@ -170,6 +192,10 @@ fn plugins(spec: &TaskSpec) -> Vec<PluginWish> {
         if let Some(driver) = named.filter(|_| mount.kind == "volume") {
             wishes.push(PluginWish { kind: "Volume", name: driver.name.clone() });
         }
+    }
+    let drivers = spec.networks.iter().filter_map(|network| known.network_driver(&network.target));
+    for driver in drivers.filter(|driver| !BUILT_IN.contains(driver)) {
+        wishes.push(PluginWish { kind: "Network", name: driver.to_owned() });
     }
     if let Some(log) = spec.log_driver.as_ref().filter(|log| !matches!(&*log.name, "" | "none")) {
         wishes.push(PluginWish { kind: "Log", name: log.name.clone() });
