@@ -147,10 +147,8 @@ impl Engine {
 
     /// `POST /auth`.
     pub async fn registry_login(&self, auth: AuthConfig) -> Result<AuthReply> {
-        Err(Error::not_implemented(format!(
-            "logging in to {} is not supported",
-            auth.serveraddress
-        )))
+        self.0.images.login(&auth).await.map_err(Error::from_lower)?;
+        Ok(AuthReply { status: "Login Succeeded".to_owned(), identity_token: String::new() })
     }
 
     /// `GET /system/df`.

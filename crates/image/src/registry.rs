@@ -11,6 +11,7 @@ pub(crate) mod download;
 pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod flight;
+mod login;
 pub(crate) mod manifest;
 pub(crate) mod pull;
 pub(crate) mod push;

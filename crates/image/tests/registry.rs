@@ -31,8 +31,19 @@ impl Drop for Registry {
 const HTPASSWD: &str = "me:$2y$05$";
 
 async fn registry(auth: Option<&str>) -> Registry {
+    // The port may be taken by another between our asking for it and the registry's: then another one.
+    for _ in 0..10 {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if let Some(registry) = registry_on(port, auth).await {
+            return registry;
+        }
+    }
+    panic!("the registry does not come up");
+}
+
+/// `None` when the registry ended instead of listening.
+async fn registry_on(port: u16, auth: Option<&str>) -> Option<Registry> {
     let dir = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let data = dir.path().join("data");
     let auth = auth.map_or(String::new(), |line| {
         fs::write(dir.path().join("htpasswd"), format!("{line}\n")).unwrap();
@@ -46,17 +57,20 @@ async fn registry(auth: Option<&str>) -> Registry {
         data.display()
     );
     fs::write(dir.path().join("config.yml"), config).unwrap();
-    let mut process = Command::new("docker-registry")
+    let process = Command::new("docker-registry")
         .args(["serve", dir.path().join("config.yml").to_str().unwrap()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("Debian's docker-registry is installed");
+    let mut registry = Registry { process, dir, port };
     while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        assert!(process.try_wait().unwrap().is_none(), "the registry ended");
+        if registry.process.try_wait().unwrap().is_some() {
+            return None;
+        }
         tokio::task::yield_now().await;
     }
-    Registry { process, dir, port }
+    Some(registry)
 }
 
 impl Registry {
@@ -270,6 +284,16 @@ async fn a_registry_with_passwords_takes_the_right_one_only() {
         password: password.to_owned(),
         ..AuthConfig::default()
     };
+    let login = async |scheme: &str, password: &str| {
+        let serveraddress = format!("{scheme}127.0.0.1:{}", registry.port);
+        let auth = AuthConfig { serveraddress, ..as_user(password) };
+        home.store.login(&auth).await.map_err(|err| (chain(&err), errdefs::Classify::kind(&err)))
+    };
+    assert_eq!(login("", "secret").await, Ok(()));
+    assert_eq!(login("http://", "secret").await, Ok(()));
+    let url = format!("http://127.0.0.1:{}/v2/", registry.port);
+    let refused = format!("login attempt to {url} failed with status: 401 Unauthorized");
+    assert_eq!(login("", "wrong").await, Err((refused, errdefs::ErrorKind::Unauthorized)));
     push(&home, &name, as_user("secret")).await.unwrap();
     let pull_as = async |auth| pull(&home, &name, PullOptions { auth, platform: None }).await;
     pull_as(as_user("secret")).await.unwrap();

@@ -29,10 +29,19 @@ pub(crate) struct Client {
     endpoint: Endpoint,
     repository: Reference,
     credentials: AuthConfig,
-    push: bool,
+    access: Access,
     /// Further repositories that the token must open, for mounts.
     also: Mutex<Vec<String>>,
     authorization: Mutex<Option<String>>,
+}
+
+/// What a client means to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Only to show its credentials; no repository is meant.
+    Login,
+    Pull,
+    Push,
 }
 
 /// A manifest as the registry sent it.
@@ -47,11 +56,11 @@ impl Client {
         config: &RegistryConfig,
         repository: &Reference,
         credentials: &AuthConfig,
-        push: bool,
+        access: Access,
     ) -> Result<Vec<Client>, RegistryError> {
         let mut usable = Vec::new();
         let mut last = None;
-        for endpoint in endpoints(config, repository, !push) {
+        for endpoint in endpoints(config, repository, access == Access::Pull) {
             // Mirrors never see the credentials of the hub.
             let credentials =
                 if endpoint.mirror { AuthConfig::default() } else { credentials.clone() };
@@ -60,7 +69,7 @@ impl Client {
                 endpoint,
                 repository: repository.clone(),
                 credentials,
-                push,
+                access,
                 also: Mutex::default(),
                 authorization: Mutex::default(),
             };
@@ -89,6 +98,15 @@ impl Client {
             StatusCode::OK => Ok(()),
             StatusCode::UNAUTHORIZED => self.authorize(&reply).await.map(drop),
             status => Err(failure(status, reply, "").await),
+        }
+    }
+
+    /// Whether the registry takes the credentials.
+    pub(crate) async fn login(&self) -> Result<(), RegistryError> {
+        let reply = self.request(Method::GET, "/v2/", HeaderMap::new(), empty).await?;
+        match reply.status() {
+            StatusCode::OK => Ok(()),
+            status => Err(RegistryError::Login { url: self.endpoint.url("/v2/"), status }),
         }
     }
 
@@ -121,7 +139,12 @@ impl Client {
     ) -> Result<String, RegistryError> {
         let (mut endpoint, path) = Endpoint::parse(realm, self.endpoint.verify)?;
         endpoint.verify |= endpoint.authority != self.endpoint.authority && self.endpoint.verify;
-        let mut scopes = vec![auth::scope(&self.repository, self.push)];
+        let mut scopes = match self.access {
+            Access::Login => Vec::new(),
+            Access::Pull | Access::Push => {
+                vec![auth::scope(&self.repository, self.access == Access::Push)]
+            }
+        };
         scopes.extend(self.also.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         if !asked.is_empty() && !scopes.iter().any(|scope| scope == asked) {
             scopes.push(asked.to_owned());
@@ -312,7 +335,7 @@ impl Client {
     ) -> RegistryError {
         match failure(status, reply, shown).await {
             RegistryError::Denied { detail, .. } => RegistryError::Denied {
-                push: self.push,
+                push: self.access == Access::Push,
                 name: self.repository.familiar_name(),
                 detail,
             },

@@ -23,6 +23,8 @@ pub enum RegistryError {
     PlatformMismatch { name: String, its: String, wanted: String },
     #[error("unauthorized: {0}")]
     Unauthorized(String),
+    #[error("login attempt to {url} failed with status: {status}")]
+    Login { url: String, status: StatusCode },
     #[error("{0}")]
     TooManyRequests(String),
     /// A status that none of the above covers, with the registry's own words.
@@ -97,9 +99,13 @@ impl Classify for RegistryError {
             | RegistryError::NoTag(_)
             | RegistryError::NoImage(_) => ErrorKind::NotFound,
             RegistryError::Unauthorized(_) => ErrorKind::Unauthorized,
+            RegistryError::Login { status, .. } if *status == StatusCode::UNAUTHORIZED => {
+                ErrorKind::Unauthorized
+            }
             RegistryError::Address(_) => ErrorKind::InvalidParameter,
             RegistryError::Request { .. }
             | RegistryError::TooManyRequests(_)
+            | RegistryError::Login { .. }
             | RegistryError::Status { .. }
             | RegistryError::Body { .. }
             | RegistryError::ManifestDigest(_)

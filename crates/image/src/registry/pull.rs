@@ -5,7 +5,7 @@
 //! Pulling fs layer → Waiting → Downloading → Verifying Checksum → Download complete → Extracting → Pull complete
 //! ```
 
-use super::client::Client;
+use super::client::{Access, Client};
 use super::download::download;
 use super::error::RegistryError;
 use super::manifest::{self, Descriptor, Manifest};
@@ -62,7 +62,7 @@ impl Store {
     ) -> Result<PullOutcome> {
         let reference = reference.clone().or_latest();
         let config = &self.0.registry;
-        let clients = Client::connect(config, &reference, &options.auth, false).await?;
+        let clients = Client::connect(config, &reference, &options.auth, Access::Pull).await?;
         let mut last = None;
         for client in &clients {
             match target(client, &reference, options).await {
@@ -81,7 +81,7 @@ impl Store {
         repository: &Reference,
         auth: &AuthConfig,
     ) -> Result<Vec<String>> {
-        let clients = Client::connect(&self.0.registry, repository, auth, false).await?;
+        let clients = Client::connect(&self.0.registry, repository, auth, Access::Pull).await?;
         let client = clients.last().ok_or(Error::Cancelled)?;
         Ok(client.tags().await?)
     }
@@ -94,7 +94,7 @@ impl Store {
         auth: &AuthConfig,
     ) -> Result<(String, Digest, u64, Vec<Platform>)> {
         let reference = reference.clone().or_latest();
-        let clients = Client::connect(&self.0.registry, &reference, auth, false).await?;
+        let clients = Client::connect(&self.0.registry, &reference, auth, Access::Pull).await?;
         let client = clients.last().ok_or(Error::Cancelled)?;
         let fetched = client.manifest(&wanted(&reference)).await?;
         let platforms = match manifest::as_index(&fetched.bytes) {

@@ -1,7 +1,7 @@
 //! Push: layers, configuration, manifest. Only what the registry lacks travels; what another of its
 //! repositories has is mounted from there.
 
-use super::client::{Client, body, empty, full, retried};
+use super::client::{Access, Client, body, empty, full, retried};
 use super::error::RegistryError;
 use super::manifest::{self, Descriptor, Manifest};
 use super::pull::note_source;
@@ -39,7 +39,8 @@ impl Store {
         progress: &ProgressSender,
     ) -> Result<()> {
         let images = self.pushed(reference)?;
-        let clients = Client::connect(&self.0.registry, reference, &options.auth, true).await?;
+        let clients =
+            Client::connect(&self.0.registry, reference, &options.auth, Access::Push).await?;
         let client = clients.last().ok_or(Error::Cancelled)?;
         let opening = format!("The push refers to repository [{}]", reference.name());
         tell(progress, Progress::status(opening)).await;
