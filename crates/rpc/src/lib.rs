@@ -10,7 +10,10 @@
 //! Reads no files and decides nothing about trust: TLS configurations and identities come in as [`Tls`].
 
 mod client;
+mod cut;
 mod error;
+mod explain;
+mod frame;
 mod peer;
 mod server;
 mod services;

@@ -144,10 +144,10 @@ impl NodeId {
     /// The number by which Raft knows the node: the low 64 bits of its id, so that nobody has to hand numbers
     /// out. 0 for what is no swarm id.
     pub fn raft_id(&self) -> u64 {
-        let digits = self.as_str().chars().map(|digit| digit.to_digit(36));
+        let mut digits = self.as_str().chars().map(|digit| digit.to_digit(36));
         digits
-            .fold(Some(0u64), |number, digit| {
-                Some(number?.wrapping_mul(36).wrapping_add(digit?.into()))
+            .try_fold(0u64, |number, digit| {
+                Some(number.wrapping_mul(36).wrapping_add(digit?.into()))
             })
             .unwrap_or(0)
     }
