@@ -1,11 +1,28 @@
-//! The agent's handle.
+//! The agent's handle: what is put together at its start, and how it ends.
 
-use crate::Connect;
+use crate::connect::Connect;
+use crate::description;
+use crate::executor::Executor;
+use crate::files::Files;
+use crate::journal::Journal;
+use crate::pulls::Pulls;
+use crate::session::Session;
+use crate::spec::NodeFacts;
+use crate::worker::{Input, Mail, Worker};
 use engine::Engine;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use types::NodeId;
+
+/// Messages that the worker may be behind before the stream is read no further.
+const BEHIND: usize = 16;
+/// Where secrets and configs lie, below the engine's own directory of what ends with a reboot.
+const FILES: &str = "swarm";
 
 /// What an agent works with.
 pub struct Options {
@@ -18,17 +35,92 @@ pub struct Options {
 }
 
 /// A running agent. Dropping it ends it as [`Agent::stop`] does, without waiting.
-pub struct Agent {}
+pub struct Agent {
+    dir: PathBuf,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    worker: Option<JoinHandle<()>>,
+    inputs: mpsc::UnboundedSender<Input>,
+    connected: watch::Receiver<bool>,
+}
 
 impl Agent {
     /// Takes up what the last agent left, then whatever managers say.
-    pub async fn start(_options: Options) -> io::Result<Agent> {
-        Err(io::Error::other("not yet"))
+    pub async fn start(options: Options) -> io::Result<Agent> {
+        let Options { dir, node, engine, connect } = options;
+        crate::protect::daemon();
+        let (journal, kept) = Journal::open(&dir)?;
+        let files = Files::open(engine.config().exec_root.join(FILES))?;
+        let described = description::describe(&engine).await;
+        let facts = NodeFacts {
+            id: node,
+            hostname: described.hostname,
+            os: described.platform.os,
+            architecture: described.platform.architecture,
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let mail = Arc::new(Mail::default());
+        // Not bounded, but never long: each task has one job at a time, each container one watcher.
+        let (inputs, jobs) = mpsc::unbounded_channel();
+        let (send, messages) = mpsc::channel(BEHIND);
+        let (tell_connected, connected) = watch::channel(false);
+        let executor =
+            Executor::new(engine.clone(), files, Pulls::new(engine.clone(), tasks.clone()));
+        let worker = Worker::new(
+            facts,
+            journal,
+            kept,
+            executor,
+            mail.clone(),
+            tasks.clone(),
+            stop.clone(),
+            inputs.clone(),
+        );
+        let worker = tasks.spawn(worker.run(messages, jobs));
+        let session = Session {
+            engine,
+            connect,
+            mail,
+            worker: send,
+            connected: tell_connected,
+            stop: stop.clone(),
+        };
+        tasks.spawn(session.run());
+        Ok(Agent { dir, stop, tasks, worker: Some(worker), inputs, connected })
     }
 
-    /// Ends; containers go on, and the next agent takes them up.
-    pub async fn stop(self) {}
+    /// Whether a manager has taken the node in. It goes on without.
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
+    }
+
+    /// Ends; containers go on, and the next agent takes them up. Waits for what is half done.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 
     /// The node leaves the cluster: stops and removes every task's container, and all the agent made.
-    pub async fn leave(self) {}
+    pub async fn leave(mut self) -> io::Result<()> {
+        // An agent that has ended has nothing to take away.
+        let _ended = self.inputs.send(Input::Leave);
+        if let Some(worker) = self.worker.take()
+            && let Err(err) = worker.await
+        {
+            tracing::error!(error = %err, "the agent's worker failed");
+        }
+        let dir = self.dir.clone();
+        self.stop().await;
+        match std::fs::remove_dir_all(&dir) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }

@@ -14,7 +14,7 @@
 //! | `agent` | start, stop, leave |
 //! | `session` | the stream to a manager: hello, heartbeats, statuses; connects again |
 //! | `worker` | the machines, and what is done next |
-//! | `assigned`, `outbox`, `template`, `spec` | decisions: what is assigned, what is unsaid, what a container is made of |
+//! | `assigned`, `outbox`, `template`, `spec`, `content` | decisions: what is assigned, what is unsaid, what a container is made of |
 //! | `journal` | what outlives the agent |
 //! | `executor`, `files`, `pulls` | effects: containers, secrets and configs, images |
 //!
@@ -22,7 +22,21 @@
 //! A lost manager ends only the session: containers go on, their ends are reported later.
 
 mod agent;
+mod assigned;
 mod connect;
+mod content;
+mod description;
+mod executor;
+mod files;
+mod journal;
+mod local;
+mod outbox;
+mod protect;
+mod pulls;
+mod session;
+mod spec;
+mod template;
+mod worker;
 
 pub use agent::{Agent, Options};
 pub use connect::Connect;

@@ -31,6 +31,7 @@ mod update;
 mod validate;
 mod volumes;
 mod wait;
+pub(crate) mod watch;
 
 pub(crate) use create::random_hex;
 pub(crate) use link::{add_link_variables, parse_link};

@@ -38,13 +38,14 @@ pub use container::options::{
     ArchiveStat, CommitOptions, ListOptions, LogsOptions, RemoveOptions, StatsOptions, StopOptions,
     UpdateRequest, UpdateResponse, WaitCondition, WaitHandle,
 };
+pub use container::watch::{Sight, Watch};
 pub use engine::Engine;
 pub use error::Error;
 pub use events::{EventStream, EventsOptions};
 pub use exec::ExecStart;
 pub use filters::Filters;
 pub use images::{ImageListOptions, ImportRequest, PullRequest};
-pub use networks::NetworkCreated;
+pub use networks::{IngressPort, NetworkCreated};
 pub use system::{API_VERSION, DiskUsageOptions, MIN_API_VERSION};
 
 /// Bytes on their way to a client: a tar archive, framed output, JSON lines.

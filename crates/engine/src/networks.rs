@@ -7,6 +7,7 @@
 //! | part | owns |
 //! |---|---|
 //! | `bridge` | a network's driver options and its addresses |
+//! | `cluster` | the cluster's networks and ports on this node |
 //! | `defaults` | `bridge`, `host`, `none` |
 //! | `objects` | create, list, inspect, remove, prune |
 //! | `attach` | a container's start and end, adoption |
@@ -17,6 +18,7 @@
 
 mod attach;
 mod bridge;
+mod cluster;
 mod connect;
 mod defaults;
 mod endpoint;
@@ -26,6 +28,7 @@ mod ports;
 mod serve;
 
 pub(crate) use attach::{DNS_TCP, DNS_UDP, Joining, Publishing};
+pub use cluster::IngressPort;
 pub use objects::NetworkCreated;
 
 use crate::container::write_atomically;
@@ -315,7 +318,7 @@ impl Known {
     /// From a record whose addresses are settled.
     fn new(record: Network) -> Result<Self> {
         let bridge = match record.driver.as_str() {
-            "bridge" => Some(Bridge::new(&record)?),
+            "bridge" | cluster::DRIVER => Some(Bridge::new(&record)?),
             _ => None,
         };
         Ok(Known { record, bridge, zone: Arc::default() })

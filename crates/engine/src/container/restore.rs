@@ -169,7 +169,10 @@ impl Engine {
             tracing::error!(container = container.id.short(), error = %err, "failed to record an exit");
         }
         self.remove_run_dir(container);
-        container.life.send_modify(|life| life.last.status_code = status.exit_code);
+        container.life.send_modify(|life| {
+            life.running = false;
+            life.last.status_code = status.exit_code;
+        });
         self.at_daemon_start(container, to_start).await;
     }
 

@@ -143,7 +143,7 @@ impl Networks {
     }
 
     /// The user's subnet if nobody has it, or a free one out of the pools.
-    async fn settle_subnet(&self, record: &mut Network, state: &State) -> Result<()> {
+    pub(super) async fn settle_subnet(&self, record: &mut Network, state: &State) -> Result<()> {
         let entries = record.ipam.config.get_or_insert_default();
         let Some(wanted) = entries.first().and_then(|entry| subnet(&entry.subnet)) else {
             let chosen = self.choose_subnet(state).await?;
