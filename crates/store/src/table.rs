@@ -55,7 +55,10 @@ impl<R: Record> Table<R> {
         self.get(id.borrow())
     }
     /// Rows whose ids begin with `prefix`; none for an empty one.
-    pub fn find_by_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<R>> {
+    pub fn find_by_prefix<'a, 'p>(
+        &'a self,
+        prefix: &'p str,
+    ) -> impl Iterator<Item = &'a Arc<R>> + use<'a, 'p, R> {
         let bounds = (Bound::Included(prefix), Bound::<&str>::Unbounded);
         self.rows
             .range::<_, str>(bounds)

@@ -1,0 +1,212 @@
+//! What the Engine API asks of the managers: who may write what, in SwarmKit's words.
+//!
+//! ```text
+//! request ─► decide(snapshot, request) ─► refused: once more on a state that is surely new, then the sentence
+//!                     │
+//!                     └► changes ─► log ─► written, or refused by the store (names, references, versions)
+//! ```
+//!
+//! Each module holds the pure part of one object. [`Control`] is the effect: it brings fresh ids, the time and the
+//! log, on any manager. A user who read on one manager and writes on another must not be told that nothing is there:
+//! a refusal counts only on a state as new as the request.
+
+pub mod cluster;
+mod error;
+pub mod event;
+pub mod find;
+pub mod network;
+pub mod node;
+pub mod secret;
+pub mod service;
+#[cfg(test)]
+mod tests;
+
+pub use error::{Code, Error};
+
+use crate::Log;
+use raft::Member;
+use rand::Rng;
+use std::sync::Arc;
+use std::time::SystemTime;
+use store::{Change, Event, Snapshot, StoreError};
+use tokio::sync::watch;
+use types::network::CreateRequest;
+use types::swarm::secret::{ConfigSpec, SecretSpec};
+use types::swarm::service::ServiceSpec;
+use types::{ConfigId, NetworkId, SecretId, ServiceId, Timestamp, ids::swarm_id};
+
+/// A write that the user gave no version for is tried so often when others write the same object.
+const ATTEMPTS: usize = 16;
+
+/// The door to the cluster's objects, on any manager.
+#[derive(Clone)]
+pub struct Control {
+    log: Arc<dyn Log>,
+}
+
+impl Control {
+    pub fn new(log: Arc<dyn Log>) -> Self {
+        Control { log }
+    }
+
+    /// A state that is not older than this call.
+    pub async fn read(&self) -> Result<Snapshot, Error> {
+        Ok(self.log.read().await?)
+    }
+
+    /// The state as it is here; perhaps old.
+    pub fn snapshot(&self) -> Snapshot {
+        self.log.snapshot()
+    }
+
+    /// The store's version here.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.log.changes()
+    }
+
+    /// What happened here after a version; `None` once that is forgotten.
+    pub fn changed_since(&self, version: u64) -> Option<Vec<Event>> {
+        self.log.changed_since(version)
+    }
+
+    /// The managers that vote.
+    pub fn members(&self) -> Vec<Member> {
+        self.log.members()
+    }
+
+    pub async fn update_swarm(&self, update: cluster::Update) -> Result<(), Error> {
+        let fresh = cluster::Fresh {
+            worker_token: rand::random(),
+            manager_token: rand::random(),
+            unlock_key: rand::random(),
+        };
+        self.write(|state| cluster::update(state, &update, &fresh, now())).await
+    }
+
+    /// `SWMKEY-1-…`; empty when managers do not lock themselves.
+    pub async fn unlock_key(&self) -> Result<String, Error> {
+        let state = self.read().await?;
+        let record = cluster::get(&state)?.record.as_ref();
+        Ok(record.map(|record| record.unlock_key.clone()).unwrap_or_default())
+    }
+
+    pub async fn update_node(
+        &self,
+        key: &str,
+        version: u64,
+        wish: node::Wish,
+    ) -> Result<(), Error> {
+        self.write(|state| node::update(state, &self.log.members(), key, version, &wish)).await
+    }
+
+    pub async fn remove_node(&self, key: &str, force: bool) -> Result<(), Error> {
+        self.write(|state| node::remove(state, &self.log.members(), key, force, now())).await
+    }
+
+    pub async fn create_service(
+        &self,
+        spec: &ServiceSpec,
+        registry_auth: &str,
+    ) -> Result<ServiceId, Error> {
+        let id = ServiceId::new(fresh_id());
+        self.write(|state| service::create(state, id.clone(), spec, registry_auth, now())).await?;
+        Ok(id)
+    }
+
+    pub async fn update_service(&self, key: &str, update: service::Update) -> Result<(), Error> {
+        self.write(|state| service::update(state, key, &update, now())).await
+    }
+
+    pub async fn remove_service(&self, key: &str) -> Result<(), Error> {
+        self.write(|state| service::remove(state, key)).await
+    }
+
+    pub async fn create_secret(&self, spec: &SecretSpec) -> Result<SecretId, Error> {
+        let id = SecretId::new(fresh_id());
+        self.write(|state| secret::create_secret(state, id.clone(), spec)).await?;
+        Ok(id)
+    }
+
+    pub async fn update_secret(
+        &self,
+        key: &str,
+        version: u64,
+        spec: &SecretSpec,
+    ) -> Result<(), Error> {
+        self.write(|state| secret::update_secret(state, key, version, spec)).await
+    }
+
+    pub async fn remove_secret(&self, key: &str) -> Result<(), Error> {
+        self.write(|state| secret::remove_secret(state, key)).await
+    }
+
+    pub async fn create_config(&self, spec: &ConfigSpec) -> Result<ConfigId, Error> {
+        let id = ConfigId::new(fresh_id());
+        self.write(|state| secret::create_config(state, id.clone(), spec)).await?;
+        Ok(id)
+    }
+
+    pub async fn update_config(
+        &self,
+        key: &str,
+        version: u64,
+        spec: &ConfigSpec,
+    ) -> Result<(), Error> {
+        self.write(|state| secret::update_config(state, key, version, spec)).await
+    }
+
+    pub async fn remove_config(&self, key: &str) -> Result<(), Error> {
+        self.write(|state| secret::remove_config(state, key)).await
+    }
+
+    pub async fn create_network(&self, spec: &CreateRequest) -> Result<NetworkId, Error> {
+        let id = NetworkId::new(fresh_id());
+        self.write(|state| network::create(state, id.clone(), spec)).await?;
+        Ok(id)
+    }
+
+    pub async fn remove_network(&self, key: &str) -> Result<(), Error> {
+        self.write(|state| network::remove(state, key)).await
+    }
+
+    /// Decides on what is here; a refusal counts only when it holds on a state that is surely new.
+    async fn write(
+        &self,
+        decide: impl Fn(&Snapshot) -> Result<Vec<Change>, Error>,
+    ) -> Result<(), Error> {
+        let mut decided = decide(&self.log.snapshot());
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let changes = match decided {
+                Ok(changes) => changes,
+                Err(_) => decide(&self.log.read().await?)?,
+            };
+            let outcome = self.log.propose(vec![changes.into()]).await?.pop();
+            match outcome.unwrap_or(Ok(())) {
+                Ok(()) => return Ok(()),
+                // Whoever moved first: the decision says whether the user's version still holds.
+                Err(err @ StoreError::OutOfSequence { .. }) => last = Some(err),
+                Err(err) => return Err(err.into()),
+            }
+            decided = decide(&self.log.read().await?);
+        }
+        last.map_or(Ok(()), |err| Err(err.into()))
+    }
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
+fn fresh_id() -> String {
+    let mut random = [0; 16];
+    rand::rng().fill_bytes(&mut random);
+    swarm_id(random)
+}
+
+/// A refused form in this crate's words.
+pub(crate) fn from_spec(err: store::validate::SpecError) -> Error {
+    let text = err.to_string();
+    let desc = text.split_once(" desc = ").map_or(text.as_str(), |(_, desc)| desc);
+    Error::Refused { code: Code::InvalidArgument, desc: desc.to_owned() }
+}
