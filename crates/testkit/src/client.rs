@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+/// No client's command takes this long.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// How a program ended and what it wrote.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -76,7 +79,17 @@ pub(crate) fn run(command: &mut Command, input: &[u8]) -> Result<Output> {
     let input = input.to_vec();
     // A program may end without reading its input: that failure is its own affair.
     let writer = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)));
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    let (ended, waiting) = std::sync::mpsc::channel::<()>();
+    // One client that hangs must not hang every test after it.
+    let watchdog = std::thread::spawn(move || {
+        if waiting.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+    });
     let output = child.wait_with_output().with_context(|| format!("waiting for `{line}`"))?;
+    drop(ended);
+    let _ = watchdog.join();
     let _ = writer.join();
     Ok(Output {
         command: line,
