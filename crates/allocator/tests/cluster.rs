@@ -1,5 +1,8 @@
 //! What the cluster gives out, and how it refuses.
 
+#[path = "support/world.rs"]
+mod world;
+
 use allocator::cluster::{ClusterAllocError, NetworkBlocks, PublishedPorts, Vnis};
 use proptest::prelude::{any, prop, prop_assert, proptest};
 use std::collections::BTreeMap;
@@ -142,5 +145,118 @@ proptest! {
             }
             prop_assert!(!vips.keys().any(|vip| blocks.keys().any(|block| block.contains(*vip))));
         }
+    }
+}
+
+/// What the store says is held: network and address of each task and VIP, ports; each once.
+fn held(world: &world::World) -> Vec<String> {
+    let live = world.tasks.values().filter(|task| !task.status.state.is_terminal());
+    let of_tasks = live.flat_map(|task| &task.networks_attachments);
+    let addresses = of_tasks
+        .flat_map(|of| of.addresses.iter().map(|address| format!("{} {address}", of.network)));
+    let endpoints = || world.services.values().map(|service| &service.endpoint);
+    let vips = endpoints()
+        .flat_map(|endpoint| &endpoint.virtual_ips)
+        .map(|vip| format!("{} {}", vip.network_id, vip.addr));
+    let ports = endpoints()
+        .flat_map(|endpoint| &endpoint.ports)
+        .map(|port| format!("port {}", port.published_port));
+    addresses.chain(vips).chain(ports).collect()
+}
+
+/// Commands on three networks, one of them small.
+fn commands() -> impl proptest::strategy::Strategy<Value = Vec<(u8, usize, usize, usize)>> {
+    prop::collection::vec((0u8..7, 0usize..24, 0usize..5, 0usize..4), 1..80)
+}
+
+fn play(world: &mut world::World, commands: &[(u8, usize, usize, usize)]) {
+    let on = ["web", "small", "web,small", "db"];
+    for (what, which, node, networks) in commands {
+        let networks = on[*networks];
+        match what {
+            0..=2 => {
+                world.run(&format!("gone-if-there {which}"));
+                world.run(&format!("task t{which} at n{node} on {networks}"));
+            }
+            3 => drop(world.run(&format!("end-if-there t{which}"))),
+            4 => drop(world.run(&format!("service s{node} on={networks} publish=:80"))),
+            5 => drop(world.run(&format!("unserve s{node}"))),
+            _ => drop(world.run("leader")),
+        }
+        world.write_blocks();
+    }
+}
+
+fn networks() -> world::World {
+    let mut world = world::World::default();
+    world.run("network web 10.0.0.0/16");
+    world.run("network small 10.1.0.0/27");
+    world.run("network db");
+    world
+}
+
+proptest! {
+    /// Whatever comes and goes, and whoever leads: nothing is held twice, every task's address lies in a block
+    /// of its node, and a node without tasks has no block.
+    #[test]
+    fn no_two_hold_the_same(commands in commands()) {
+        let mut world = networks();
+        play(&mut world, &commands);
+        let held = held(&world);
+        let once: std::collections::BTreeSet<&String> = held.iter().collect();
+        prop_assert!(once.len() == held.len(), "{held:?}");
+        let live: Vec<_> =
+            world.tasks.values().filter(|task| !task.status.state.is_terminal()).collect();
+        let on = |task: &types::swarm::task::Task, block: &types::swarm::network::NodeBlock, network: &str| {
+            task.node_id == block.node && task.networks_attachments.iter().any(|of| {
+                of.network == network
+                    && of.addresses.iter().any(|text| block.block.contains(text.parse::<Cidr>().unwrap().address))
+            })
+        };
+        for task in &live {
+            for of in &task.networks_attachments {
+                let blocks = &world.networks[&of.network].blocks;
+                prop_assert!(blocks.iter().any(|block| on(task, block, &of.network)), "{task:?}");
+            }
+        }
+        for (name, network) in &world.networks {
+            for block in &network.blocks {
+                prop_assert!(live.iter().any(|task| on(task, block, name)), "{name} {block:?}");
+            }
+        }
+    }
+
+    /// A leader that followed every change and one that begins with the snapshot answer alike, and neither has
+    /// anything left to write.
+    #[test]
+    fn following_changes_equals_starting_anew(commands in commands(), last in commands()) {
+        let (mut followed, mut anew) = (networks(), networks());
+        play(&mut followed, &commands);
+        play(&mut anew, &commands);
+        anew.new_leader();
+        prop_assert!(followed.allocator.changed_blocks().is_empty());
+        prop_assert!(anew.allocator.changed_blocks().is_empty());
+        let last: Vec<_> = last.into_iter().filter(|(what, ..)| *what < 6).collect();
+        play(&mut followed, &last);
+        play(&mut anew, &last);
+        prop_assert!(held(&followed) == held(&anew));
+    }
+
+    /// A full network that is emptied again has room for as much as before, whoever comes.
+    #[test]
+    fn what_is_given_back_is_given_again(count in 1usize..80) {
+        let mut world = networks();
+        let fill = |world: &mut world::World, kind: &str| {
+            (0..count).filter(|at| world.attach(&format!("{kind}{at}"), &format!("n{}", at % 3), "small").is_ok()).count()
+        };
+        let first = fill(&mut world, "a");
+        world.write_blocks();
+        let names: Vec<String> = world.tasks.keys().cloned().collect();
+        for name in names {
+            world.run(&format!("ends {name}"));
+        }
+        world.write_blocks();
+        prop_assert!(world.networks["small"].blocks.is_empty());
+        prop_assert!(fill(&mut world, "b") == first);
     }
 }

@@ -61,6 +61,28 @@ impl NetworkBlocks {
     pub fn block_prefix(&self) -> u8 {
         self.prefix
     }
+    pub fn subnet(&self) -> Subnet {
+        self.subnet
+    }
+    /// All blocks of nodes, lowest first.
+    pub fn node_blocks(&self) -> impl Iterator<Item = (Subnet, &NodeId)> {
+        self.blocks.iter().filter_map(|(at, holder)| match holder {
+            Holder::Node(node) => Some((self.block(*at), node)),
+            Holder::Vips => None,
+        })
+    }
+    /// The block that an address lies in; `None` outside the subnet.
+    pub fn block_of(&self, address: Ipv4Addr) -> Option<Subnet> {
+        self.number(address).map(|number| self.block(number))
+    }
+    /// Whether no task may have the address: it is the subnet's first or last, or the gateway.
+    pub fn is_reserved(&self, address: Ipv4Addr) -> bool {
+        self.reserved.contains(&address)
+    }
+    /// The VIP that a service has.
+    pub fn vip_of(&self, service: &ServiceId) -> Option<Ipv4Addr> {
+        self.vips.iter().find(|(_, holder)| *holder == service).map(|(vip, _)| *vip)
+    }
     /// A node's blocks, lowest first.
     pub fn blocks_of<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = Subnet> + 'a {
         let theirs = move |holder: &Holder| matches!(holder, Holder::Node(id) if id == node);
@@ -122,8 +144,8 @@ impl NetworkBlocks {
 
     /// Gives `service` a VIP: the one it has, or the lowest free one.
     pub fn allocate_vip(&mut self, service: &ServiceId) -> Result<Ipv4Addr, ClusterAllocError> {
-        if let Some((vip, _)) = self.vips.iter().find(|(_, holder)| *holder == service) {
-            return Ok(*vip);
+        if let Some(vip) = self.vip_of(service) {
+            return Ok(vip);
         }
         let ours = self.blocks.iter().filter(|(_, holder)| **holder == Holder::Vips);
         let free = ours

@@ -30,18 +30,36 @@ pub enum ClusterAllocError {
     VnisExhausted,
     #[error("VXLAN network identifier {0} is in use or out of range")]
     Vni(u32),
+    #[error(
+        "network {network}: no subnet is free in the cluster's address pools: name one with --subnet, or remove networks that nothing uses"
+    )]
+    SubnetsExhausted { network: String },
+    /// Docker's words after the name.
+    #[error("network {network}: Pool overlaps with other one on this address space")]
+    Overlaps { network: String },
+    #[error("network {network}: {what} '{text}' is invalid")]
+    Invalid { network: String, what: &'static str, text: String },
+    /// It may come: the caller waits.
+    #[error("network {0} not found")]
+    NoNetwork(String),
+    #[error("network {0} has no subnet yet")]
+    NoSubnet(String),
 }
 
 impl Classify for ClusterAllocError {
     fn kind(&self) -> ErrorKind {
         match self {
-            ClusterAllocError::OutOfRange { .. } | ClusterAllocError::PortInUse { .. } => {
-                ErrorKind::InvalidParameter
-            }
+            ClusterAllocError::OutOfRange { .. }
+            | ClusterAllocError::PortInUse { .. }
+            | ClusterAllocError::Invalid { .. } => ErrorKind::InvalidParameter,
+            ClusterAllocError::NoNetwork(_) => ErrorKind::NotFound,
+            ClusterAllocError::Overlaps { .. } => ErrorKind::Forbidden,
+            ClusterAllocError::NoSubnet(_) => ErrorKind::Unavailable,
             ClusterAllocError::InUse { .. } | ClusterAllocError::Vni(_) => ErrorKind::Conflict,
             ClusterAllocError::BlocksExhausted { .. }
             | ClusterAllocError::VipsExhausted { .. }
             | ClusterAllocError::PortsExhausted { .. }
+            | ClusterAllocError::SubnetsExhausted { .. }
             | ClusterAllocError::VnisExhausted => ErrorKind::System,
         }
     }

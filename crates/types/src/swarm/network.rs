@@ -1,8 +1,9 @@
 //! Cluster networks, as the managers keep them. The API answers them as `types::network::Network`.
 
 use super::Meta;
-use crate::NetworkId;
 use crate::network::CreateRequest;
+use crate::subnet::Subnet;
+use crate::{NetworkId, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// A network of the whole cluster. `spec` is the user's, the rest the allocator's.
@@ -23,4 +24,15 @@ pub struct ClusterNetwork {
     /// VXLAN network identifier; 0 until allocated.
     #[serde(rename = "VNI")]
     pub vni: u32,
+    /// Which node has which part of the subnet, by block.
+    #[serde(rename = "Blocks", skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<NodeBlock>,
+}
+
+/// A part of a network's subnet: its addresses are on this node, and one route leads to all of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct NodeBlock {
+    pub block: Subnet,
+    pub node: NodeId,
 }
