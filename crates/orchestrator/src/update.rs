@@ -336,9 +336,8 @@ impl<'a> Sheet<'a> {
         slots: &BTreeMap<SlotKey, Slot<'a>>,
         rules: &UpdateRules,
     ) -> BTreeMap<SlotKey, Role> {
-        let mut roles: BTreeMap<SlotKey, Role> =
-            self.cramped.drain(..).map(|key| (key, Role::MakeRoom)).collect();
         let bounds = bounds(plan, slots.len() as u64);
+        let mut roles = self.make_room(plan, bounds);
         let mut free = FreeNodes::of(plan);
         let mut room = rules.parallelism.saturating_sub(self.in_flight);
         let target = plan.mode.target();
@@ -361,6 +360,25 @@ impl<'a> Sheet<'a> {
             room -= 1;
             self.in_flight += 1;
             roles.insert(key, Role::Update(order));
+        }
+        roles
+    }
+
+    /// Old tasks that stand in the way of new ones go, as far as health allows.
+    fn make_room(
+        &mut self,
+        plan: &mut Plan<'a>,
+        bounds: Option<Bounds>,
+    ) -> BTreeMap<SlotKey, Role> {
+        let mut roles = BTreeMap::new();
+        let minimum = bounds.map_or(0, |bounds| bounds.minimum);
+        for key in std::mem::take(&mut self.cramped) {
+            if self.running <= minimum && bounds.is_some() {
+                plan.wait(&key, Wait::MinimumHealth { running: self.running, minimum });
+                continue;
+            }
+            self.running = self.running.saturating_sub(1);
+            roles.insert(key, Role::MakeRoom);
         }
         roles
     }
@@ -445,26 +463,32 @@ fn failed_early(task: &Task, rules: &UpdateRules) -> bool {
 /// Whether the new task has no node because the old one holds what only one can have (moby#36934): a port of
 /// the node, or the last place under `max_replicas`.
 fn is_cramped(plan: &Plan<'_>, slot: &Slot<'_>, new: &Task) -> bool {
-    let placement = plan.state.service.spec.task_template.placement.as_ref();
-    let capped = placement.is_some_and(|placement| placement.max_replicas > 0);
     let refused = new.status.state < TaskState::Assigned && !new.status.err.is_empty();
     refused
-        && (capped || !plan.host_ports.is_empty())
+        && most_per_node(plan).is_some()
         && slot.live(plan.mode.target()).iter().any(|task| plan.is_dirty(task))
 }
 
-/// The bounds of a service that has `capacity`. With ports of the node on every node, only stopping makes
-/// room: one task fewer may run.
+/// The bounds of a service that has `capacity`. Where nodes take a number of its tasks only, for a port of theirs
+/// or by `max_replicas`, no more can run than that, and only stopping makes room: one fewer may run.
 fn bounds(plan: &Plan<'_>, slots: u64) -> Option<Bounds> {
     let replicas = match plan.mode {
         Mode::Replicated { replicas } => replicas,
         _ => slots,
     };
     let mut bounds = Bounds::of(plan.wishes.capacity?, replicas);
-    if !plan.host_ports.is_empty() {
-        bounds.minimum = bounds.minimum.min(replicas.saturating_sub(1));
+    if let Some(each) = most_per_node(plan) {
+        let open = plan.state.nodes.iter().filter(|node| plan.takes_tasks(node)).count() as u64;
+        let possible = replicas.min(open.saturating_mul(each));
+        bounds.minimum = bounds.minimum.min(possible.saturating_sub(1));
     }
     Some(bounds)
+}
+
+fn most_per_node(plan: &Plan<'_>) -> Option<u64> {
+    let placement = plan.state.service.spec.task_template.placement.as_ref();
+    let capped = placement.map(|placement| placement.max_replicas).filter(|most| *most > 0);
+    if plan.host_ports.is_empty() { capped } else { Some(1) }
 }
 
 /// Nodes where a second task could bind the service's host ports.

@@ -1,12 +1,14 @@
 //! Whether every service is at its spec. What its user, or a broken image, keeps from it is not asked for.
 
-use crate::user::is_job;
+use crate::user::{CPUS, ZONE, is_job};
 use crate::world::World;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use store::Snapshot;
 use store::invariants::{Note, Rule, check_history};
-use types::swarm::node::{Availability, NodeState};
-use types::swarm::service::Service;
+use types::swarm::Version;
+use types::swarm::extension::DependencyCondition;
+use types::swarm::node::{Availability, Node, NodeState};
+use types::swarm::service::{PortConfig, Service};
 use types::swarm::task::{Task, TaskState};
 
 /// What is still open.
@@ -30,7 +32,7 @@ pub(crate) fn open(world: &World) -> Vec<Note> {
         }
     }
     for (node, agent) in &world.agents {
-        for id in &agent.containers {
+        for id in agent.running() {
             let known = state.tasks().get(id.as_str());
             if known.is_none_or(|task| task.status.state.is_terminal()) {
                 notes.push(note(id.as_str(), format!("still runs on {node}")));
@@ -58,7 +60,8 @@ fn service_open(state: &Snapshot, service: &Service) -> Option<String> {
     if is_job(&service.spec.mode) {
         return job_open(state, service, &tasks);
     }
-    let cramped = wanted(state, service).0 < wanted(state, service).1;
+    let (wanted, most) = wanted(state, service);
+    let cramped = wanted < most;
     if (update == "updating" || update == "rollback_started") && !cramped {
         return Some(format!("its update is {update}"));
     }
@@ -68,11 +71,10 @@ fn service_open(state: &Snapshot, service: &Service) -> Option<String> {
     if stale > 0 && !cramped {
         return Some(format!("{stale} tasks run an old spec"));
     }
-    let drained = running.iter().filter(|task| !may_stay(state, task)).count();
+    let drained = running.iter().filter(|task| !may_stay(state, service, task)).count();
     if drained > 0 {
         return Some(format!("{drained} tasks are on nodes that may not have them"));
     }
-    let (wanted, most) = wanted(state, service);
     let slots: BTreeSet<(u64, &str)> = running
         .iter()
         .map(|task| (task.slot, if task.slot == 0 { task.node_id.as_str() } else { "" }))
@@ -85,7 +87,7 @@ fn service_open(state: &Snapshot, service: &Service) -> Option<String> {
 fn is_sound(service: &Service) -> bool {
     let image = service.spec.task_template.container_spec.as_ref().map(|c| c.image.as_str());
     let script = image.and_then(|image| image.split(':').next()).unwrap_or_default();
-    matches!(script, "good" | "slow" | "job")
+    matches!(script, "good" | "well" | "slow" | "stubborn" | "job")
 }
 
 fn is_live(task: &Task) -> bool {
@@ -101,58 +103,154 @@ fn is_ready(state: &Snapshot, task: &Task) -> bool {
     node.is_some_and(|node| node.status.state == NodeState::Ready)
 }
 
-fn may_stay(state: &Snapshot, task: &Task) -> bool {
+fn may_stay(state: &Snapshot, service: &Service, task: &Task) -> bool {
     state.nodes().get(task.node_id.as_str()).is_some_and(|node| {
-        node.status.state == NodeState::Ready && node.spec.availability != Availability::Drain
+        node.status.state == NodeState::Ready
+            && node.spec.availability != Availability::Drain
+            && fits(service, node)
     })
 }
 
-/// At least and at most: a paused node keeps what it has and takes nothing; a host port is there once a
-/// node, and all services here want the same.
-fn wanted(state: &Snapshot, service: &Service) -> (u64, u64) {
-    let nodes = |wanted: &[Availability]| {
-        let ready = state.nodes().iter().filter(|node| node.status.state == NodeState::Ready);
-        ready.filter(|node| wanted.contains(&node.spec.availability)).count() as u64
-    };
-    let active = nodes(&[Availability::Active]);
-    let usable = nodes(&[Availability::Active, Availability::Pause]);
-    let binds = service.spec.endpoint_spec.as_ref().is_some_and(|spec| !spec.ports.is_empty());
-    let others =
-        state.services().iter().filter(|other| other.id != service.id).any(|other| {
-            other.spec.endpoint_spec.as_ref().is_some_and(|spec| !spec.ports.is_empty())
-        });
-    let replicas = match &service.spec.mode.replicated {
-        _ if service.spec.mode.global.is_some() => {
-            return (if binds && others { 0 } else { active }, usable);
+/// Of the constraints that users here write.
+fn fits(service: &Service, node: &Node) -> bool {
+    let zone = node.spec.labels.get(ZONE).map_or("", String::as_str);
+    let placement = service.spec.task_template.placement.as_ref();
+    placement.iter().flat_map(|placement| &placement.constraints).all(|text| {
+        match (text.split_once("=="), text.split_once("!=")) {
+            (Some((_, value)), _) => zone == value,
+            (_, Some((_, value))) => zone != value,
+            _ => true,
         }
+    })
+}
+
+/// Ready nodes that fit and take new tasks; and those too that keep what they have.
+fn places(state: &Snapshot, service: &Service) -> (u64, u64) {
+    let ready =
+        |node: &&std::sync::Arc<Node>| node.status.state == NodeState::Ready && fits(service, node);
+    let count = |wanted: &[Availability]| {
+        let nodes = state.nodes().iter().filter(ready);
+        nodes.filter(|node| wanted.contains(&node.spec.availability)).count() as u64
+    };
+    (count(&[Availability::Active]), count(&[Availability::Active, Availability::Pause]))
+}
+
+/// At least and at most so many slots run: a paused node keeps what it has and takes nothing.
+fn wanted(state: &Snapshot, service: &Service) -> (u64, u64) {
+    let (active, usable) = places(state, service);
+    let most = match &service.spec.mode.replicated {
+        _ if service.spec.mode.global.is_some() => usable,
         Some(replicated) => replicated.replicas.unwrap_or(1),
         None => 1,
     };
-    match (binds, others) {
-        (false, _) => (replicas, replicas),
-        (true, false) => (replicas.min(active), replicas),
-        (true, true) => (0, replicas),
+    let least = if service.spec.mode.global.is_some() { active } else { most };
+    (if is_free(state, service) { least.min(room(service, active)) } else { 0 }, most)
+}
+
+/// For how many there is a place on so many nodes, if nobody else is in the way.
+fn room(service: &Service, nodes: u64) -> u64 {
+    if nodes == 0 {
+        0
+    } else if has_host_port(service) {
+        nodes
+    } else {
+        u64::MAX
     }
 }
 
+/// Whether nothing but itself decides about it: no scarce thing that others have, no policy that gives up, and
+/// what it depends on is in order.
+fn is_free(state: &Snapshot, service: &Service) -> bool {
+    let mut others = state.services().iter().filter(|other| other.id != service.id);
+    let clash = others.any(|other| {
+        has_host_port(service) && has_host_port(other)
+            || reserves(service) && reserves(other)
+            || fixed_port(service).is_some() && fixed_port(service) == fixed_port(other)
+    });
+    let restart = service.spec.task_template.restart_policy.as_ref();
+    let gives_up = restart
+        .is_some_and(|policy| policy.max_attempts.is_some() || policy.condition == "on-failure");
+    let placement = service.spec.task_template.placement.as_ref();
+    let wishes = service.spec.sampan.clone().unwrap_or_default();
+    let fussy = placement.is_some_and(|placement| placement.max_replicas > 0)
+        || wishes.placement.is_some_and(|beyond| !beyond.constraints.is_empty());
+    let full = reserves(service) && {
+        let replicas = service.spec.mode.replicated.as_ref().and_then(|it| it.replicas);
+        replicas.unwrap_or(0) >= places(state, service).0 * CPUS.unsigned_abs()
+    };
+    let mut needed = wishes.depends_on.iter();
+    !clash
+        && !gives_up
+        && !fussy
+        && !full
+        && needed.all(|(name, condition)| will_be(state, name, *condition))
+}
+
+/// Whether a dependency will be as it should, since it is itself asked to.
+fn will_be(state: &Snapshot, name: &str, condition: DependencyCondition) -> bool {
+    let Some(service) = state.services().iter().find(|service| service.spec.name == name) else {
+        return false;
+    };
+    let job = is_job(&service.spec.mode);
+    let wishes = service.spec.sampan.clone().unwrap_or_default();
+    let update = service.update_status.as_ref().map_or("", |status| status.state.as_str());
+    let meets = match condition {
+        DependencyCondition::Completed => job,
+        DependencyCondition::Healthy => !job,
+        DependencyCondition::Started => true,
+    };
+    let firm = if job {
+        is_free(state, service)
+    } else {
+        {
+            let (least, most) = wanted(state, service);
+            least == most && least > 0
+        }
+    };
+    meets
+        && firm
+        && !wishes.paused
+        && wishes.schedule.is_none()
+        && is_sound(service)
+        && !update.ends_with("paused")
+}
+
+fn ports(service: &Service) -> impl Iterator<Item = &PortConfig> {
+    service.spec.endpoint_spec.iter().flat_map(|spec| &spec.ports)
+}
+
+fn has_host_port(service: &Service) -> bool {
+    ports(service).any(|port| port.publish_mode == "host")
+}
+
+/// A published port of its own number.
+fn fixed_port(service: &Service) -> Option<u16> {
+    let fixed = |port: &&PortConfig| port.publish_mode != "host" && port.published_port != 0;
+    ports(service).find(fixed).map(|port| port.published_port)
+}
+
+fn reserves(service: &Service) -> bool {
+    service.spec.task_template.resources.is_some()
+}
+
 fn job_open(state: &Snapshot, service: &Service, tasks: &[&Task]) -> Option<String> {
-    let iteration = service.job_status.as_ref().map(|job| job.job_iteration);
-    let complete = tasks
-        .iter()
-        .filter(|task| task.job_iteration == iteration && task.status.state == TaskState::Complete)
-        .count() as u64;
-    let binds = service.spec.endpoint_spec.as_ref().is_some_and(|spec| !spec.ports.is_empty());
-    if binds {
-        return None; // its port may be another service's
+    if !is_free(state, service) || places(state, service).0 == 0 {
+        return None;
     }
+    if has_host_port(service) && service.spec.mode.replicated_job.is_none() {
+        return None; // an older run may hold it on a paused node
+    }
+    let iteration = service.job_status.as_ref().map(|job| job.job_iteration);
+    let scheduled = service.spec.sampan.as_ref().is_some_and(|wishes| wishes.schedule.is_some());
+    let mut runs: BTreeMap<Option<Version>, u64> = BTreeMap::new();
+    for task in tasks.iter().filter(|task| scheduled || task.job_iteration == iteration) {
+        *runs.entry(task.job_iteration).or_default() +=
+            u64::from(task.status.state == TaskState::Complete);
+    }
+    let complete = runs.values().copied().max().unwrap_or(0);
     let wanted = match &service.spec.mode.replicated_job {
         Some(job) => job.total_completions.or(job.max_concurrent).unwrap_or(1),
-        None => state
-            .nodes()
-            .iter()
-            .filter(|node| node.status.state == NodeState::Ready)
-            .filter(|node| node.spec.availability == Availability::Active)
-            .count() as u64,
+        None => places(state, service).0,
     };
     (complete < wanted).then(|| format!("{complete} of {wanted} runs are complete"))
 }

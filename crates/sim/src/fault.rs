@@ -33,7 +33,10 @@ pub(crate) enum Trouble {
     SlowPulls {
         slow: bool,
     },
-    ContainerDies,
+    /// By itself, or its health check fails.
+    ContainerDies {
+        ill: bool,
+    },
     /// An agent's disk as it is now is what a later crash may leave.
     DiskLags,
     /// Everything is mended, for good; but for a machine that now and then is lost.
@@ -104,7 +107,7 @@ impl World {
             }
             Trouble::Loss { percent } => self.loss_percent = percent,
             Trouble::SlowPulls { slow } => self.slow_pulls = slow,
-            Trouble::ContainerDies => self.kill_container(&node),
+            Trouble::ContainerDies { ill } => self.hurt_container(&node, ill),
             Trouble::DiskLags => {
                 if let Some(agent) = self.agents.get_mut(&node) {
                     agent.old_disk = agent.tasks.clone();
@@ -124,9 +127,9 @@ impl World {
     }
 
     fn start_agent(&mut self, node: &str, old: bool) {
-        let Some(agent) = self.agents.get_mut(node).filter(|agent| !agent.up) else { return };
-        agent.restart(old);
-        let boot = agent.boot;
+        let Some(agent) = self.agents.get(node).filter(|it| !it.up && !it.removed) else { return };
+        let boot = agent.boot + 1;
+        self.with_agent(node, |agent, moment| agent.restart(old, moment));
         self.after(0, Happening::Heartbeat { node: node.to_owned(), boot });
     }
 
@@ -138,13 +141,12 @@ impl World {
         }
     }
 
-    fn kill_container(&mut self, node: &str) {
-        let Some(agent) = self.agents.get_mut(node) else { return };
-        let running: Vec<TaskId> = agent.containers.iter().cloned().collect();
-        if let Some(id) = self.rng.pick(&running) {
-            agent.kill(id);
+    fn hurt_container(&mut self, node: &str, ill: bool) {
+        let Some(agent) = self.agents.get(node) else { return };
+        let running: Vec<TaskId> = agent.running().cloned().collect();
+        if let Some(id) = self.rng.pick(&running).cloned() {
+            self.with_agent(node, |agent, moment| agent.hurt(&id, ill, moment));
         }
-        self.advance(node);
     }
 
     fn mend_all(&mut self) {
@@ -180,7 +182,7 @@ fn roll(rng: &mut Rng) -> Trouble {
         }
         7 | 8 => Trouble::Loss { percent: rng.between(0, 40) },
         9 => Trouble::SlowPulls { slow: rng.chance(60) },
-        10 => Trouble::ContainerDies,
+        10 => Trouble::ContainerDies { ill: rng.chance(30) },
         _ => Trouble::DiskLags,
     }
 }

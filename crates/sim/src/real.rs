@@ -1,9 +1,11 @@
 //! The product's decisions, wired as a manager wires them: every service, then the tasks without a node.
 
+mod give;
 mod place;
 
 use crate::decide::{Decide, Decided};
 use crate::rng::Rng;
+use give::Gifts;
 use orchestrator::{
     Action, Decision, Defaults, Nodes, Readiness, State, apply, readiness, reconcile,
     reconcile_removed,
@@ -42,14 +44,24 @@ pub enum Fault {
     ForgetsDrain,
     /// Two tasks get one address.
     SharesAddresses,
+    /// Two services get one virtual IP.
+    SharesVips,
+    /// Two services get one published port.
+    SharesPublished,
+    /// Two networks get one VXLAN identifier.
+    SharesVnis,
     /// Two tasks get one port of a node.
     SharesPorts,
+    /// A task makes room for another and is not told why.
+    PreemptsInSilence,
+    /// Whatever a service depends on counts as ready.
+    ForgetsDependencies,
     /// A task without a node does not say why.
     KeepsSilent,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 18] = [
         Fault::UpdatesAllAtOnce,
         Fault::StartsBesideTheOld,
         Fault::NeverStops,
@@ -61,7 +73,12 @@ impl Fault {
         Fault::TrustsTheDead,
         Fault::ForgetsDrain,
         Fault::SharesAddresses,
+        Fault::SharesVips,
+        Fault::SharesPublished,
+        Fault::SharesVnis,
         Fault::SharesPorts,
+        Fault::PreemptsInSilence,
+        Fault::ForgetsDependencies,
         Fault::KeepsSilent,
     ];
 }
@@ -97,6 +114,11 @@ impl Decide for Real {
         for id in owners {
             let tasks: Vec<&Task> = state.tasks_of_service(id).map(|row| &**row).collect();
             let service = state.services().get(id.as_str());
+            if self.fault == Some(Fault::ForgetsDependencies) {
+                known.values_mut().for_each(|known| {
+                    *known = Readiness { started: true, healthy: true, completed: true };
+                });
+            }
             let decision = match service {
                 Some(service) => self.service(service, &tasks, &nodes, &defaults, &known, now),
                 None => reconcile_removed(&tasks, &nodes, &defaults, now),
@@ -108,9 +130,19 @@ impl Decide for Real {
                 decided.transactions.push(Transaction { changes });
             }
         }
-        let mut ahead = Store::new(state.clone());
+        let mut ahead = Store::keeping(state.clone(), 0);
         ahead.apply(&Entry { at: now, transactions: decided.transactions.clone() });
-        decided.transactions.extend(self.placer.place(ahead.state(), self.fault, now));
+        let mut give = |ahead: &mut Store, given: Vec<Transaction>| {
+            ahead.apply(&Entry { at: now, transactions: given.clone() });
+            decided.transactions.extend(given);
+        };
+        let given = give::networks(ahead.state(), self.fault);
+        give(&mut ahead, given);
+        let mut gifts = Gifts::of(ahead.state(), self.fault);
+        let given = gifts.endpoints(ahead.state());
+        give(&mut ahead, given);
+        let placed = self.placer.place(ahead.state(), &mut gifts, self.fault, now);
+        decided.transactions.extend(placed);
         decided
     }
 

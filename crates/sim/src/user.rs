@@ -2,121 +2,197 @@
 
 use crate::agent::Agent;
 use crate::rng::Rng;
-use crate::world::World;
+use crate::world::{Happening, World};
 use orchestrator::{accept_spec, roll_back};
 use std::sync::Arc;
 use store::{Change, Entry, Kind, Snapshot};
 use types::ids::swarm_id;
 use types::network::CreateRequest;
 use types::swarm::cluster::{Cluster, Orchestration};
-use types::swarm::extension::{Rebalance, ServiceExtensions};
+use types::swarm::extension::{Capacity, DependencyCondition, Overlap, Rebalance, Schedule};
 use types::swarm::network::ClusterNetwork;
 use types::swarm::node::{Availability, Node};
+use types::swarm::placement::PlacementExtensions;
+use types::swarm::secret::{Secret, SecretSpec};
 use types::swarm::service::{
     EndpointSpec, Global, Mode, NetworkAttachmentConfig, PortConfig, Replicated, ReplicatedJob,
     Service, ServiceSpec, UpdateConfig,
 };
-use types::swarm::task::{ContainerSpec, RestartPolicy, TaskSpec};
-use types::{ClusterId, NetworkId, NodeId, ServiceId, Timestamp};
+use types::swarm::task::{
+    ContainerSpec, ResourceRequirements, Resources, RestartPolicy, SecretReference, TaskSpec,
+};
+use types::{ClusterId, NetworkId, NodeId, SecretId, ServiceId, Timestamp};
 
 const SECOND: i64 = 1_000_000_000;
 const HISTORY_LIMIT: i64 = 3;
-/// The one network.
-pub(crate) const NETWORK: &str = "net";
+const NETWORKS: [&str; 2] = ["front", "back"];
+/// A label of nodes: `a` or `b`.
+pub(crate) const ZONE: &str = "zone";
+/// Of each node.
+pub(crate) const CPUS: i64 = 4;
+/// What a task reserves, if it reserves.
+const CPU: i64 = 1_000_000_000;
+/// That ever were.
+const MOST_NODES: u64 = 8;
 
-/// A cluster, its nodes, a network and the first services.
+/// A cluster, its nodes, networks, a secret, and the first services.
 pub(crate) fn found(world: &mut World) {
     let mut cluster = Cluster { id: ClusterId::new("cluster"), ..Cluster::default() };
     cluster.spec.name = "default".to_owned();
     cluster.spec.orchestration =
         Orchestration { task_history_retention_limit: Some(HISTORY_LIMIT) };
-    let spec = CreateRequest { name: NETWORK.to_owned(), ..CreateRequest::default() };
-    let network = ClusterNetwork {
-        id: NetworkId::new(NETWORK),
-        spec,
-        subnet: "10.0.0.0/16".to_owned(),
-        gateway: "10.0.0.1".to_owned(),
-        ..ClusterNetwork::default()
-    };
-    let mut changes = vec![Change::Create(cluster.into()), Change::Create(network.into())];
+    let mut changes = vec![Change::Create(cluster.into()), secret(0)];
+    changes.extend(NETWORKS.iter().map(|name| network(name)));
     for number in 0..world.rng.between(2, 6) {
-        let id = format!("node{number}");
-        changes.push(Change::Create(Node { id: NodeId::new(&*id), ..Node::default() }.into()));
-        world.agents.insert(id, Agent::new());
-    }
-    for number in 0..world.rng.between(1, 4) {
-        changes.push(create(&mut world.rng, number));
+        changes.push(Change::Create(node(number).into()));
+        world.agents.insert(node(number).id.to_string(), Agent::new());
     }
     let now = world.clock();
     world.write(&Entry::one(now, changes));
+    for number in 0..world.rng.between(1, 4) {
+        let state = world.store.snapshot();
+        let service = create(&state, &mut world.rng, number);
+        world.write(&Entry::one(now, vec![service]));
+    }
+}
+
+fn network(name: &str) -> Change {
+    let spec = CreateRequest { name: name.to_owned(), ..CreateRequest::default() };
+    let network = ClusterNetwork { id: NetworkId::new(name), spec, ..ClusterNetwork::default() };
+    Change::Create(network.into())
+}
+
+fn secret(number: u64) -> Change {
+    let id = SecretId::new(format!("secret{number}"));
+    let spec = SecretSpec { name: id.to_string(), ..SecretSpec::default() };
+    Change::Create(Secret { id, spec, ..Secret::default() }.into())
+}
+
+/// Odd ones lie in another zone.
+fn node(number: u64) -> Node {
+    let name = format!("node{number}");
+    let mut node = Node { id: NodeId::new(name.clone()), ..Node::default() };
+    node.spec.labels.insert(ZONE.to_owned(), zone(number).to_owned());
+    node.description.hostname = name;
+    node.description.resources.nano_cpus = CPUS * CPU;
+    node
+}
+
+fn zone(number: u64) -> &'static str {
+    if number % 2 == 0 { "a" } else { "b" }
 }
 
 /// One thing that a user may ask for.
 pub(crate) fn act(world: &mut World) {
     let now = world.clock();
     let number = world.now;
-    let what = world.rng.between(0, 16);
+    let what = world.rng.between(0, 22);
     world.say(|| format!("USER {what}"));
     match what {
-        0 => world.request(|_, rng| vec![create(rng, number)]),
-        1..=3 => world.request(|state, rng| change(state, rng, scale)),
-        4..=7 => world.request(|state, rng| change(state, rng, update)),
-        8 => world.request(|state, rng| {
+        0 | 1 => world.request(|state, rng| vec![create(state, rng, number)]),
+        2..=4 => world.request(|state, rng| change(state, rng, scale)),
+        5..=8 => world.request(|state, rng| change(state, rng, update)),
+        9 => world.request(|state, rng| {
             change(state, rng, |spec, _| spec.task_template.force_update += 1)
         }),
-        9 => world.request(|state, rng| back(state, rng, now)),
-        10 => world.request(|state, rng| change(state, rng, pause)),
-        11 => world.request(|state, rng| {
+        10 => world.request(|state, rng| back(state, rng, now)),
+        11 => world.request(|state, rng| change(state, rng, pause)),
+        12 => world.request(|state, rng| {
             let service = pick(state, rng);
-            let removal = service.map(|s| Change::Remove {
-                kind: Kind::Service,
-                id: s.id.to_string(),
-                version: None,
-            });
-            removal.into_iter().collect()
+            service.map(|s| removal(Kind::Service, s.id.as_str())).into_iter().collect()
         }),
-        12..=14 => world.request(availability),
-        _ => world.request(|state, rng| change(state, rng, configure)),
+        13..=15 => world.request(availability),
+        16 => world.request(|state, rng| change(state, rng, configure)),
+        17 => join(world),
+        18 => leave(world),
+        19 => world.request(relabel),
+        20 => world.request(|state, rng| {
+            let secrets: Vec<String> = state.secrets().iter().map(|s| s.id.to_string()).collect();
+            let gone = rng.pick(&secrets).map(|id| removal(Kind::Secret, id));
+            gone.into_iter().chain([secret(number)]).collect()
+        }),
+        _ => world.request(|state, rng| change(state, rng, place)),
     }
 }
 
-fn create(rng: &mut Rng, number: u64) -> Change {
-    let container = ContainerSpec { image: image(rng, number), ..ContainerSpec::default() };
-    let restart = RestartPolicy {
-        delay: Some(i64::try_from(rng.between(0, 6)).unwrap_or(0) * SECOND),
-        ..RestartPolicy::default()
+fn removal(kind: Kind, id: &str) -> Change {
+    Change::Remove { kind, id: id.to_owned(), version: None }
+}
+
+/// Another machine joins.
+fn join(world: &mut World) {
+    let number = world.agents.len() as u64;
+    if number >= MOST_NODES {
+        return;
+    }
+    let node = node(number);
+    let id = node.id.to_string();
+    if world.leader.is_none() {
+        return;
+    }
+    world.agents.insert(id.clone(), Agent::new());
+    world.after(0, Happening::Heartbeat { node: id, boot: 0 });
+    world.request(|_, _| vec![Change::Create(node.into())]);
+}
+
+/// A machine leaves for good, and its node is removed, if a leader hears of it; the first one stays.
+fn leave(world: &mut World) {
+    let here: Vec<String> = world.agents.iter().skip(1).map(|(id, _)| id.clone()).collect();
+    let Some(id) = world.rng.pick(&here).cloned() else { return };
+    if let Some(agent) = world.agents.get_mut(&id) {
+        agent.crash(true);
+        agent.removed = true;
+    }
+    world.request(|state, _| {
+        let node = state.nodes().get(&id).map(|_| removal(Kind::Node, &id));
+        node.into_iter().collect()
+    });
+}
+
+/// A node moves to another zone: what runs there may not fit any more.
+fn relabel(state: &Snapshot, rng: &mut Rng) -> Vec<Change> {
+    let nodes: Vec<&Arc<Node>> = state.nodes().iter().collect();
+    let Some(node) = rng.pick(&nodes) else { return Vec::new() };
+    let mut row = node.as_ref().clone();
+    row.spec.labels.insert(ZONE.to_owned(), zone(rng.between(0, 2)).to_owned());
+    vec![Change::Update(row.into())]
+}
+
+fn create(state: &Snapshot, rng: &mut Rng, number: u64) -> Change {
+    let secrets: Vec<String> = state.secrets().iter().map(|s| s.id.to_string()).collect();
+    let secret = rng.pick(&secrets).filter(|_| rng.clone().chance(20)).map(|id| SecretReference {
+        secret_id: id.clone(),
+        secret_name: id.clone(),
+        ..SecretReference::default()
+    });
+    let container = ContainerSpec {
+        image: image(rng, number),
+        secrets: secret.into_iter().collect(),
+        ..ContainerSpec::default()
     };
-    let network = NetworkAttachmentConfig {
-        target: NETWORK.to_owned(),
-        ..NetworkAttachmentConfig::default()
+    let restart = RestartPolicy {
+        condition: if rng.chance(8) { "on-failure".to_owned() } else { String::new() },
+        delay: Some(i64::try_from(rng.between(0, 6)).unwrap_or(0) * SECOND),
+        max_attempts: rng.chance(8).then_some(3),
+        ..RestartPolicy::default()
     };
     let mut spec = ServiceSpec {
         name: format!("service{number}"),
         task_template: TaskSpec {
             container_spec: Some(container),
             restart_policy: Some(restart),
-            networks: if rng.chance(50) { vec![network] } else { Vec::new() },
+            networks: networks(rng),
             ..TaskSpec::default()
         },
         mode: mode(rng),
         ..ServiceSpec::default()
     };
     configure(&mut spec, rng);
-    if rng.chance(20) {
-        let port = PortConfig {
-            protocol: "tcp".to_owned(),
-            target_port: 80,
-            published_port: 8080,
-            publish_mode: "host".to_owned(),
-            ..PortConfig::default()
-        };
-        spec.endpoint_spec = Some(EndpointSpec { ports: vec![port], ..EndpointSpec::default() });
+    if rng.chance(30) {
+        place(&mut spec, rng);
     }
-    if rng.chance(15) {
-        let rebalance = Rebalance { budget: 1, cool_down: Some(20 * SECOND) };
-        spec.sampan =
-            Some(ServiceExtensions { rebalance: Some(rebalance), ..ServiceExtensions::default() });
-    }
+    publish(&mut spec, rng);
+    wish(&mut spec, state, rng);
     if is_job(&spec.mode)
         && let Some(container) = &mut spec.task_template.container_spec
     {
@@ -124,6 +200,92 @@ fn create(rng: &mut Rng, number: u64) -> Change {
     }
     let id = ServiceId::new(swarm_id(rng.id()));
     Change::Create(Service { id, spec, ..Service::default() }.into())
+}
+
+fn networks(rng: &mut Rng) -> Vec<NetworkAttachmentConfig> {
+    let attach = |name: &&str| NetworkAttachmentConfig {
+        target: (*name).to_owned(),
+        ..NetworkAttachmentConfig::default()
+    };
+    NETWORKS.iter().filter(|_| rng.chance(35)).map(attach).collect()
+}
+
+fn publish(spec: &mut ServiceSpec, rng: &mut Rng) {
+    let (mode, published) = match rng.between(0, 10) {
+        0 | 1 => ("host", 8080),
+        2 => ("ingress", 0),
+        3 => ("ingress", 8081),
+        _ => return,
+    };
+    let port = PortConfig {
+        protocol: "tcp".to_owned(),
+        target_port: 80,
+        published_port: published,
+        publish_mode: mode.to_owned(),
+        ..PortConfig::default()
+    };
+    spec.endpoint_spec = Some(EndpointSpec { ports: vec![port], ..EndpointSpec::default() });
+}
+
+/// Where it may run: a zone, a number for each node, Marathon's constraints, reserved CPUs with a priority.
+fn place(spec: &mut ServiceSpec, rng: &mut Rng) {
+    let template = &mut spec.task_template;
+    let zone = format!("node.labels.{ZONE}{}a", if rng.chance(50) { "==" } else { "!=" });
+    let placement = template.placement.get_or_insert_default();
+    placement.constraints = if rng.chance(50) { vec![zone] } else { Vec::new() };
+    placement.max_replicas = if rng.chance(20) { rng.between(1, 3) } else { 0 };
+    let mut beyond = PlacementExtensions::default();
+    if rng.chance(20) {
+        let words: &[&str] =
+            if rng.chance(50) { &["hostname", "UNIQUE"] } else { &[ZONE, "MAX_PER", "2"] };
+        beyond.constraints = vec![words.iter().map(|word| (*word).to_owned()).collect()];
+    }
+    if rng.chance(50) {
+        let reservations = Resources { nano_cpus: CPU, ..Resources::default() };
+        let reserved =
+            ResourceRequirements { reservations: Some(reservations), ..Default::default() };
+        template.resources = Some(reserved);
+        beyond.priority = i32::try_from(rng.between(0, 3)).unwrap_or(0);
+        beyond.preempt = rng.chance(60);
+    }
+    spec.sampan.get_or_insert_default().placement = Some(beyond);
+}
+
+/// What Docker lacks.
+fn wish(spec: &mut ServiceSpec, state: &Snapshot, rng: &mut Rng) {
+    let services: Vec<&Arc<Service>> = state.services().iter().collect();
+    let needed = rng.pick(&services).map(|service| service.spec.name.clone());
+    let replicated = spec.mode.replicated.is_some();
+    let scheduled = spec.mode.replicated_job.is_some() && rng.chance(50);
+    let wishes = spec.sampan.get_or_insert_default();
+    if rng.chance(15) {
+        wishes.rebalance = Some(Rebalance { budget: 1, cool_down: Some(20 * SECOND) });
+    }
+    if replicated && rng.chance(15) {
+        wishes.capacity = Some(Capacity {
+            minimum_health: *rng.pick(&[0.5, 0.8, 1.0]).unwrap_or(&1.0),
+            maximum_over: *rng.pick(&[0.0, 0.3, 1.0]).unwrap_or(&1.0),
+        });
+    }
+    if rng.chance(10) {
+        wishes.down_grace = Some(i64::try_from(rng.between(0, 60)).unwrap_or(0) * SECOND);
+    }
+    if let Some(name) = needed.filter(|_| rng.chance(25)) {
+        let condition = match rng.between(0, 5) {
+            0 | 1 => DependencyCondition::Started,
+            2 => DependencyCondition::Completed,
+            _ => DependencyCondition::Healthy,
+        };
+        wishes.depends_on.insert(name, condition);
+    }
+    if scheduled {
+        let overlap = [Overlap::Allow, Overlap::Forbid, Overlap::Replace];
+        wishes.schedule = Some(Schedule {
+            cron: if rng.chance(50) { "* * * * *" } else { "*/2 * * * *" }.to_owned(),
+            overlap: *rng.pick(&overlap).unwrap_or(&Overlap::Forbid),
+            ..Schedule::default()
+        });
+    }
 }
 
 fn mode(rng: &mut Rng) -> Mode {
@@ -149,11 +311,14 @@ pub(crate) fn is_job(mode: &Mode) -> bool {
 }
 
 fn image(rng: &mut Rng, number: u64) -> String {
-    let script = match rng.between(0, 12) {
+    let script = match rng.between(0, 16) {
         0 => "bad",
         1 => "sick",
         2 => "crash",
-        3 => "slow",
+        3 => "gone",
+        4 => "slow",
+        5 => "stubborn",
+        6..=8 => "well",
         _ => "good",
     };
     format!("{script}:{number}")

@@ -1,6 +1,6 @@
 //! The world: a clock that jumps from event to event, and everything that the events touch.
 
-use crate::agent::{Agent, Seen, Step};
+use crate::agent::{Agent, Moment, Outcome, Seen, Step};
 use crate::decide::Decide;
 use crate::fault::Trouble;
 use crate::leader::Leader;
@@ -37,8 +37,10 @@ pub(crate) enum Happening {
     Commit {
         term: u64,
     },
+    /// It arrives if the agent is the one that it was sent to: connections end with it.
     ToAgent {
         node: String,
+        boot: u64,
         message: Told,
     },
     ToLeader {
@@ -50,9 +52,7 @@ pub(crate) enum Happening {
     },
     Timer {
         node: String,
-        boot: u64,
         task: TaskId,
-        turn: u64,
         step: Step,
     },
     User,
@@ -172,12 +172,10 @@ impl World {
         match happening {
             Happening::Lead { term } => self.lead(term),
             Happening::Commit { term } => self.commit(term),
-            Happening::ToAgent { node, message } => self.tell_agent(&node, message),
+            Happening::ToAgent { node, boot, message } => self.tell_agent(&node, boot, message),
             Happening::ToLeader { message } => self.hear(message),
             Happening::Heartbeat { node, boot } => self.heartbeat(&node, boot),
-            Happening::Timer { node, boot, task, turn, step } => {
-                self.ring(&node, boot, &task, turn, step);
-            }
+            Happening::Timer { node, task, step } => self.ring(&node, &task, step),
             Happening::User => user::act(self),
             Happening::Trouble(trouble) => self.trouble(trouble),
             Happening::Look => self.look(),
@@ -227,65 +225,64 @@ impl World {
         }
     }
 
-    fn tell_agent(&mut self, node: &str, message: Told) {
-        let Some(agent) = self.agents.get_mut(node).filter(|agent| agent.up) else { return };
-        match message {
+    fn tell_agent(&mut self, node: &str, boot: u64, message: Told) {
+        let now = self.true_time();
+        let mut moment = Moment { now, rng: &mut self.rng, slow: self.slow_pulls };
+        let Some(agent) = self.agents.get_mut(node).filter(|it| it.up && it.boot == boot) else {
+            return;
+        };
+        let outcome = match message {
             Told::Ack { task, state } => {
                 if let Some(local) = agent.tasks.get_mut(&task)
-                    && local.state <= state
+                    && local.status.state <= state
                 {
                     local.acked = true;
                 }
                 return;
             }
-            Told::Assign { seen, tasks } => {
-                let gone = agent.assign(seen, &tasks);
-                for id in gone {
-                    self.stopped(node, &id);
-                }
-            }
-        }
-        self.advance(node);
+            Told::Assign { seen, tasks } => agent.assign(seen, &tasks, &mut moment),
+        };
+        self.settle(node, outcome);
     }
 
-    /// Lets an agent begin what it can, and report what it has not yet.
-    pub(crate) fn advance(&mut self, node: &str) {
-        let slow = self.slow_pulls;
-        let Some(agent) = self.agents.get_mut(node).filter(|agent| agent.up) else { return };
-        let timers = agent.advance(&mut self.rng, slow);
-        let boot = agent.boot;
-        for timer in timers {
-            let happening = Happening::Timer {
-                node: node.to_owned(),
-                boot,
-                task: timer.task,
-                turn: timer.turn,
-                step: timer.step,
-            };
-            self.after(timer.after, happening);
+    /// Everybody's calendar, which only agents look at.
+    fn true_time(&self) -> Timestamp {
+        Timestamp(EPOCH.0 + i64::try_from(self.now).unwrap_or(0) * 1_000_000)
+    }
+
+    /// Does something with an agent, and keeps what comes of it.
+    pub(crate) fn with_agent(
+        &mut self,
+        node: &str,
+        what: impl FnOnce(&mut Agent, &mut Moment<'_>) -> Outcome,
+    ) {
+        let now = self.true_time();
+        let mut moment = Moment { now, rng: &mut self.rng, slow: self.slow_pulls };
+        let Some(agent) = self.agents.get_mut(node) else { return };
+        let outcome = what(agent, &mut moment);
+        self.settle(node, outcome);
+    }
+
+    fn settle(&mut self, node: &str, outcome: Outcome) {
+        for timer in outcome.timers {
+            let (node, task, step) = (node.to_owned(), timer.task, timer.step);
+            self.after(timer.after, Happening::Timer { node, task, step });
+        }
+        for id in outcome.stops {
+            self.stopped(node, &id);
         }
         self.send_reports(node);
     }
 
     fn send_reports(&mut self, node: &str) {
-        let at = Timestamp(EPOCH.0 + i64::try_from(self.now).unwrap_or(0) * 1_000_000);
-        let Some(agent) = self.agents.get(node) else { return };
-        let reports: Vec<Heard> = agent
-            .tasks
-            .iter()
-            .filter(|(_, local)| !local.acked)
-            .map(|(id, local)| Heard::Report {
-                node: node.to_owned(),
-                task: id.clone(),
-                status: TaskStatus {
-                    timestamp: at,
-                    state: local.state,
-                    message: local.state.as_str().to_owned(),
-                    err: local.err.to_owned(),
-                    ..TaskStatus::default()
-                },
-            })
-            .collect();
+        let Some(agent) = self.agents.get(node).filter(|agent| agent.up) else { return };
+        let open = agent.tasks.iter().filter(|(_, local)| !local.acked);
+        let report = |(id, local): (&TaskId, &crate::agent::Local)| Heard::Report {
+            node: node.to_owned(),
+            task: id.clone(),
+            status: local.status.clone(),
+        };
+        let reports: Vec<Heard> = open.map(report).collect();
         for report in reports {
             self.send_up(node, report);
         }
@@ -299,17 +296,11 @@ impl World {
         let period = self.rng.between(HEARTBEAT * 3 / 4, HEARTBEAT * 5 / 4);
         self.after(period, Happening::Heartbeat { node: node.to_owned(), boot });
         self.send_up(node, Heard::Heartbeat { node: node.to_owned(), seen });
-        self.advance(node);
+        self.send_reports(node);
     }
 
-    fn ring(&mut self, node: &str, boot: u64, task: &TaskId, turn: u64, step: Step) {
-        let Some(agent) = self.agents.get_mut(node).filter(|a| a.up && a.boot == boot) else {
-            return;
-        };
-        if let Some(stopped) = agent.step(task, turn, step) {
-            self.stopped(node, &stopped);
-        }
-        self.advance(node);
+    fn ring(&mut self, node: &str, task: &TaskId, step: Step) {
+        self.with_agent(node, |agent, moment| agent.ring(task, step, moment));
     }
 
     /// An agent has stopped a container: the committed store must say why.
@@ -339,9 +330,10 @@ impl World {
         if self.deaf.contains(node) {
             return;
         }
+        let boot = self.agents.get(node).map_or(0, |agent| agent.boot);
         for delay in self.deliveries() {
             let (node, message) = (node.to_owned(), message.clone());
-            self.after(delay, Happening::ToAgent { node, message });
+            self.after(delay, Happening::ToAgent { node, boot, message });
         }
     }
 

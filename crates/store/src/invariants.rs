@@ -3,11 +3,13 @@
 //!
 //! `check` reads one snapshot, `check_step` what one entry did to it. Both only note; they mend nothing.
 
+mod owners;
 mod slots;
+mod starts;
 mod stops;
 
 use crate::{Event, Snapshot};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,7 @@ pub enum Rule {
     StoppedForAReason,
     PendingExplained,
     HistoryBounded,
+    DependenciesMet,
     Converges,
 }
 
@@ -59,10 +62,11 @@ impl Rule {
             Rule::StatesGrow => "a task's states only grow",
             Rule::OneLivePerSlot => "a slot has no more live tasks than its update order allows",
             Rule::MinimumHealthy => "an update keeps its minimum healthy",
-            Rule::OwnedOnce => "an address, a VIP or a host port has one owner",
+            Rule::OwnedOnce => "an address, a VIP, a port or a VNI has one owner",
             Rule::StoppedForAReason => "nothing stops without a committed reason",
             Rule::PendingExplained => "a pending task says why",
             Rule::HistoryBounded => "ended tasks are reaped",
+            Rule::DependenciesMet => "nothing starts before what it depends on",
             Rule::Converges => "every service converges once faults stop",
         }
     }
@@ -71,7 +75,7 @@ impl Rule {
 /// Everything that does not hold of `state` at `now`. None for a healthy cluster.
 pub fn check(state: &Snapshot, now: Timestamp) -> Vec<Note> {
     let mut notes = slots::check_live(state);
-    notes.extend(check_owners(state));
+    notes.extend(owners::check(state));
     notes.extend(check_pending(state, now));
     notes.extend(check_history(state, REAPER_SLACK));
     notes
@@ -81,7 +85,7 @@ pub fn check(state: &Snapshot, now: Timestamp) -> Vec<Note> {
 pub fn check_step(before: &Snapshot, after: &Snapshot, events: &[Event]) -> Vec<Note> {
     let mut notes = stops::check_growth(events);
     notes.extend(stops::check_reasons(before, after, events));
-    notes.extend(slots::check_starts(after, events));
+    notes.extend(starts::check(before, after, events));
     notes.extend(slots::check_health(before, after, events));
     notes
 }
@@ -95,76 +99,17 @@ pub fn check_history(state: &Snapshot, slack: usize) -> Vec<Note> {
         .and_then(|cluster| cluster.spec.orchestration.task_history_retention_limit)
         .unwrap_or(5);
     let Ok(limit) = usize::try_from(limit) else { return Vec::new() };
-    let mut ended: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut ended: BTreeMap<(&str, Option<u64>, String), usize> = BTreeMap::new();
     let of_services = state.tasks().iter().filter(|task| !task.service_id.as_str().is_empty());
     for task in of_services.filter(|task| task.status.state.is_terminal()) {
-        *ended.entry((task.service_id.to_string(), slots::slot_of(task))).or_default() += 1;
+        let run = task.job_iteration.map(|iteration| iteration.index);
+        *ended.entry((task.service_id.as_str(), run, slots::slot_of(task))).or_default() += 1;
     }
     let many = ended.into_iter().filter(|(_, count)| *count > limit + slack);
-    many.map(|((service, slot), count)| {
+    many.map(|((service, _, slot), count)| {
         Note::new(Rule::HistoryBounded, format!("{service}.{slot}"), format!("{count} ended tasks"))
     })
     .collect()
-}
-
-/// Addresses and VIPs per network; host ports per node. A task owns its address until it has ended, its
-/// ports from its start on.
-fn check_owners(state: &Snapshot) -> Vec<Note> {
-    let mut notes = Vec::new();
-    let mut addresses = BTreeSet::new();
-    let mut own = |network: &str, address: &str, owner: &str| {
-        let address = address.split('/').next().unwrap_or(address).to_owned();
-        let shown = format!("{address} in network {network}");
-        if !address.is_empty() && !addresses.insert((network.to_owned(), address)) {
-            notes.push(Note::new(Rule::OwnedOnce, shown, owner));
-        }
-    };
-    for service in state.services().iter() {
-        for vip in &service.endpoint.virtual_ips {
-            own(&vip.network_id, &vip.addr, service.id.as_str());
-        }
-    }
-    for task in state.tasks().iter().filter(|task| !task.status.state.is_terminal()) {
-        for attachment in &task.networks_attachments {
-            for address in &attachment.addresses {
-                own(&attachment.network, address, task.id.as_str());
-            }
-        }
-    }
-    let mut published = BTreeSet::new();
-    for service in state.services().iter() {
-        for port in service.endpoint.ports.iter().filter(|port| port.publish_mode != "host") {
-            let taken = !published.insert((port.protocol.clone(), port.published_port));
-            if taken && port.published_port != 0 {
-                let shown = format!("published port {}/{}", port.published_port, port.protocol);
-                notes.push(Note::new(Rule::OwnedOnce, shown, &service.id));
-            }
-        }
-    }
-    notes.extend(check_host_ports(state));
-    notes
-}
-
-fn check_host_ports(state: &Snapshot) -> Vec<Note> {
-    let mut notes = Vec::new();
-    let mut owners: BTreeMap<(String, String, u16), &Arc<Task>> = BTreeMap::new();
-    for task in state.tasks().iter().filter(|task| is_started(task) && on_ready_node(state, task)) {
-        for port in task.record.host_ports.iter().filter(|port| port.published_port != 0) {
-            let protocol = if port.protocol.is_empty() { "tcp" } else { &port.protocol };
-            let key = (task.node_id.to_string(), protocol.to_owned(), port.published_port);
-            if let Some(first) = owners.insert(key, task)
-                && !slots::was_away(state, first, task)
-            {
-                let shown = format!("port {}/{protocol} of {}", port.published_port, task.node_id);
-                notes.push(Note::new(
-                    Rule::OwnedOnce,
-                    shown,
-                    format!("{} and {}", first.id, task.id),
-                ));
-            }
-        }
-    }
-    notes
 }
 
 /// Starting or running, as its agent says.

@@ -1,12 +1,12 @@
-//! Addresses from a list, nodes from the scheduler, which is fed with changes as a manager feeds it.
+//! Nodes from the scheduler, which is fed with changes as a manager feeds it, and addresses with them.
 
 use super::Fault;
+use super::give::Gifts;
 use scheduler::{Decision, Scheduler};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::{Change, Snapshot, Transaction};
 use types::swarm::extension::Stop;
-use types::swarm::task::{NetworkAttachment, PortStatus, Task, TaskState};
+use types::swarm::task::{PortStatus, Task, TaskState};
 use types::{TaskId, Timestamp};
 
 /// The scheduler, and the state that it was last told of.
@@ -21,31 +21,34 @@ impl Placer {
     pub(super) fn place(
         &mut self,
         state: &Snapshot,
+        gifts: &mut Gifts,
         fault: Option<Fault>,
         now: Timestamp,
     ) -> Vec<Transaction> {
         self.learn(state, fault);
-        let waiting: Vec<Arc<Task>> = state
+        let waiting = state
             .tasks()
             .iter()
             .filter(|task| task.status.state <= TaskState::Pending)
-            .filter(|task| task.desired_state <= TaskState::Complete)
-            .cloned()
-            .collect();
-        if waiting.is_empty() {
-            return Vec::new();
-        }
-        let mut taken = addresses(state);
-        let decisions = self.scheduler.decide(&waiting, now);
+            .filter(|task| task.desired_state <= TaskState::Complete);
+        let (stuck, waiting): (Vec<Arc<Task>>, Vec<Arc<Task>>) =
+            waiting.cloned().partition(|task| gifts.refused.contains_key(&task.service_id));
         let mut transactions: Vec<Transaction> = Vec::new();
-        for decision in decisions {
+        for task in stuck {
+            let mut next = task.as_ref().clone();
+            refuse(&mut next, gifts.refused.get(&task.service_id).cloned().unwrap_or_default());
+            if next != *task {
+                transactions.push(vec![Change::Update(next.into())].into());
+            }
+        }
+        if waiting.is_empty() {
+            return transactions;
+        }
+        for decision in self.scheduler.decide(&waiting, now) {
             let Some(task) = state.tasks().get(decision.task().as_str()) else { continue };
             let mut next = task.as_ref().clone();
-            if next.networks_attachments.is_empty() {
-                next.networks_attachments = attach(task, &mut taken, fault);
-            }
-            let mut changes = victims(&decision);
-            settle(&mut next, decision, fault, now);
+            let mut changes = victims(&decision, fault);
+            self.settle(&mut next, decision, gifts, fault, now);
             if next != **task {
                 changes.push(Change::Update(next.into()));
             }
@@ -54,6 +57,43 @@ impl Placer {
             }
         }
         transactions
+    }
+
+    fn settle(
+        &mut self,
+        next: &mut Task,
+        decision: Decision,
+        gifts: &mut Gifts,
+        fault: Option<Fault>,
+        now: Timestamp,
+    ) {
+        match decision {
+            Decision::Assign { node, generic_resources, .. } => {
+                match gifts.attach(next, &node) {
+                    Ok(attachments) => next.networks_attachments = attachments,
+                    Err(error) => {
+                        self.scheduler.release(&next.id, &node);
+                        return refuse(next, error);
+                    }
+                }
+                next.node_id = node;
+                next.assigned_generic_resources = generic_resources;
+                next.status.state = TaskState::Assigned;
+                next.status.timestamp = now;
+                next.status.message = "scheduler assigned task to node".to_owned();
+                next.status.err.clear();
+            }
+            Decision::Preempt { node, .. } => {
+                refuse(next, format!("waiting for tasks to stop on node {node}"));
+            }
+            Decision::Refuse { refusal, .. } => {
+                refuse(next, refusal.to_string());
+                if fault == Some(Fault::KeepsSilent) {
+                    next.status.message.clear();
+                    next.status.err.clear();
+                }
+            }
+        }
     }
 
     /// Tells the scheduler what is new since the last time.
@@ -104,62 +144,18 @@ fn bent(task: &Task, fault: Option<Fault>) -> Task {
     task
 }
 
-fn victims(decision: &Decision) -> Vec<Change> {
+fn victims(decision: &Decision, fault: Option<Fault>) -> Vec<Change> {
     let Decision::Preempt { victims, .. } = decision else { return Vec::new() };
     let stop = |task: &TaskId| Change::Desire {
         task: task.clone(),
         state: TaskState::Shutdown,
-        stop: None::<Stop>,
+        stop: (fault != Some(Fault::PreemptsInSilence)).then_some(Stop::Preempted),
     };
     victims.iter().map(stop).collect()
 }
 
-fn settle(next: &mut Task, decision: Decision, fault: Option<Fault>, now: Timestamp) {
-    match decision {
-        Decision::Assign { node, .. } => {
-            next.node_id = node;
-            next.status.state = TaskState::Assigned;
-            next.status.timestamp = now;
-            next.status.message = "scheduler assigned task to node".to_owned();
-            next.status.err.clear();
-        }
-        Decision::Preempt { .. } => next.status.state = TaskState::Pending,
-        Decision::Refuse { refusal, .. } => {
-            next.status.state = TaskState::Pending;
-            next.status.message = "pending task scheduling".to_owned();
-            next.status.err = refusal.to_string();
-            if fault == Some(Fault::KeepsSilent) {
-                next.status.message.clear();
-                next.status.err.clear();
-            }
-        }
-    }
-}
-
-fn addresses(state: &Snapshot) -> BTreeSet<String> {
-    let live = state.tasks().iter().filter(|task| !task.status.state.is_terminal());
-    live.flat_map(|task| &task.networks_attachments)
-        .flat_map(|attachment| attachment.addresses.iter().cloned())
-        .collect()
-}
-
-fn attach(
-    task: &Task,
-    taken: &mut BTreeSet<String>,
-    fault: Option<Fault>,
-) -> Vec<NetworkAttachment> {
-    let mut attachments = Vec::new();
-    for network in &task.spec.networks {
-        let free = (2u32..65_000)
-            .map(|host| format!("10.0.{}.{}/16", host / 256, host % 256))
-            .find(|address| fault == Some(Fault::SharesAddresses) || !taken.contains(address));
-        let Some(address) = free else { continue };
-        taken.insert(address.clone());
-        attachments.push(NetworkAttachment {
-            network: network.target.clone(),
-            addresses: vec![address],
-            ..NetworkAttachment::default()
-        });
-    }
-    attachments
+fn refuse(next: &mut Task, reason: String) {
+    next.status.state = TaskState::Pending;
+    next.status.message = "pending task scheduling".to_owned();
+    next.status.err = reason;
 }

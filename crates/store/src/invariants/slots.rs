@@ -7,7 +7,7 @@ use std::sync::Arc;
 use types::ServiceId;
 use types::swarm::Version;
 use types::swarm::extension::Stop;
-use types::swarm::node::Availability;
+use types::swarm::node::{Availability, NodeState};
 use types::swarm::service::{Service, UpdateConfig};
 use types::swarm::task::{Task, TaskState};
 
@@ -19,8 +19,11 @@ pub(super) fn slot_of(task: &Task) -> String {
     if task.slot == 0 { task.node_id.to_string() } else { task.slot.to_string() }
 }
 
-/// Two started tasks in one slot need an order of start-first, a move, or a node that was away while its
-/// task was replaced.
+/// The one that is wanted, and the one that it came beside: whether it may have is asked when it starts, for the
+/// order of the service may be another by now.
+const MOST_LIVE: usize = 2;
+
+/// More started tasks in one slot than that, but for those of a node that was away while its task was replaced.
 pub(super) fn check_live(state: &Snapshot) -> Vec<Note> {
     let mut notes = Vec::new();
     // Runs of a job are apart: a new one does not wait for the old one's tasks to stop.
@@ -34,10 +37,8 @@ pub(super) fn check_live(state: &Snapshot) -> Vec<Note> {
     }
     for ((service, _, slot), tasks) in slots {
         let Some(service) = state.services().get(service.as_str()) else { continue };
-        let begun = tasks.iter().filter(|task| is_wanted(task) || is_superseded(task)).count() > 1;
-        let allowed = if begun || may_overlap(service) { 2 } else { 1 };
         let counted = tasks.iter().filter(|task| !is_left_over(state, task, &tasks)).count();
-        if counted > allowed {
+        if counted > MOST_LIVE {
             let ids: Vec<_> = tasks.iter().map(|task| task.id.as_str()).collect();
             let shown = format!("{}.{slot}", service.spec.name);
             notes.push(Note::new(Rule::OneLivePerSlot, shown, ids.join(", ")));
@@ -46,59 +47,8 @@ pub(super) fn check_live(state: &Snapshot) -> Vec<Note> {
     notes
 }
 
-fn is_wanted(task: &Task) -> bool {
+pub(super) fn is_wanted(task: &Task) -> bool {
     task.desired_state <= TaskState::Complete
-}
-
-/// It overlaps by an order that the service may not have any more; `check_starts` has looked at its beginning.
-fn is_superseded(task: &Task) -> bool {
-    task.record.stop == Some(Stop::Superseded)
-}
-
-/// A task may be started beside one that is wanted if the order of the service says so, and beside one that is
-/// still stopping never.
-pub(super) fn check_starts(after: &Snapshot, events: &[Event]) -> Vec<Note> {
-    let mut notes = Vec::new();
-    for task in events.iter().filter_map(started) {
-        let Some(service) = after.services().get(task.service_id.as_str()) else { continue };
-        let slot = slot_of(task);
-        let beside = after.tasks_of_slot(&task.service_id, task.slot).find(|other| {
-            other.id != task.id
-                && other.job_iteration == task.job_iteration
-                && slot_of(other) == slot
-                && may_run(after, other)
-                && !(is_wanted(other) && may_overlap(service))
-                && !returned_after(after, other, task)
-        });
-        notes.extend(beside.map(|other| {
-            let shown = format!("{}.{slot}", service.spec.name);
-            let how = if is_wanted(other) { "wanted" } else { "still stopping" };
-            let detail = format!("{} starts beside {}, which is {how}", task.id, other.id);
-            Note::new(Rule::OneLivePerSlot, shown, detail)
-        }));
-    }
-    notes
-}
-
-/// The task that this event lets start.
-fn started(event: &Event) -> Option<&Task> {
-    let starts =
-        |task: &Task| (TaskState::Running..=TaskState::Complete).contains(&task.desired_state);
-    match (event.kind, &event.object, &event.old) {
-        (EventKind::Created, Object::Task(new), _) if starts(new) => Some(new),
-        (EventKind::Updated, Object::Task(new), Some(Object::Task(old)))
-            if starts(new) && !starts(old) =>
-        {
-            Some(new)
-        }
-        _ => None,
-    }
-}
-
-/// An agent that can be heard may run it.
-fn may_run(state: &Snapshot, task: &Task) -> bool {
-    let given = task.status.state >= TaskState::Assigned && !task.status.state.is_terminal();
-    given && on_ready_node(state, task)
 }
 
 /// Whether one of the two was on a node that went away and came back after the other was made: then both
@@ -109,7 +59,7 @@ pub(super) fn was_away(state: &Snapshot, one: &Task, two: &Task) -> bool {
     returned_after(state, older, newer)
 }
 
-fn returned_after(state: &Snapshot, older: &Task, newer: &Task) -> bool {
+pub(super) fn returned_after(state: &Snapshot, older: &Task, newer: &Task) -> bool {
     let node = state.nodes().get(older.node_id.as_str());
     let Some(record) = node.and_then(|node| node.record.as_ref()) else { return false };
     older.desired_state > TaskState::Running && record.state_since >= newer.meta.created_at
@@ -122,7 +72,7 @@ fn is_left_over(state: &Snapshot, task: &Task, others: &[&Arc<Task>]) -> bool {
 }
 
 /// Whether a slot may have its new task beside its old one.
-fn may_overlap(service: &Service) -> bool {
+pub(super) fn may_overlap(service: &Service) -> bool {
     let start_first =
         |config: &Option<UpdateConfig>| config.as_ref().is_some_and(|c| c.order == "start-first");
     let wishes = service.spec.sampan.as_ref();
@@ -142,6 +92,7 @@ pub(super) fn check_health(before: &Snapshot, after: &Snapshot, events: &[Event]
     for service in stopped.into_iter().filter_map(|id| after.services().get(id.as_str())) {
         let detail = match capacity(service) {
             Some(least) => {
+                let least = least.min(possible(after, service));
                 let (had, has) = (healthy(before, service), healthy(after, service));
                 (has < had && has < least)
                     .then(|| format!("{had} slots ran, {has} are left, at least {least} must"))
@@ -171,7 +122,7 @@ fn stopped_by_update(event: &Event) -> Option<&ServiceId> {
 }
 
 /// Of replicated services; the others have no such number.
-fn replicas(service: &Service) -> Option<u64> {
+pub(super) fn replicas(service: &Service) -> Option<u64> {
     let mode = &service.spec.mode;
     if mode.global.is_some() || mode.replicated_job.is_some() || mode.global_job.is_some() {
         return None;
@@ -189,8 +140,7 @@ fn healthy(state: &Snapshot, service: &Service) -> u64 {
     slots.len() as u64
 }
 
-/// The least number of slots that must run, if the service sets one. Where ports of the node are bound,
-/// one slot may always stop to make room.
+/// The least number of slots that must run, if the service sets one.
 fn capacity(service: &Service) -> Option<u64> {
     let capacity = service.spec.sampan.as_ref()?.capacity?;
     let replicas = replicas(service)?;
@@ -201,9 +151,27 @@ fn capacity(service: &Service) -> Option<u64> {
         reason = "a share of a number of replicas"
     )]
     let least = (replicas as f64 * capacity.minimum_health.clamp(0.0, 1.0)).ceil() as u64;
+    Some(least)
+}
+
+/// Where nodes take a number of its tasks only, no more can run, and one may always stop to make room. Which nodes
+/// meet constraints is not asked here.
+fn possible(state: &Snapshot, service: &Service) -> u64 {
     let ports = service.spec.endpoint_spec.iter().flat_map(|endpoint| &endpoint.ports);
     let binds = ports.filter(|port| port.publish_mode == "host").count() > 0;
-    Some(if binds { least.min(replicas.saturating_sub(1)) } else { least })
+    let placement = service.spec.task_template.placement.clone().unwrap_or_default();
+    let each = if binds { 1 } else { placement.max_replicas };
+    if each == 0 {
+        return u64::MAX;
+    }
+    if !placement.constraints.is_empty() || !placement.platforms.is_empty() {
+        return 0;
+    }
+    let open = state.nodes().iter().filter(|node| {
+        node.status.state == NodeState::Ready && node.spec.availability == Availability::Active
+    });
+    let most = open.count() as u64 * each;
+    replicas(service).map_or(most, |replicas| replicas.min(most)).saturating_sub(1)
 }
 
 /// Slots whose old task the update in progress has stopped and whose new one does not run yet. A node that
@@ -218,7 +186,8 @@ fn changing(state: &Snapshot, service: &Service) -> u64 {
         slot.0 |= made && may_start && task.status.state < TaskState::Running;
         slot.1 |= task.record.stop == Some(Stop::Updated)
             && task.record.update < number
-            && task.record.ended_at.is_zero();
+            && task.status.state >= TaskState::Assigned
+            && !task.status.state.is_terminal();
     }
     slots.values().filter(|(starts, stopped)| *starts && *stopped).count() as u64
 }

@@ -88,7 +88,23 @@ fn holds(before: &Snapshot, after: &Snapshot, task: &Task, stop: Stop) -> bool {
         Stop::NewRun => service.is_some_and(|service| {
             service.job_status.as_ref().map(|job| job.job_iteration) != task.job_iteration
         }),
+        Stop::Preempted => service.is_some_and(|service| is_outranked(after, service)),
     }
+}
+
+/// Whether a task of a higher priority waits for a node, and may preempt.
+fn is_outranked(after: &Snapshot, service: &Service) -> bool {
+    let placement = |service: &Service| {
+        service.spec.sampan.as_ref().and_then(|wishes| wishes.placement.clone()).unwrap_or_default()
+    };
+    let own = placement(service).priority;
+    let mut waiting = after.tasks().iter().filter(|task| {
+        task.status.state <= TaskState::Pending && task.desired_state <= TaskState::Complete
+    });
+    waiting.any(|task| {
+        let other = after.services().get(task.service_id.as_str()).map(|other| placement(other));
+        other.is_some_and(|other| other.preempt && other.priority > own)
+    })
 }
 
 fn has_constraints(service: &Service) -> bool {

@@ -266,6 +266,8 @@ pub enum Stop {
     ServiceRemoved,
     /// A newer run of the job.
     NewRun,
+    /// A task of a higher priority takes its place.
+    Preempted,
 }
 
 /// What the managers remember of a node. Written with its status.
