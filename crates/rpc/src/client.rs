@@ -152,13 +152,14 @@ impl Client {
     /// An HTTP/1.1 connection of its own to `node`, with upgrades.
     pub async fn http_connect(&self, addr: &str, node: &NodeId) -> io::Result<HttpConnection> {
         let (stream, peer) = self.0.dialler.http(addr, node, &self.0.tasks).await?;
+        let alert = stream.alert();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
         let addr = addr.to_owned();
         self.0.tasks.spawn(async move {
             if let Err(err) = connection.with_upgrades().await {
-                tracing::debug!("{}", crate::explain::lost(&err, &addr));
+                tracing::debug!("{}", crate::explain::lost(&err, alert.get(), &addr));
             }
         });
         Ok(HttpConnection { peer, sender })

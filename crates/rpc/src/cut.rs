@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -47,11 +48,22 @@ where
 pub(crate) struct Cuttable<S> {
     stream: S,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    alert: Alert,
 }
+
+/// The TLS error that ended a stream's reading, if one did. HTTP/2 keeps an error's text only, and what a peer says of
+/// our certificate comes after the handshake, as the first thing that is read.
+pub(crate) type Alert = Arc<OnceLock<rustls::Error>>;
 
 impl<S> Cuttable<S> {
     pub(crate) fn new(stream: S, tasks: &Tasks) -> Self {
-        Cuttable { stream, cut: Box::pin(tasks.cut.clone().cancelled_owned()) }
+        let cut = Box::pin(tasks.cut.clone().cancelled_owned());
+        Cuttable { stream, cut, alert: Alert::default() }
+    }
+
+    /// Where to find the alert afterwards.
+    pub(crate) fn alert(&self) -> Alert {
+        self.alert.clone()
     }
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -72,7 +84,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Cuttable<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.poll_cut(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Err(err)) = &read
+            && let Some(alert) = crate::explain::tls_error(err)
+        {
+            self.alert.get_or_init(|| alert.clone());
+        }
+        read
     }
 }
 

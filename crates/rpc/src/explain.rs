@@ -19,7 +19,7 @@ pub(crate) fn handshake(err: &io::Error, addr: &str, expect: Option<&NodeId>) ->
 }
 
 /// The TLS error in an error's chain. An [`io::Error`] hides what it was made of from `source`.
-fn tls_error<'a>(err: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+pub(crate) fn tls_error<'a>(err: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(err);
     while let Some(err) = next {
         if let Some(tls) = err.downcast_ref::<rustls::Error>() {
@@ -33,9 +33,9 @@ fn tls_error<'a>(err: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error>
     None
 }
 
-/// Why a connection that had been opened was lost.
-pub(crate) fn lost(err: &hyper::Error, addr: &str) -> String {
-    match tls_error(err) {
+/// Why a connection that had been opened was lost; `alert` is what TLS said of it.
+pub(crate) fn lost(err: &hyper::Error, alert: Option<&rustls::Error>, addr: &str) -> String {
+    match alert {
         Some(rustls::Error::AlertReceived(alert)) => refused(*alert, addr),
         _ => format!("the connection to {addr} was lost: {}", errdefs::chain(err)),
     }

@@ -15,11 +15,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use types::swarm::session::PeerIdentity;
 
 /// The body of an HTTP answer.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
@@ -116,39 +118,89 @@ async fn accept(listener: TcpListener, shared: Shared) {
 
 /// One connection from handshake to end. Its failure is its own.
 async fn connection(stream: TcpStream, from: SocketAddr, shared: Shared) {
-    let handshake = timeout(HANDSHAKE_LIMIT, handshake(stream, &shared));
-    let (stream, peer) = match shared.closing.run_until_cancelled(handshake).await {
-        Some(Ok(Ok(done))) => done,
-        Some(Ok(Err(err))) => {
-            let reason = crate::explain::handshake(&err, &from.to_string(), None);
-            return tracing::info!("refused a connection from {from}: {reason}");
-        }
-        Some(Err(_)) | None => return,
+    let handshake = timeout(HANDSHAKE_LIMIT, handshake(stream, from, &shared));
+    let Some(Ok(Some(stream))) = shared.closing.run_until_cancelled(handshake).await else {
+        return;
     };
-    if let Some(reason) = peer.as_ref().and_then(|peer| peer.lapsed.as_deref()) {
+    let caller = Caller::of(&stream, &shared.tls);
+    if let Caller::Refused(reason) | Caller::Lapsed(_, reason) = &caller {
         tracing::warn!("{from}: {reason}");
     }
     let is_grpc = stream.get_ref().1.alpn_protocol() == Some(ALPN_GRPC);
     let stream = Cuttable::new(stream, &shared.tasks);
     let ended = if is_grpc {
-        grpc::serve(stream, peer, &shared).await
+        grpc::serve(stream, caller, &shared).await
     } else {
-        http1::serve(stream, peer, &shared).await
+        http1::serve(stream, caller, &shared).await
     };
     if let Err(err) = ended {
         tracing::debug!("connection from {from} ended: {}", errdefs::chain(&err));
     }
 }
 
+/// None when the other end was refused; it has been told by an alert.
 async fn handshake(
     stream: TcpStream,
+    from: SocketAddr,
     shared: &Shared,
-) -> io::Result<(TlsStream<TcpStream>, Option<Peer>)> {
-    stream.set_nodelay(true)?;
-    let stream = shared.acceptor.accept(stream).await?;
-    let peer = match stream.get_ref().1.peer_certificates() {
-        Some(chain) if !chain.is_empty() => Some((shared.tls.identify)(chain)?),
-        _ => None,
+) -> Option<TlsStream<TcpStream>> {
+    stream.set_nodelay(true).ok()?;
+    let (err, mut stream) = match shared.acceptor.accept(stream).into_fallible().await {
+        Ok(stream) => return Some(stream),
+        Err(refused) => refused,
     };
-    Ok((stream, peer))
+    let reason = crate::explain::handshake(&err, &from.to_string(), None);
+    tracing::info!("refused a connection from {from}: {reason}");
+    // What it has sent by now is read to the end: closed with data unread, the kernel would reset the connection, and
+    // the alert could be lost on the way.
+    stream.shutdown().await.ok()?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok();
+    None
+}
+
+/// Whoever is at the other end of a connection.
+#[derive(Clone)]
+enum Caller {
+    /// It showed no certificate.
+    Stranger,
+    Node(PeerIdentity),
+    /// Its certificate does not count now, and why.
+    Lapsed(PeerIdentity, String),
+    /// Its certificate is of the root, and yet nobody wants it; and why.
+    Refused(String),
+}
+
+impl Caller {
+    fn of(stream: &TlsStream<TcpStream>, tls: &Tls) -> Self {
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        if chain.is_empty() {
+            return Caller::Stranger;
+        }
+        match (tls.identify)(chain) {
+            Ok(Peer { identity, lapsed: None }) => Caller::Node(identity),
+            Ok(Peer { identity, lapsed: Some(reason) }) => Caller::Lapsed(identity, reason),
+            Err(err) => Caller::Refused(err.to_string()),
+        }
+    }
+
+    /// The node, if its certificate counts; else why it is not served.
+    fn node(&self) -> Result<&PeerIdentity, &str> {
+        match self {
+            Caller::Node(identity) => Ok(identity),
+            Caller::Stranger => Err("only nodes of the cluster are served here"),
+            Caller::Lapsed(_, reason) | Caller::Refused(reason) => Err(reason),
+        }
+    }
+
+    /// For [`crate::Trust`], which serves those whose certificate lapsed too.
+    fn peer(&self) -> Result<Option<Peer>, &str> {
+        match self {
+            Caller::Stranger => Ok(None),
+            Caller::Node(identity) => Ok(Some(Peer { identity: identity.clone(), lapsed: None })),
+            Caller::Lapsed(identity, reason) => {
+                Ok(Some(Peer { identity: identity.clone(), lapsed: Some(reason.clone()) }))
+            }
+            Caller::Refused(reason) => Err(reason),
+        }
+    }
 }

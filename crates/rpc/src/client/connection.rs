@@ -37,6 +37,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn start(stream: TlsTcp, addr: &str, tasks: &Tasks) -> Result<Self, Error> {
+        let alert = stream.alert();
         let (sender, connection) = Builder::new(tasks.clone())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)
@@ -46,13 +47,13 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|err| Error::unavailable(crate::explain::lost(&err, addr)))?;
+            .map_err(|err| Error::unavailable(crate::explain::lost(&err, alert.get(), addr)))?;
         let (reason, lost) = watch::channel(None);
         let addr = addr.to_owned();
         tasks.spawn(async move {
             let why = match connection.await {
                 Ok(()) => format!("{addr} closed the connection"),
-                Err(err) => crate::explain::lost(&err, &addr),
+                Err(err) => crate::explain::lost(&err, alert.get(), &addr),
             };
             tracing::debug!("{why}");
             reason.send_replace(Some(why));

@@ -1,13 +1,13 @@
 //! gRPC from other nodes: who may call what, and the generated services in front of ours.
 
-use super::Shared;
+use super::{Caller, Shared};
 use crate::cut::{Cuttable, Tasks};
 use crate::frame::pb::consensus_server::{self, ConsensusServer};
 use crate::frame::pb::dispatch_server::{self, DispatchServer};
 use crate::frame::pb::membership_server::{self, MembershipServer};
 use crate::frame::pb::trust_server::{self, TrustServer};
 use crate::frame::{self, Frame, LARGEST_FROM_STRANGERS};
-use crate::{Consensus, Dispatch, Membership, Peer, Services, Trust};
+use crate::{Consensus, Dispatch, Membership, Services, Trust};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -32,17 +32,12 @@ type Answer<T> = Result<tonic::Response<T>, Status>;
 /// Messages of an agent that wait for its dispatcher; a full queue holds up the agent's stream.
 const QUEUE: usize = 16;
 
-/// Whoever is at the other end, in a request's extensions.
-#[derive(Clone)]
-struct Caller(Option<Peer>);
-
 /// Drives a connection to its end.
 pub(super) async fn serve(
     stream: Cuttable<TlsStream<TcpStream>>,
-    peer: Option<Peer>,
+    caller: Caller,
     shared: &Shared,
 ) -> hyper::Result<()> {
-    let caller = Caller(peer);
     let service = service_fn(|mut request: http::Request<Incoming>| {
         let (services, tasks) = (shared.services(), shared.tasks.clone());
         request.extensions_mut().insert(caller.clone());
@@ -100,15 +95,11 @@ async fn route(
 
 /// The caller, if its certificate is of this cluster and counts now.
 fn node<T>(request: &Request<T>) -> Result<PeerIdentity, Status> {
-    let Some(Caller(Some(peer))) = request.extensions().get() else {
-        return Err(Status::unauthenticated(
-            "only nodes of the cluster may call this: no certificate was shown",
-        ));
-    };
-    match &peer.lapsed {
-        None => Ok(peer.identity.clone()),
-        Some(reason) => Err(Status::unauthenticated(reason)),
-    }
+    caller(request).node().cloned().map_err(Status::unauthenticated)
+}
+
+fn caller<T>(request: &Request<T>) -> &Caller {
+    request.extensions().get().unwrap_or(&Caller::Stranger)
 }
 
 /// The caller, if its certificate says that it is a manager.
@@ -133,7 +124,7 @@ impl trust_server::Trust for TrustSide {
     }
 
     async fn issue(&self, request: Request<Frame>) -> Answer<Frame> {
-        let peer = request.extensions().get::<Caller>().and_then(|caller| caller.0.clone());
+        let peer = caller(&request).peer().map_err(Status::unauthenticated)?;
         let request = frame::alone(request.into_inner())?;
         let issued = self.0.issue(peer, request).await?;
         Ok(tonic::Response::new(frame::single(&issued)?))

@@ -1,8 +1,8 @@
 //! HTTP/1.1 from other nodes, handed to the caller's service.
 
-use super::{Body, Shared};
+use super::{Body, Caller, Shared};
+use crate::Http;
 use crate::cut::Cuttable;
-use crate::{Http, Peer};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
@@ -18,12 +18,12 @@ use tokio_rustls::server::TlsStream;
 /// Drives a connection to its end, or to its upgrade.
 pub(super) async fn serve(
     stream: Cuttable<TlsStream<TcpStream>>,
-    peer: Option<Peer>,
+    caller: Caller,
     shared: &Shared,
 ) -> hyper::Result<()> {
     let service = service_fn(|request| {
-        let (peer, http) = (peer.clone(), shared.services().http);
-        async move { Ok::<_, Infallible>(answer(request, peer, http).await) }
+        let (caller, http) = (caller.clone(), shared.services().http);
+        async move { Ok::<_, Infallible>(answer(request, &caller, http).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -40,22 +40,20 @@ pub(super) async fn serve(
 
 async fn answer(
     mut request: Request<Incoming>,
-    peer: Option<Peer>,
+    caller: &Caller,
     http: Option<Arc<dyn Http>>,
 ) -> Response<Body> {
-    let Some(peer) = peer else {
-        return refuse(StatusCode::UNAUTHORIZED, "only nodes of the cluster are served here");
+    let peer = match caller.node() {
+        Ok(peer) => peer.clone(),
+        Err(reason) => return refuse(StatusCode::UNAUTHORIZED, reason),
     };
-    if let Some(reason) = peer.lapsed {
-        return refuse(StatusCode::UNAUTHORIZED, &reason);
-    }
     let Some(http) = http else {
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             "this node does not serve the API to others",
         );
     };
-    request.extensions_mut().insert(peer.identity);
+    request.extensions_mut().insert(peer);
     http.serve(request).await
 }
 
