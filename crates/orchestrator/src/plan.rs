@@ -166,6 +166,20 @@ impl<'a> Plan<'a> {
         if (self.state.fits)(node) { Place::Usable } else { Place::Misfit }
     }
 
+    /// Why a task must leave its node. One of another spec than the service's is the updater's to move: its node
+    /// need not meet constraints that are newer than itself.
+    pub(crate) fn eviction(&self, task: &Task) -> Option<Stop> {
+        let stop = self.place(task).eviction();
+        stop.filter(|stop| *stop != Stop::Misfit || !self.is_dirty(task))
+    }
+
+    /// Whether the slot has a task that runs and may stay.
+    pub(crate) fn is_healthy(&self, slot: &Slot<'_>) -> bool {
+        slot.live(self.mode.target())
+            .into_iter()
+            .any(|task| task.status.state == TaskState::Running && self.eviction(task).is_none())
+    }
+
     /// Whether new tasks may go there.
     pub(crate) fn takes_tasks(&self, node: &Node) -> bool {
         node.status.state == NodeState::Ready

@@ -112,7 +112,7 @@ fn evict<'a>(plan: &mut Plan<'_>, slot: &Slot<'a>) -> Vec<&'a Task> {
             plan.wake(until);
             plan.wait(&slot.key, Wait::NodeGrace { node: task.node_id.clone(), until });
         }
-        match place.eviction() {
+        match plan.eviction(task) {
             Some(stop) => plan.stop(task, stop),
             None => staying.push(task),
         }

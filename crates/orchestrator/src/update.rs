@@ -205,7 +205,7 @@ impl<'a> Sheet<'a> {
         let target = plan.mode.target();
         let mut ranked: Vec<(u8, SlotKey)> = Vec::new();
         for slot in slots.values() {
-            let running = slot.is_running(target);
+            let running = plan.is_healthy(slot);
             sheet.running += u64::from(running);
             sheet.extra += (slot.live(target).len() as u64).saturating_sub(1);
             let made = made_by(plan, &slot.tasks, number);
@@ -352,7 +352,8 @@ impl<'a> Sheet<'a> {
                 plan.wait(&key, Wait::UpdateParallelism { in_flight, parallelism });
                 break;
             }
-            let Some(order) = self.order(slot, target, rules, bounds, &mut free) else {
+            let running = plan.is_healthy(slot);
+            let Some(order) = self.order(slot, running, target, rules, bounds, &mut free) else {
                 let minimum = bounds.map_or(0, |bounds| bounds.minimum);
                 plan.wait(&key, Wait::MinimumHealth { running: self.running, minimum });
                 break;
@@ -387,12 +388,12 @@ impl<'a> Sheet<'a> {
     fn order(
         &mut self,
         slot: &Slot<'_>,
+        running: bool,
         target: TaskState,
         rules: &UpdateRules,
         bounds: Option<Bounds>,
         free: &mut FreeNodes,
     ) -> Option<Order> {
-        let running = slot.is_running(target);
         let Some(bounds) = bounds else {
             let start_first = rules.order == Order::StartFirst && running && free.take();
             return Some(if start_first { Order::StartFirst } else { Order::StopFirst });
