@@ -1,0 +1,341 @@
+//! What the leader works with between two looks at the store, and one round of its decisions. Pure: the state, the
+//! time and random bytes come in, transactions go out.
+//!
+//! ```text
+//! events ─► marks ─► networks ─► services (endpoint, reconcile) ─► tasks without a node (scheduler) ─► transactions
+//!             ▲                                                                                             │
+//!             └───────────────── refused: taken back, marked again ◄── settle ◄── committed or refused ◄────┘
+//! ```
+//!
+//! A new task is given its node before it is written, so that a service's tasks come with one entry. All of this is
+//! lost with the leadership; the next leader reads it off the store.
+
+use crate::leader::draft::{Draft, Guard};
+use crate::leader::ledger::Ledger;
+use crate::leader::marks::{Marks, Relations, is_unplaced};
+use crate::leader::timers::Timers;
+use orchestrator::{
+    Decision, Defaults, Nodes, Readiness, State, Waiting, readiness, reconcile, reconcile_removed,
+};
+use scheduler::Scheduler;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use store::{Change, Event, EventKind, Object, Snapshot, StoreError, Transaction};
+use types::swarm::node::Node;
+use types::swarm::service::Service;
+use types::swarm::task::Task;
+use types::{NetworkId, NodeId, ServiceId, TaskId, Timestamp};
+
+/// Changes that one round may propose. A few hundred tasks of usual size are half a megabyte: more would hold up
+/// what waits behind them in the log.
+const ROUND_CHANGES: usize = 500;
+
+/// Random bytes for ids.
+pub(crate) type Ids<'a> = &'a mut dyn FnMut() -> [u8; 16];
+
+/// The leader's memory.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    marks: Marks,
+    relations: Relations,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) ledger: Ledger,
+    timers: Timers,
+    /// Tasks that no node suits, with what was said of it.
+    pub(crate) refused: BTreeMap<TaskId, String>,
+    /// Why services are not at their spec.
+    waits: BTreeMap<ServiceId, Vec<Waiting>>,
+    /// Services that the ledger has nothing for. Their tasks get no node.
+    pub(crate) stuck: BTreeMap<ServiceId, String>,
+}
+
+/// What one round proposes.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    pub(crate) transactions: Vec<Transaction>,
+    /// What each transaction was about, in their order.
+    subjects: Vec<Subject>,
+}
+
+/// What is to be looked at again if a transaction is refused.
+#[derive(Debug, Default)]
+pub(crate) struct Subject {
+    pub(crate) service: Option<ServiceId>,
+    pub(crate) network: Option<NetworkId>,
+    pub(crate) tasks: Vec<TaskId>,
+    /// Assignments that the scheduler counts on.
+    pub(crate) assigned: Vec<(TaskId, NodeId)>,
+}
+
+impl Round {
+    pub(crate) fn push(&mut self, changes: Vec<Change>, subject: Subject) {
+        if !changes.is_empty() {
+            self.transactions.push(changes.into());
+            self.subjects.push(subject);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.transactions.iter().map(|transaction| transaction.changes.len()).sum()
+    }
+}
+
+impl Desk {
+    /// Everything read off the store: this manager has begun to lead.
+    pub(crate) fn new(state: &Snapshot) -> Desk {
+        let mut desk = Desk {
+            marks: Marks::everything(state),
+            relations: Relations::of(state),
+            ledger: Ledger::of(state),
+            ..Desk::default()
+        };
+        for node in state.nodes().iter() {
+            desk.scheduler.set_node(Arc::clone(node));
+        }
+        for service in state.services().iter() {
+            desk.scheduler.set_service(service);
+        }
+        for volume in state.volumes().iter() {
+            desk.scheduler.set_volume(Arc::clone(volume));
+        }
+        for task in state.tasks().iter() {
+            desk.scheduler.set_task(task);
+        }
+        desk
+    }
+
+    /// Takes in what has changed. `state` is the newest.
+    pub(crate) fn observe(&mut self, events: &[Event], state: &Snapshot) {
+        for event in events {
+            self.learn(event);
+            self.marks.note(event, &self.relations, state);
+        }
+    }
+
+    fn learn(&mut self, event: &Event) {
+        let removed = event.kind == EventKind::Removed;
+        match &event.object {
+            Object::Node(node) if removed => self.scheduler.remove_node(&node.id),
+            Object::Node(node) => self.scheduler.set_node(Arc::clone(node)),
+            Object::Service(service) if removed => {
+                self.scheduler.remove_service(&service.id);
+                self.relations.forget(&service.id);
+                self.ledger.remove_service(&service.id);
+                self.stuck.remove(&service.id);
+            }
+            Object::Service(service) => {
+                self.scheduler.set_service(service);
+                self.relations.set(service);
+                self.ledger.set_service(service);
+            }
+            Object::Task(task) if removed => {
+                self.scheduler.remove_task(task);
+                self.refused.remove(&task.id);
+            }
+            Object::Task(task) => self.scheduler.set_task(task),
+            Object::Volume(volume) if removed => self.scheduler.remove_volume(&volume.id),
+            Object::Volume(volume) => self.scheduler.set_volume(Arc::clone(volume)),
+            Object::Network(network) if removed => self.ledger.remove_network(&network.id),
+            Object::Network(network) => self.ledger.set_network(network),
+            Object::Cluster(cluster) => self.ledger.set_cluster(cluster),
+            Object::Secret(_) | Object::Config(_) => {}
+        }
+    }
+
+    /// When to look again though nothing has changed; now, if work is left.
+    pub(crate) fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let marks = &self.marks;
+        let left =
+            !marks.services.is_empty() || !marks.tasks.is_empty() || !marks.networks.is_empty();
+        if left { Some(now) } else { self.timers.first() }
+    }
+
+    /// Why a service is not at its spec, as of the last look at it.
+    pub(crate) fn waits(&self, service: &ServiceId) -> &[Waiting] {
+        self.waits.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// What should be written now.
+    pub(crate) fn decide(&mut self, state: &Snapshot, now: Timestamp, ids: Ids<'_>) -> Round {
+        let mut round = Round::default();
+        self.marks.services.extend(self.timers.due(now));
+        self.networks(state, &mut round);
+        if std::mem::take(&mut self.marks.freed) {
+            self.marks.services.extend(self.stuck.keys().cloned());
+        }
+        let mut drafts = self.services(state, now, ids, &mut round);
+        self.place(state, now, &mut drafts, &mut round);
+        for draft in drafts {
+            let (changes, subject) = draft.finish();
+            round.push(changes, subject);
+        }
+        round
+    }
+
+    /// Learns how the round ended. What was refused, or is unknown (`None`), is looked at again.
+    pub(crate) fn settle(
+        &mut self,
+        round: Round,
+        results: Option<&[Result<(), StoreError>]>,
+        state: &Snapshot,
+    ) {
+        for (at, subject) in round.subjects.into_iter().enumerate() {
+            if results.is_some_and(|results| results.get(at).is_some_and(Result::is_ok)) {
+                continue;
+            }
+            for (task, node) in &subject.assigned {
+                self.scheduler.release(task, node);
+                if let Some(row) = state.tasks().get(task.as_str()) {
+                    self.scheduler.set_task(row); // it may be assigned after all
+                }
+            }
+            if let Some(service) = subject.service {
+                self.ledger.remove_service(&service);
+                if let Some(row) = state.services().get(service.as_str()) {
+                    self.ledger.set_service(row);
+                }
+                self.marks.services.insert(service);
+            }
+            if let Some(network) = subject.network {
+                self.ledger.take_back(&network, state);
+                self.marks.networks.insert(network);
+            }
+            self.marks.tasks.extend(subject.tasks);
+        }
+    }
+
+    fn networks(&mut self, state: &Snapshot, round: &mut Round) {
+        for id in std::mem::take(&mut self.marks.networks) {
+            let Some(network) = state.networks().get(id.as_str()) else { continue };
+            match self.ledger.allocate_network(network) {
+                Ok(Some(given)) => {
+                    let subject = Subject { network: Some(id), ..Subject::default() };
+                    round.push(vec![Change::Update(given.into())], subject);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(network = %network.spec.name, %error, "network has no subnet");
+                }
+            }
+        }
+    }
+
+    fn services(
+        &mut self,
+        state: &Snapshot,
+        now: Timestamp,
+        ids: Ids<'_>,
+        round: &mut Round,
+    ) -> Vec<Draft> {
+        if self.marks.services.is_empty() {
+            return Vec::new(); // the nodes need not be looked at
+        }
+        let nodes: Nodes<'_> = state.nodes().iter().map(|row| -> &Node { row }).collect();
+        let defaults = defaults(state);
+        let mut drafts: Vec<Draft> = Vec::new();
+        let mut count = round.len();
+        while count < ROUND_CHANGES
+            && let Some(id) = self.marks.services.pop_first()
+        {
+            let tasks: Vec<&Task> = state.tasks_of_service(&id).map(|row| &**row).collect();
+            let service = state.services().get(id.as_str()).map(|row| &**row);
+            let (decision, endpoint) = match service {
+                Some(service) => {
+                    let endpoint = self.endpoint(service);
+                    let decision = look_at(state, service, &tasks, &nodes, &defaults, now);
+                    (decision, endpoint)
+                }
+                None => (reconcile_removed(&tasks, &nodes, &defaults, now), None),
+            };
+            self.timers.set(&id, decision.wake_at);
+            self.note_waits(&id, &decision);
+            let guard = Guard { id: &id, service, endpoint };
+            let room = ROUND_CHANGES - count;
+            let (draft, complete) = Draft::new(guard, &tasks, decision.actions, room, now, ids);
+            count += draft.len();
+            if !complete {
+                self.marks.services.insert(id); // the rest comes next
+            }
+            drafts.push(draft);
+        }
+        drafts
+    }
+
+    /// The endpoint, if it has to change. Without one the service's tasks wait.
+    fn endpoint(&mut self, service: &Service) -> Option<types::swarm::service::Endpoint> {
+        match self.ledger.allocate_endpoint(service) {
+            Ok(endpoint) => {
+                if self.stuck.remove(&service.id).is_some() {
+                    self.marks.room = true;
+                }
+                (endpoint != service.endpoint).then_some(endpoint)
+            }
+            Err(error) => {
+                self.ledger.set_service(service); // what was given in part is free again
+                self.stuck.insert(service.id.clone(), error.to_string());
+                None
+            }
+        }
+    }
+
+    fn note_waits(&mut self, id: &ServiceId, decision: &Decision) {
+        if decision.waits.is_empty() {
+            self.waits.remove(id);
+        } else {
+            self.waits.insert(id.clone(), decision.waits.clone());
+        }
+    }
+
+    /// Tasks that are to be asked for: the new ones, and all that wait when there may be room.
+    pub(crate) fn take_unplaced(&mut self, state: &Snapshot) -> Vec<Arc<Task>> {
+        let mut ids: BTreeSet<TaskId> = std::mem::take(&mut self.marks.tasks);
+        if std::mem::take(&mut self.marks.room) {
+            ids.extend(self.refused.keys().cloned());
+        }
+        ids.iter()
+            .filter_map(|id| state.tasks().get(id.as_str()))
+            .filter(|task| is_unplaced(task))
+            .cloned()
+            .collect()
+    }
+}
+
+/// The cluster's defaults, and how long a node that is down keeps its tasks.
+fn defaults(state: &Snapshot) -> Defaults {
+    let Some(cluster) = state.clusters().iter().next() else { return Defaults::default() };
+    let down_grace = crate::lease::Periods::of(&cluster.spec).down_grace;
+    Defaults { down_grace, ..Defaults::of(&cluster.spec) }
+}
+
+fn look_at(
+    state: &Snapshot,
+    service: &Service,
+    tasks: &[&Task],
+    nodes: &Nodes<'_>,
+    defaults: &Defaults,
+    now: Timestamp,
+) -> Decision {
+    let dependencies = dependencies(state, service);
+    let fits = |node: &Node| scheduler::suits(&service.spec.task_template, node);
+    let dependencies = &dependencies;
+    reconcile(&State { service, tasks, nodes, defaults, dependencies, fits: &fits }, now)
+}
+
+fn dependencies(state: &Snapshot, service: &Service) -> BTreeMap<String, Readiness> {
+    let wishes = service.spec.sampan.as_ref();
+    let names = wishes.into_iter().flat_map(|wishes| wishes.depends_on.keys());
+    names
+        .filter_map(|name| {
+            let other = state.services().by_name(name)?;
+            let tasks: Vec<&Task> = state.tasks_of_service(&other.id).map(|row| &**row).collect();
+            Some((name.clone(), readiness(other, &tasks)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
