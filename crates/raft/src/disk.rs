@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -18,6 +18,13 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// An empty file that only we may read, whatever was there before.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).write(true).read(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Writes so many zeros, to learn whether they find room.
+pub(crate) fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = create(path)?;
+    io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+    file.sync_all()
 }
 
 /// Makes names in the directory of `path` survive a power cut.

@@ -67,9 +67,15 @@ pub enum Error {
     /// There is a log already where an empty directory was expected.
     #[error("{0} holds a raft log already")]
     NotEmpty(PathBuf),
+    /// The first entry of a new cluster does not hold.
+    #[error("the cluster's first objects were refused")]
+    First(#[source] store::StoreError),
     /// There is no log to open.
     #[error("{0} holds no raft log")]
     Empty(PathBuf),
+    /// Another process, or a raft of this one that has not ended, works there.
+    #[error("{0} is in use by another raft")]
+    InUse(PathBuf),
     /// Bytes in the middle of the log or of a snapshot are not those that were written.
     #[error("{path} is damaged at byte {at}: {what}")]
     Damaged { path: PathBuf, at: u64, what: String },
@@ -105,11 +111,14 @@ impl Classify for Error {
             Error::Quorum => ErrorKind::InvalidParameter,
             Error::NotMember(_) => ErrorKind::NotFound,
             Error::Unreachable { .. } => ErrorKind::Unavailable,
-            Error::AddressTaken { .. } | Error::NotEmpty(_) => ErrorKind::Conflict,
+            Error::AddressTaken { .. } | Error::NotEmpty(_) | Error::InUse(_) => {
+                ErrorKind::Conflict
+            }
             Error::NotArchive(_) => ErrorKind::InvalidParameter,
             Error::Io { .. }
             | Error::Keys(_)
             | Error::Empty(_)
+            | Error::First(_)
             | Error::Damaged { .. }
             | Error::Newer { .. }
             | Error::Core(_) => ErrorKind::System,

@@ -89,10 +89,8 @@ impl Keys {
     /// that is not locked opens with any.
     pub fn load(path: &Path, unlock: &str) -> Result<Keys, KeysError> {
         let failed = |source| KeysError::Io { action: "read", path: path.to_owned(), source };
-        let unreadable = |what: &str| KeysError::Unreadable {
-            path: path.to_owned(),
-            what: what.to_owned(),
-        };
+        let unreadable =
+            |what: &str| KeysError::Unreadable { path: path.to_owned(), what: what.to_owned() };
         let text = fs::read(path).map_err(failed)?;
         let file: OnDisk = serde_json::from_slice(&text).map_err(|_| unreadable("not its form"))?;
         if file.v > FORMAT {

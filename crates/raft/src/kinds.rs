@@ -79,11 +79,7 @@ pub(crate) struct UnknownForm(u8);
 
 impl Batch {
     /// Joins proposals whose transactions are JSON already.
-    pub(crate) fn encode(
-        at: Timestamp,
-        leader: &LeaderOf,
-        proposals: &[(Origin, &[u8])],
-    ) -> Batch {
+    pub(crate) fn encode(at: Timestamp, leader: &LeaderOf, proposals: &[(Origin, &[u8])]) -> Batch {
         let size: usize = proposals.iter().map(|(_, json)| json.len() + 128).sum();
         let mut bytes = Vec::with_capacity(size + 128);
         bytes.push(FORMAT);

@@ -9,21 +9,31 @@
 //! read    ─► ask the leader for its index ─► wait until it is applied here ─► snapshot
 //! ```
 
+mod archive;
+mod beat;
 mod disk;
+mod elect;
 mod error;
+mod keep;
 mod keys;
 mod kinds;
 mod log;
 mod machine;
+mod member;
 mod network;
+mod node;
 mod options;
+mod propose;
 mod raft;
+mod read;
 mod seal;
+mod serve;
 mod snapshots;
 mod storage;
 mod wire;
 
+pub use archive::{Archive, inspect};
 pub use error::{Error, ProposeError};
 pub use keys::{Keys, KeysError};
 pub use options::{Options, Peer, Peers, Tuning};
-pub use raft::{Archive, Leadership, Member, Raft, inspect};
+pub use raft::{Leadership, Member, Raft};

@@ -15,7 +15,7 @@ pub(crate) use frame::{Record, State, payload_bytes, payload_of};
 pub(crate) use writer::Place;
 
 use crate::kinds::{Ballot, Id, Kinds, RaftEntry};
-use crate::{Error, Keys, seal};
+use crate::{Error, Keys, disk, seal};
 use frame::{BadHead, End, Head};
 use openraft::EntryPayload;
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use writer::{Closed, Found, Hard, Writer};
@@ -47,6 +47,10 @@ struct Shared {
     busy: Mutex<Option<Instant>>,
     failed: Mutex<Option<String>>,
     flushes: AtomicU64,
+    /// The last claim of space failed.
+    full: AtomicBool,
+    /// Held as long as anything here may write: no second raft works in the directory.
+    _lock: File,
     #[cfg(test)]
     pub(crate) faults: Faults,
 }
@@ -86,8 +90,9 @@ type Done<T> = Box<dyn FnOnce(io::Result<T>) + Send>;
 enum Command {
     Write { records: Vec<Record>, entries: Option<Range<u64>>, done: Done<()> },
     Reserve { bytes: u64, done: Done<()> },
-    Purge { upto: Id, done: Done<u32> },
+    Purge { upto: Id, done: Done<()> },
     Roll { done: Done<()> },
+    OldestKey { done: Done<u32> },
 }
 
 impl Log {
@@ -98,13 +103,15 @@ impl Log {
         segment_bytes: u64,
         state: State,
     ) -> Result<Log, Error> {
+        let lock_file = take(dir)?;
         let writer = Writer::create(dir, keys, segment_bytes, state)?;
         let memory = Memory { hard: Hard { state, ..Hard::default() }, ..Memory::default() };
-        Log::start(dir, keys, writer, memory)
+        Log::start(dir, keys, writer, memory, lock_file)
     }
 
     /// Reads the log of `dir`. A torn end is cut, and [`State::lost`] says so from then on.
     pub(crate) fn open(dir: &Path, keys: &Keys, segment_bytes: u64) -> Result<Log, Error> {
+        let lock_file = take(dir)?;
         let (memory, found) = read_all(dir, keys)?;
         let torn = found.torn;
         let mut writer = Writer::resume(dir, keys, segment_bytes, found)?;
@@ -112,10 +119,16 @@ impl Log {
             let failed = |source| Error::Io { action: "write", path: dir.to_owned(), source };
             writer.write(&[Record::State(memory.hard.state)]).map_err(failed)?;
         }
-        Log::start(dir, keys, writer, memory)
+        Log::start(dir, keys, writer, memory, lock_file)
     }
 
-    fn start(dir: &Path, keys: &Keys, writer: Writer, memory: Memory) -> Result<Log, Error> {
+    fn start(
+        dir: &Path,
+        keys: &Keys,
+        writer: Writer,
+        memory: Memory,
+        lock_file: File,
+    ) -> Result<Log, Error> {
         let (commands, inbox) = mpsc::channel();
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -124,6 +137,8 @@ impl Log {
             busy: Mutex::default(),
             failed: Mutex::default(),
             flushes: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            _lock: lock_file,
             #[cfg(test)]
             faults: Faults::default(),
         });
@@ -170,6 +185,13 @@ impl Log {
     /// How long the disk has been at one piece of work.
     pub(crate) fn stalled(&self) -> Duration {
         lock(&self.shared.busy).map_or(Duration::ZERO, |since| since.elapsed())
+    }
+    /// Whether the disk had no room for more when it was last asked.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.full.load(Ordering::Relaxed)
+    }
+    pub(crate) fn dir(&self) -> &Path {
+        &self.shared.dir
     }
     /// Why nothing can be written any more.
     pub(crate) fn failed(&self) -> Option<String> {
@@ -244,8 +266,12 @@ impl Log {
         self.lock().truncate(since);
         self.record(vec![Record::Truncate(since)]).await
     }
-    /// Forgets entries up to `upto`, and answers with the oldest data key still in use.
-    pub(crate) async fn purge(&self, upto: Id) -> io::Result<u32> {
+    /// The oldest data key that is still needed to read the log.
+    pub(crate) async fn oldest_key(&self) -> io::Result<u32> {
+        self.ask(|done| Command::OldestKey { done }).await
+    }
+    /// Forgets entries up to `upto`.
+    pub(crate) async fn purge(&self, upto: Id) -> io::Result<()> {
         self.lock().purge(upto);
         self.ask(|done| Command::Purge { upto, done }).await
     }
@@ -254,8 +280,8 @@ impl Log {
     pub(crate) async fn reserve(&self, bytes: u64) -> io::Result<()> {
         self.ask(|done| Command::Reserve { bytes, done }).await
     }
-    /// Goes on in a new segment.
-    pub(crate) async fn roll(&self) -> io::Result<()> {
+    /// Writes under the current data key from here on.
+    pub(crate) async fn take_key(&self) -> io::Result<()> {
         self.ask(|done| Command::Roll { done }).await
     }
     /// Writes what waits for the next write.
@@ -329,8 +355,9 @@ impl Command {
         match self {
             Command::Write { done, .. }
             | Command::Reserve { done, .. }
+            | Command::Purge { done, .. }
             | Command::Roll { done } => done(Err(error())),
-            Command::Purge { done, .. } => done(Err(error())),
+            Command::OldestKey { done } => done(Err(error())),
         }
     }
 }
@@ -418,14 +445,17 @@ fn run(mut writer: Writer, inbox: &mpsc::Receiver<Command>, shared: &Shared) {
                 let result = shared.faults.reserve().and_then(|()| writer.reserve(bytes));
                 #[cfg(not(test))]
                 let result = writer.reserve(bytes);
+                let full = result.as_ref().is_err_and(disk::is_full);
+                shared.full.store(full, Ordering::Relaxed);
                 *lock(&shared.busy) = None;
                 done(result);
             }
-            Command::Roll { done } => done(writer.roll()),
+            Command::Roll { done } => done(writer.take_key()),
             Command::Purge { upto, done } => {
-                let result = writer.purge(upto).map_err(fail).map(|()| writer.oldest_key());
+                let result = writer.purge(upto).map_err(fail);
                 done(result);
             }
+            Command::OldestKey { done } => done(Ok(writer.oldest_key())),
         }
         *lock(&shared.busy) = None;
     }
@@ -455,8 +485,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes the directory for this process, until the last handle is gone.
+fn take(dir: &Path) -> Result<File, Error> {
+    let failed = |source| Error::Io { action: "lock", path: dir.to_owned(), source };
+    let file = File::options().create(true).append(true).open(dir.join("lock")).map_err(failed)?;
+    // A raft that was just dropped finishes what it is writing.
+    for _ in 0..500 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+    Err(Error::InUse(dir.to_owned()))
+}
+
+/// Whether a log was ever begun in the directory.
+pub(crate) fn exists(dir: &Path) -> io::Result<bool> {
+    let files = match segments(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        files => files?,
+    };
+    if let [(_, only)] = files.as_slice() {
+        let bytes = fs::read(only)?;
+        let begun = |head: Head| !frame::scan(&bytes, head.first).0.is_empty();
+        // Damage is not emptiness: only zeros are.
+        return Ok(Head::decode(&bytes).is_ok_and(begun) || bytes.iter().any(|byte| *byte != 0));
+    }
+    Ok(!files.is_empty())
+}
+
 /// The segments of a directory, by number.
-pub(crate) fn segments(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+fn segments(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -478,7 +538,8 @@ fn read_all(dir: &Path, keys: &Keys) -> Result<(Memory, Found), Error> {
     // A segment is durable before anything is written to it: one without a beginning was never used.
     if let Some((_, path)) = files.last().filter(|_| files.len() > 1) {
         let bytes = fs::read(path).map_err(failed)?;
-        let begun = Head::decode(&bytes).is_ok_and(|head| !frame::scan(&bytes, head.first).0.is_empty());
+        let begun =
+            Head::decode(&bytes).is_ok_and(|head| !frame::scan(&bytes, head.first).0.is_empty());
         if !begun {
             tracing::warn!(path = %path.display(), "a segment of the log was never begun");
             fs::remove_file(path).map_err(failed)?;
@@ -537,7 +598,9 @@ impl Reading<'_> {
         }
         let (frames, end) = frame::scan(bytes, head.first);
         let (at, torn) = match end {
-            End::Damaged(at) => return Err(self.damaged(at, "a record does not match its checksum")),
+            End::Damaged(at) => {
+                return Err(self.damaged(at, "a record does not match its checksum"));
+            }
             End::Torn(at) if !self.is_last => {
                 return Err(self.damaged(at, "a record does not match its checksum"));
             }

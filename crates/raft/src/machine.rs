@@ -135,7 +135,8 @@ impl View {
         id: Id,
         batch: &Batch,
     ) -> Result<Vec<(u64, Outcomes)>, StorageError<u64>> {
-        let decoded = batch.decode().map_err(|error| StorageIOError::apply(id, AnyError::new(&error)))?;
+        let decoded =
+            batch.decode().map_err(|error| StorageIOError::apply(id, AnyError::new(&error)))?;
         Ok(write(store, id, decoded)
             .into_iter()
             .filter(|(from, _)| (from.node, from.boot) == (self.node, self.boot))
@@ -198,7 +199,8 @@ impl Machine {
         let Some((about, image, _)) = files.load()? else {
             return Ok((Snapshot::default(), Meta::default()));
         };
-        let state = snapshots::unpack(&image).map_err(|error| Error::NotArchive(error.to_string()))?;
+        let state =
+            snapshots::unpack(&image).map_err(|error| Error::NotArchive(error.to_string()))?;
         Ok((state, about.meta))
     }
 }
@@ -234,10 +236,10 @@ impl Machine {
             Err(error) if disk::is_full(&error) => {
                 tracing::warn!(%error, "no room for a snapshot of the raft log");
                 let before = self.files.load().ok().flatten();
-                let (meta, image) = before
-                    .map_or_else(|| (Meta::default(), Image::default()), |(about, image, _)| {
-                        (about.meta, image)
-                    });
+                let (meta, image) = before.map_or_else(
+                    || (Meta::default(), Image::default()),
+                    |(about, image, _)| (about.meta, image),
+                );
                 Ok(RaftSnapshot { meta, snapshot: Box::new(image) })
             }
             Err(error) => Err(error),
@@ -295,16 +297,16 @@ impl RaftStateMachine<Kinds> for Machine {
         done.map_err(|error| io_error(signature(), ErrorVerb::Write, &error))
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot<Kinds>>, StorageError<u64>> {
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<RaftSnapshot<Kinds>>, StorageError<u64>> {
         let files = self.files.clone();
         let loaded = tokio::task::spawn_blocking(move || files.load()).await;
         let loaded = loaded
             .map_err(|error| io_error(ErrorSubject::Snapshot(None), ErrorVerb::Read, &error))?
             .map_err(|error| io_error(ErrorSubject::Snapshot(None), ErrorVerb::Read, &error))?;
-        Ok(loaded.map(|(about, image, _)| RaftSnapshot {
-            meta: about.meta,
-            snapshot: Box::new(image),
-        }))
+        Ok(loaded
+            .map(|(about, image, _)| RaftSnapshot { meta: about.meta, snapshot: Box::new(image) }))
     }
 }
 

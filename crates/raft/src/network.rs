@@ -5,9 +5,7 @@ use crate::log::Log;
 use crate::wire::{self, Appended, Reply, Request};
 use crate::{Peer, Peers};
 use bytes::Bytes;
-use openraft::error::{
-    Fatal, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable,
-};
+use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,

@@ -13,7 +13,7 @@ use crate::{Error, Keys, disk};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use store::Snapshot;
 
@@ -82,9 +82,28 @@ impl Snapshots {
     pub(crate) fn load(&self) -> Result<Option<(About, Image, u32)>, Error> {
         let failed = |source| Error::Io { action: "read", path: self.dir.clone(), source };
         let Some((_, _, path)) = self.files().map_err(failed)?.pop() else { return Ok(None) };
-        let bytes = fs::read(&path)
-            .map_err(|source| Error::Io { action: "read", path: path.clone(), source })?;
+        let bytes = fs::read(&path).map_err(|source| Error::Io {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
         decode(&self.keys, &path, &bytes).map(Some)
+    }
+
+    /// The data key that the newest snapshot needs.
+    pub(crate) fn key(&self) -> io::Result<Option<u32>> {
+        let Some((_, _, path)) = self.files()?.pop() else { return Ok(None) };
+        let mut head = [0; HEAD];
+        fs::File::open(path)?.read_exact(&mut head)?;
+        Ok(Some(u32::from_le_bytes([head[12], head[13], head[14], head[15]])))
+    }
+
+    /// Fails when there is no room for so many bytes.
+    pub(crate) fn claim(&self, bytes: u64) -> io::Result<()> {
+        let path = self.dir.join("room");
+        let claimed = disk::fill(&path, bytes);
+        fs::remove_file(&path)?;
+        claimed
     }
 
     /// By index, then by turn.
@@ -143,7 +162,8 @@ fn decode(keys: &Keys, path: &Path, bytes: &[u8]) -> Result<(About, Image, u32),
         what: what.to_owned(),
     };
     let head = bytes.get(..HEAD).ok_or_else(|| damaged(0, "it has no head"))?;
-    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let number =
+        |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     if !head.starts_with(MAGIC) {
         return Err(damaged(0, "it has no head"));
     }
@@ -160,8 +180,10 @@ fn decode(keys: &Keys, path: &Path, bytes: &[u8]) -> Result<(About, Image, u32),
         let length = length.map_or(usize::MAX, |length| u32::from_le_bytes(length) as usize);
         let end = (at + 4).saturating_add(length);
         let sealed = bytes.get(at + 4..end).ok_or_else(|| damaged(at, "it ends early"))?;
-        let block = seal::open(&key, &place(name, count, end == bytes.len()), sealed)
-            .map_err(|_| damaged(at, "a block does not open with its key, or the end is missing"))?;
+        let block =
+            seal::open(&key, &place(name, count, end == bytes.len()), sealed).map_err(|_| {
+                damaged(at, "a block does not open with its key, or the end is missing")
+            })?;
         match about {
             None => {
                 let read: About = serde_json::from_slice(&block)
@@ -206,7 +228,8 @@ mod tests {
         snapshots.save(&about, &image).unwrap();
         let path = snapshots.files().unwrap().pop().unwrap().2;
         let whole = fs::read(&path).unwrap();
-        let second = HEAD + 4 + u32::from_le_bytes(whole[HEAD..HEAD + 4].try_into().unwrap()) as usize;
+        let second =
+            HEAD + 4 + u32::from_le_bytes(whole[HEAD..HEAD + 4].try_into().unwrap()) as usize;
         for cut in [0, 10, HEAD, HEAD + 2, second, second + 100, whole.len() - 1] {
             fs::write(&path, &whole[..cut]).unwrap();
             assert!(matches!(snapshots.load(), Err(Error::Damaged { .. })), "cut at {cut}");

@@ -70,7 +70,11 @@ impl RaftLogStorage<Kinds> for Log {
         Ok(self.committed().min(self.last()))
     }
 
-    async fn append<I>(&mut self, entries: I, callback: LogFlushed<Kinds>) -> Result<(), StorageError<u64>>
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<Kinds>,
+    ) -> Result<(), StorageError<u64>>
     where
         I: IntoIterator<Item = RaftEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
@@ -86,7 +90,7 @@ impl RaftLogStorage<Kinds> for Log {
 
     async fn purge(&mut self, upto: Id) -> Result<(), StorageError<u64>> {
         let purged = Log::purge(self, upto).await;
-        purged.map(drop).map_err(|error| failed(ErrorVerb::Delete, &error))
+        purged.map_err(|error| failed(ErrorVerb::Delete, &error))
     }
 }
 

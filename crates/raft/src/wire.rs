@@ -22,26 +22,48 @@ const HEAD: usize = 1 + 8 + 4;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Entries (the payload holds their contents), or none: the commit index, a heartbeat.
-    Append { vote: Ballot, prev: Option<Id>, commit: Option<Id>, entries: Vec<Sent> },
-    Vote { vote: Ballot, last: Option<Id> },
+    Append {
+        vote: Ballot,
+        prev: Option<Id>,
+        commit: Option<Id>,
+        entries: Vec<Sent>,
+    },
+    Vote {
+        vote: Ballot,
+        last: Option<Id>,
+    },
     /// Would you vote for me? Changes nothing.
-    Poll { last: Option<Id> },
+    Poll {
+        last: Option<Id>,
+    },
     /// The leader is there.
     Beat(Beat),
     /// Stand for election now: the leader wants to hand over.
     Stand,
     /// One chunk of a snapshot, in the payload.
-    Chunk { vote: Ballot, meta: Meta, offset: u64, total: u64 },
+    Chunk {
+        vote: Ballot,
+        meta: Meta,
+        offset: u64,
+        total: u64,
+    },
     /// Transactions as JSON in the payload, for the leader of that leadership only. Proposals of the
     /// same manager below `floor` are settled there.
-    Propose { leader: LeaderOf, from: Origin, floor: u64, count: usize },
+    Propose {
+        leader: LeaderOf,
+        from: Origin,
+        floor: u64,
+        count: usize,
+    },
     /// The index that a read must see.
     ReadIndex,
     Add(Peer),
     Remove(NodeId),
     Transfer,
     /// You are not a manager any more, says this entry of the log.
-    Removed { by: Id },
+    Removed {
+        by: Id,
+    },
 }
 
 /// The head of an entry on its way.
@@ -65,11 +87,23 @@ pub(crate) struct Beat {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Reply {
     Append(Appended),
-    Vote { vote: Ballot, granted: bool, last: Option<Id> },
+    Vote {
+        vote: Ballot,
+        granted: bool,
+        last: Option<Id>,
+    },
     Poll(bool),
-    Beat { vote: Ballot, last: Option<Id>, applied: Option<Id>, full: bool },
+    Beat {
+        vote: Ballot,
+        last: Option<Id>,
+        applied: Option<Id>,
+        full: bool,
+    },
     Done,
-    Chunk { vote: Ballot, have: u64 },
+    Chunk {
+        vote: Ballot,
+        have: u64,
+    },
     Written(Option<Id>),
     Index(Option<Id>),
     /// Not the leader (of that leadership): nothing was done.
@@ -77,16 +111,26 @@ pub(crate) enum Reply {
     /// It is not known whether it will be written.
     Unknown,
     /// The disk is full: nothing was done.
-    Full { node: NodeId },
+    Full {
+        node: NodeId,
+    },
     TooLarge,
     /// Of another cluster, or from before this one was made anew.
     Stranger,
     /// The sender was taken out of the cluster, says this entry of the log.
-    Removed { by: Id },
+    Removed {
+        by: Id,
+    },
     Quorum,
     NotMember(NodeId),
-    Unreachable { addr: String, why: String },
-    AddressTaken { node: NodeId, addr: String },
+    Unreachable {
+        addr: String,
+        why: String,
+    },
+    AddressTaken {
+        node: NodeId,
+        addr: String,
+    },
     Failed(String),
 }
 
@@ -143,7 +187,10 @@ pub(crate) fn pack_entries(entries: &[RaftEntry]) -> (Vec<Sent>, Vec<Bytes>) {
     sent.unzip()
 }
 
-pub(crate) fn unpack_entries(sent: &[Sent], mut payload: Bytes) -> Result<Vec<RaftEntry>, BadMessage> {
+pub(crate) fn unpack_entries(
+    sent: &[Sent],
+    mut payload: Bytes,
+) -> Result<Vec<RaftEntry>, BadMessage> {
     let mut entries = Vec::with_capacity(sent.len());
     for Sent { id, kind, bytes } in sent {
         if payload.len() < *bytes as usize {

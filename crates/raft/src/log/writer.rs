@@ -181,9 +181,7 @@ impl Writer {
 
     /// Writes records as one frame. Durable when it returns.
     pub(super) fn write(&mut self, records: &[Record]) -> io::Result<Place> {
-        if self.keys.current().id != self.head.key {
-            self.roll()?;
-        }
+        self.take_key()?;
         let mut body = Vec::new();
         for record in records {
             record.encode(&mut body);
@@ -219,10 +217,21 @@ impl Writer {
         self.closed.iter().map(|closed| closed.key).chain([self.head.key]).min().unwrap_or(0)
     }
 
+    /// Goes on under the current data key.
+    pub(super) fn take_key(&mut self) -> io::Result<()> {
+        match self.keys.current().id == self.head.key {
+            true => Ok(()),
+            false => self.roll(),
+        }
+    }
+
     /// Begins a new segment. On a failure the old one goes on.
-    pub(super) fn roll(&mut self) -> io::Result<()> {
-        let head =
-            Head { number: self.head.number + 1, key: self.keys.current().id, first: self.sequence };
+    fn roll(&mut self) -> io::Result<()> {
+        let head = Head {
+            number: self.head.number + 1,
+            key: self.keys.current().id,
+            first: self.sequence,
+        };
         let path = path_of(&self.dir, head.number);
         let file = disk::create(&path)?;
         let old = Closed { number: self.head.number, key: self.head.key, highest: self.highest };

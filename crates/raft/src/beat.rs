@@ -1,0 +1,210 @@
+//! The loops that keep a manager in touch: the leader's beats, and standing for election.
+
+use crate::elect;
+use crate::kinds::{Id, LeaderOf};
+use crate::network::SMALL;
+use crate::node::{Answer, Node, draw, lock};
+use crate::wire::{Beat, Reply, Request};
+use crate::{Peer, log::State};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A manager that lost the end of its log and hears no leader for so long takes part all the same: by
+/// then it is likely that the others wait for it.
+const LOST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// As long as this manager leads: says so to all members, and hears who is there.
+pub(crate) async fn beat(node: Arc<Node>) {
+    let mut ticks = tokio::time::interval(node.tuning.beat);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut metrics = node.raft.metrics();
+    let mut answers = FuturesUnordered::new();
+    let mut asked = BTreeSet::new();
+    let mut led = false;
+    loop {
+        tokio::select! {
+            () = node.stop.cancelled() => return,
+            Some((id, answer)) = answers.next() => {
+                asked.remove(&id);
+                note_answer(&node, id, answer).await;
+                continue;
+            }
+            // A new leader says so at once.
+            changed = metrics.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                metrics.borrow_and_update();
+                node.tell_leadership();
+                if node.leads() == led {
+                    continue;
+                }
+            }
+            _ = ticks.tick() => {}
+        }
+        led = node.leads();
+        if led {
+            let beat = beat_of(&node);
+            for (id, peer) in node.members_now().nodes() {
+                if *id != node.id && asked.insert(*id) {
+                    answers.push(ask(node.clone(), *id, peer.clone(), beat.clone()));
+                }
+            }
+        }
+        node.tell_leadership();
+    }
+}
+
+fn beat_of(node: &Node) -> Beat {
+    Beat {
+        vote: node.metrics().vote,
+        stalled_ms: node.log.stalled().as_millis() as u64,
+        last: node.log.last(),
+        reachable: node.answering().into_iter().collect(),
+    }
+}
+
+/// One beat to a peer, for its answer.
+async fn ask(node: Arc<Node>, id: u64, peer: Peer, beat: Beat) -> (u64, io::Result<Reply>) {
+    let request = Request::Beat(beat);
+    let time = node.tuning.election.max(Duration::from_millis(200));
+    (id, node.caller.call(&peer, &request, &[], time).await)
+}
+
+async fn note_answer(node: &Node, id: u64, answer: io::Result<Reply>) {
+    let Ok(Reply::Beat { vote, last, applied, full }) = answer else { return };
+    let answer = Answer { at: Instant::now(), last, applied, full };
+    lock(&node.hearing).answers.insert(id, answer);
+    let metrics = node.metrics();
+    // It lags, or follows somebody else: openraft finds out by talking to it.
+    if applied < metrics.last_applied || vote > metrics.vote {
+        // It fails only when it has ended.
+        let _ = node.raft.trigger().heartbeat().await;
+    }
+}
+
+/// The other end of a beat.
+pub(crate) async fn hear(node: &Node, beat: &Beat) -> Reply {
+    let metrics = node.metrics();
+    if beat.vote >= metrics.vote {
+        {
+            let mut hearing = lock(&node.hearing);
+            hearing.heard = Instant::now();
+            hearing.stalled = Duration::from_millis(beat.stalled_ms);
+            hearing.reachable = beat.reachable.iter().copied().collect();
+        }
+        mend(node, beat, metrics.vote.committed && metrics.vote == beat.vote).await;
+    }
+    node.tell_leadership();
+    let full = node.log.is_full();
+    Reply::Beat { vote: metrics.vote, last: node.log.last(), applied: metrics.last_applied, full }
+}
+
+/// Once the log reaches as far as the leader's did when it spoke, what was lost is back.
+async fn mend(node: &Node, beat: &Beat, follows: bool) {
+    let state = node.log.state();
+    if state.lost && follows && node.log.last() >= beat.last {
+        tracing::info!("what the raft log had lost is back from the leader");
+        let _ = node.log.save_state(State { lost: false, ..state }).await;
+    }
+}
+
+/// Stands for election when it is time.
+pub(crate) async fn stand(node: Arc<Node>) {
+    let mut wait = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = node.stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = node.tuning.beat / 2;
+        if *node.removed.borrow() {
+            continue;
+        }
+        let timeout = lock(&node.hearing).timeout;
+        let now = node.situation(timeout);
+        if now.lost && (now.alone || now.silent > LOST_PATIENCE) {
+            tracing::error!("the raft log lost its end; going on without what was there");
+            let state = State { lost: false, ..node.log.state() };
+            let _ = node.log.save_state(state).await;
+            continue;
+        }
+        if !elect::stands(&now) {
+            continue;
+        }
+        lock(&node.hearing).timeout = draw(&node.tuning);
+        if now.alone || poll(&node).await {
+            let _ = node.raft.trigger().elect().await;
+            // The votes need their time; another attempt too early would void them.
+            settle(&node).await;
+        }
+        // By chance, so that two do not meet again and again.
+        wait = node.tuning.beat.mul_f64(0.5 + rand::random::<f64>());
+    }
+}
+
+/// Waits until somebody leads, for as long as an election may take.
+async fn settle(node: &Node) {
+    let mut metrics = node.raft.metrics();
+    let led = metrics.wait_for(|metrics| metrics.vote.committed);
+    let time = node.tuning.election.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+    tokio::select! {
+        () = node.stop.cancelled() => {}
+        _ = tokio::time::timeout(time, led) => {}
+    }
+}
+
+/// Asks all voters whether they would agree. True as soon as a majority does.
+async fn poll(node: &Arc<Node>) -> bool {
+    let members = node.members_now();
+    let voters = members.get_joint_config().clone();
+    let mut agreed = BTreeSet::from([node.id]);
+    let request = Request::Poll { last: node.log.last() };
+    let mut answers: FuturesUnordered<_> = members
+        .voter_ids()
+        .filter(|id| *id != node.id)
+        .filter_map(|id| Some((id, members.get_node(&id)?.clone())))
+        .map(|(id, peer)| {
+            let request = &request;
+            async move { (id, node.caller.call(&peer, request, &[], SMALL).await) }
+        })
+        .collect();
+    let deadline = tokio::time::sleep(node.tuning.election);
+    tokio::pin!(deadline);
+    while !elect::carried(&voters, &agreed) {
+        let answer = tokio::select! {
+            () = &mut deadline => return false,
+            answer = answers.next() => answer,
+        };
+        match answer {
+            Some((id, Ok(Reply::Poll(true)))) => {
+                agreed.insert(id);
+            }
+            Some((_, Ok(Reply::Removed { by }))) => note_removed(node, by),
+            Some(_) => {}
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Somebody says that this manager was taken out, by an entry of the log.
+pub(crate) fn note_removed(node: &Node, by: Id) {
+    let ours = *node.metrics().membership_config.log_id();
+    if ours < Some(by) && !node.removed.send_replace(true) {
+        tracing::warn!("this manager was removed from the cluster");
+        node.tell_leadership();
+    }
+}
+
+/// Resolves when entries of a later leadership than `leader` are applied here: none of `leader`'s can
+/// follow any more.
+pub(crate) async fn fenced(node: &Node, leader: LeaderOf) {
+    let mut applied = node.view.applied();
+    // It cannot close: the view is held.
+    let _ = applied.wait_for(|id| id.is_some_and(|id| id.leader_id > leader)).await;
+}
