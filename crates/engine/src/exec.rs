@@ -165,16 +165,16 @@ impl Engine {
         };
         let handle = shim.exec(request).await.map_err(Error::from_lower)?;
         exec.run().pid = handle.pid;
-        self.watch_exec(exec.clone(), shim, recorded);
+        self.watch_exec(exec.clone(), handle.end, recorded);
         Ok(handle.stream)
     }
 
     /// Records the exit code when it comes; `recorded` is dropped then.
-    fn watch_exec(&self, exec: Arc<Exec>, shim: runtime::Shim, recorded: oneshot::Sender<()>) {
+    fn watch_exec(&self, exec: Arc<Exec>, end: runtime::ExecEnd, recorded: oneshot::Sender<()>) {
         let engine = self.clone();
         self.0.tasks.spawn(async move {
-            // A container that ended took its execs along; dockerd says 137 then, as does a SIGKILL.
-            let code = shim.exec_wait(&exec.id).await.unwrap_or(137);
+            // A shim that was killed took its execs along: dockerd says 137 then, as after any SIGKILL.
+            let code = end.wait().await.unwrap_or(137);
             exec.run().exit_code = Some(code);
             drop(recorded);
             let mut attributes = exec.container.attributes();

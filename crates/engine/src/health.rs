@@ -120,7 +120,7 @@ impl Engine {
             Some(stream) => read_output(stream).await,
             None => String::new(),
         };
-        let code = shim.exec_wait(&probe_id(number)).await.map_err(crate::Error::from_lower)?;
+        let code = handle.end.wait().await.map_err(crate::Error::from_lower)?;
         Ok((code, output))
     }
 

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +34,24 @@ impl Cgroup {
     pub fn open(path: &str) -> io::Result<Cgroup> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         Ok(Cgroup { dirs: directories(&mounts, path) })
+    }
+
+    /// Moves this process in; it must be the only thread. On v1 "0" for the thread itself is written to
+    /// `tasks`: moving a process by its pid waits for an RCU grace period of the whole machine.
+    pub(crate) fn join(&self) -> io::Result<()> {
+        for (dir, version) in &self.dirs {
+            let file = dir.join(match version {
+                Version::V1 => "tasks",
+                Version::V2 => "cgroup.procs",
+            });
+            let write = || fs::File::options().write(true).open(file)?.write_all(b"0");
+            match write() {
+                // Not every hierarchy has it: the OCI runtime leaves out those without a controller.
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Every process in it and below.

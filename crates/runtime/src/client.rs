@@ -7,6 +7,7 @@ use crate::{adopt, bundle, wire};
 use oci_spec::runtime::{LinuxResources, Process};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::Interest;
@@ -65,8 +66,25 @@ pub struct ExecRequest {
 pub struct ExecHandle {
     pub pid: i32,
     /// Docker's stream: framed, or raw with a terminal; `None` when nothing was attached. Its end means
-    /// that everything was read; the exit code comes from [`Shim::exec_wait`].
+    /// that everything was read.
     pub stream: Option<UnixStream>,
+    pub end: ExecEnd,
+}
+
+/// The end of an exec, told on the connection that started it: unlike [`Shim::exec_wait`] it cannot come
+/// too late for a container that ends meanwhile.
+#[derive(Debug)]
+pub struct ExecEnd(Replies);
+
+impl ExecEnd {
+    /// The exit code; waits for it.
+    pub async fn wait(mut self) -> Result<i64, RuntimeError> {
+        let action = "wait for the exec";
+        match self.0.next().await.map_err(|err| shim_failed(action, err))? {
+            Reply::ExecExited { exit_code } => Ok(exit_code),
+            reply => Err(unexpected(action, reply)),
+        }
+    }
 }
 
 impl Shim {
@@ -152,17 +170,24 @@ impl Shim {
             stdout,
             stderr,
         };
-        let (stream, reply) = self.talk(action, &Request::Exec(Box::new(wire))).await?;
+        let run = async {
+            let mut replies = self.request(&Request::Exec(Box::new(wire))).await?;
+            let reply = replies.next().await?;
+            let stream = replies.fds.pop().map(StdStream::from);
+            let stream = stream.map(|stream| {
+                stream.set_nonblocking(true)?;
+                UnixStream::from_std(stream)
+            });
+            io::Result::Ok((reply, stream.transpose()?, replies))
+        };
+        let (reply, stream, replies) = run.await.map_err(|err| shim_failed(action, err))?;
         match reply {
-            Reply::Started { pid } => {
-                let streaming = stdin || stdout || stderr;
-                Ok(ExecHandle { pid, stream: streaming.then_some(stream) })
-            }
+            Reply::Started { pid } => Ok(ExecHandle { pid, stream, end: ExecEnd(replies) }),
             reply => Err(unexpected(action, reply)),
         }
     }
 
-    /// An exec's exit code; waits for its end. Kept for one asker, until the container ends; calls that
+    /// The exit code of an exec whose starter is gone; waits for its end. Kept for one asker, until the container ends; calls that
     /// wait at the same time are all answered.
     pub async fn exec_wait(&self, id: &str) -> Result<i64, RuntimeError> {
         let request = Request::ExecWait { id: id.to_owned() };
@@ -223,9 +248,8 @@ impl Shim {
     pub async fn take_fd(&self, name: &str) -> Result<OwnedFd, RuntimeError> {
         let action = "take a kept descriptor";
         let run = async {
-            let mut stream = connect(&self.inner.run_dir).await?;
-            wire::send(&mut stream, &Request::TakeFd { name: name.to_owned() }).await?;
-            receive_fd(&stream).await
+            let mut replies = self.request(&Request::TakeFd { name: name.to_owned() }).await?;
+            io::Result::Ok((replies.next().await?, replies.fds.pop()))
         };
         let (reply, fd) = run.await.map_err(|err| shim_failed(action, err))?;
         match (reply, fd) {
@@ -252,6 +276,13 @@ impl Shim {
             Reply::Done => Ok(()),
             reply => Err(unexpected(action, reply)),
         }
+    }
+
+    /// A connection of its own for a request whose reply brings a descriptor.
+    async fn request(&self, request: &Request) -> io::Result<Replies> {
+        let mut socket = connect(&self.inner.run_dir).await?;
+        wire::send(&mut socket, request).await?;
+        Ok(Replies { socket, input: Vec::new(), fds: Vec::new() })
     }
 
     async fn talk(
@@ -298,17 +329,30 @@ async fn monitor(
     }
 }
 
-/// The reply to `TakeFd`, with the descriptor that comes with its first byte.
-async fn receive_fd(stream: &UnixStream) -> io::Result<(Reply, Option<OwnedFd>)> {
-    let (mut input, mut fds, mut chunk) = (Vec::new(), Vec::new(), [0; 256]);
-    loop {
-        if let Some((body, _)) = wire::decode(&input)? {
-            return Ok((serde_json::from_slice(body)?, fds.into_iter().next()));
-        }
-        let read = || Ok(sys::socket::recv_with_fds(stream, &mut chunk, &mut fds)?);
-        match stream.async_io(Interest::READABLE, read).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => input.extend_from_slice(&chunk[..count]),
+/// Replies of one connection, and the descriptors that came with them.
+#[derive(Debug)]
+struct Replies {
+    socket: UnixStream,
+    input: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+impl Replies {
+    /// A descriptor comes with its reply's first byte.
+    async fn next(&mut self) -> io::Result<Reply> {
+        let mut chunk = [0; 256];
+        loop {
+            if let Some((body, end)) = wire::decode(&self.input)? {
+                let reply = serde_json::from_slice(body)?;
+                self.input.drain(..end);
+                return Ok(reply);
+            }
+            let (socket, fds) = (&self.socket, &mut self.fds);
+            let read = || Ok(sys::socket::recv_with_fds(socket, &mut chunk, fds)?);
+            match socket.async_io(Interest::READABLE, read).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.input.extend_from_slice(&chunk[..count]),
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ mod wire;
 
 pub use adopt::Adopted;
 pub use bundle::{Io, Launch, LogTarget};
-pub use client::{Attach, ExecHandle, ExecRequest, Shim};
+pub use client::{Attach, ExecEnd, ExecHandle, ExecRequest, Shim};
 pub use error::RuntimeError;
 pub use facts::observe_facts;
 pub use protocol::ExitStatus;

@@ -1,7 +1,7 @@
 //! The OCI runtime, as the shim sees it: one operation in one forked child, its outcome through a pipe.
 //!
-//! Two implementations over the same bundle: [`embedded`] calls libcontainer in the forked child,
-//! [`binary`] runs a command line such as runc's. Everything here runs in that child, never in the shim
+//! Two implementations over the same bundle: [`embedded`] calls libcontainer in the forked child (and
+//! [`join`]s by itself for an exec), [`binary`] runs a command line such as runc's. Everything here runs in that child, never in the shim
 //! itself: libcontainer changes process-wide state (working directory, dumpable, oom score).
 //! The container's first process and every exec become the shim's children when the child ends, for the
 //! shim is their subreaper.
@@ -10,9 +10,11 @@ pub(crate) mod binary;
 pub(crate) mod embedded;
 mod executor;
 mod init;
+mod join;
 mod lookup;
 pub(crate) mod text;
 
+use crate::cgroup::Cgroup;
 use crate::protocol::Failure;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -36,11 +38,30 @@ pub(crate) enum Streams {
 /// One operation for the forked child.
 #[derive(Debug)]
 pub(crate) enum Operation {
-    Create { streams: Streams },
+    Create {
+        streams: Streams,
+    },
     Start,
-    Exec { exec_id: String, process: String, streams: Streams },
-    Update { resources: String },
+    /// `init` is a pidfd of the container's first process.
+    Exec {
+        exec_id: String,
+        init: OwnedFd,
+        process: String,
+        streams: Streams,
+    },
+    Update {
+        resources: String,
+    },
     Delete,
+}
+
+/// The container an operation is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) id: &'a str,
+    /// As in the specification.
+    pub(crate) cgroup_path: &'a str,
+    pub(crate) cgroup: &'a Cgroup,
 }
 
 /// What the child reports: the new process's pid (0 where there is none), or why not.
@@ -54,14 +75,13 @@ pub(crate) enum Outcome {
 /// directory, and writes the outcome to `report`.
 pub(crate) fn perform(
     binary: Option<&str>,
-    id: &str,
-    cgroup: &str,
+    target: Target<'_>,
     operation: Operation,
     report: BorrowedFd<'_>,
 ) {
     let result = match binary {
-        None => embedded::perform(id, cgroup, operation, report),
-        Some(path) => binary::perform(path, id, operation),
+        None => embedded::perform(target, operation, report),
+        Some(path) => binary::perform(path, target.id, operation),
     };
     tell(report, &result.map_or_else(Outcome::Failed, Outcome::Pid));
 }

@@ -1,7 +1,8 @@
 //! What daemon and shim say to each other: frames of a big-endian `u32` length and JSON.
 //!
-//! A connection carries requests, each with one reply. After the reply to `Attach` or to an `Exec` with
-//! streams it carries raw bytes instead. The connection on which the shim was started, and any that asked
+//! A connection carries requests, each with one reply. After the reply to `Attach` it carries raw bytes
+//! instead. The reply to `Exec` brings the stream as a descriptor of its own, and is followed by
+//! [`Reply::ExecExited`] when the process has ended: whoever started it need not ask. The connection on which the shim was started, and any that asked
 //! to `Watch`, receives [`Reply::Exited`] unasked when the container has ended.
 
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,7 @@ pub(crate) struct ExecWire {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     Done,
-    /// Of boot and exec.
+    /// Of boot and exec; an exec's stream comes with it.
     Started {
         pid: i32,
     },

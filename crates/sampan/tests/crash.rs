@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::{Daemon, Options, eventually};
 
@@ -18,6 +18,25 @@ fn started() -> Daemon {
 #[track_caller]
 fn inspect(daemon: &Daemon, container: &str, field: &str) -> String {
     daemon.docker(&["inspect", "--format", &format!("{{{{{field}}}}}"), container]).ok()
+}
+
+/// Waits until these processes have ended. A zombie has no environment left to read.
+fn ended(pids: &[String]) {
+    for pid in pids {
+        let environ = format!("/proc/{pid}/environ");
+        eventually("it ends", || {
+            std::fs::read(&environ).map_or(true, |bytes| bytes.is_empty()).then_some(())
+        });
+    }
+}
+
+/// Waits for a container's end to be known: its shim may still be at it when the new daemon asks.
+#[track_caller]
+fn exited(daemon: &Daemon, container: &str) -> String {
+    eventually("its end is known", || {
+        (inspect(daemon, container, ".State.Status") == "exited").then_some(())
+    });
+    inspect(daemon, container, ".State.ExitCode")
 }
 
 /// A file in a directory that containers see as `/s`: how a test tells a container to go on.
@@ -127,23 +146,11 @@ fn what_ended_while_the_daemon_was_dead_has_its_own_exit_code_and_time() {
         nix::sys::signal::SIGKILL,
     );
     assert_eq!(killed, Ok(()));
-    for pid in &pids {
-        let proc = format!("/proc/{pid}/environ");
-        // A zombie's environment cannot be read: enough to know that it ended.
-        eventually("both end", || {
-            std::fs::read(&proc).map_or(true, |bytes| bytes.is_empty()).then_some(())
-        });
-    }
+    ended(&pids);
     daemon.again();
 
-    assert_eq!(
-        [inspect(&daemon, "alpha", ".State.Status"), inspect(&daemon, "alpha", ".State.ExitCode")],
-        ["exited", "3"]
-    );
-    assert_eq!(
-        [inspect(&daemon, "beta", ".State.Status"), inspect(&daemon, "beta", ".State.ExitCode")],
-        ["exited", "137"]
-    );
+    assert_eq!(exited(&daemon, "alpha"), "3");
+    assert_eq!(exited(&daemon, "beta"), "137");
     assert!(!inspect(&daemon, "alpha", ".State.FinishedAt").starts_with("0001"));
 }
 
@@ -176,14 +183,11 @@ fn restart_policies_resume_with_the_next_daemon() {
         daemon.docker(&args).ok();
     }
     daemon.docker(&["stop", "-t", "0", "stopped"]).ok();
-    let pid = inspect(&daemon, "always", ".State.Pid");
+    let pids = ["always", "failing", "never"].map(|name| inspect(&daemon, name, ".State.Pid"));
 
     daemon.kill9();
     std::fs::write(dir.join("on"), "").unwrap();
-    let environ = format!("/proc/{pid}/environ");
-    eventually("it ends", || {
-        std::fs::read(&environ).map_or(true, |bytes| bytes.is_empty()).then_some(())
-    });
+    ended(&pids);
     std::fs::write(dir.join("stay"), "").unwrap();
     daemon.again();
 
@@ -192,10 +196,7 @@ fn restart_policies_resume_with_the_next_daemon() {
             (inspect(&daemon, name, ".State.Status") == "running").then_some(())
         });
     }
-    assert_eq!(
-        [inspect(&daemon, "never", ".State.Status"), inspect(&daemon, "never", ".State.ExitCode")],
-        ["exited", "5"]
-    );
+    assert_eq!(exited(&daemon, "never"), "5");
     assert_eq!(inspect(&daemon, "stopped", ".State.Status"), "exited");
 }
 
@@ -230,6 +231,11 @@ fn a_published_port_is_served_while_the_daemon_is_dead_and_a_name_asked_for_then
             "net1",
             "--name",
             "asker",
+            // However long the next daemon takes to come up.
+            "--dns-opt",
+            "timeout:30",
+            "--dns-opt",
+            "attempts:5",
             "-v",
             &bind,
             "busybox",
@@ -256,75 +262,118 @@ fn a_published_port_is_served_while_the_daemon_is_dead_and_a_name_asked_for_then
     assert!(daemon.fetch_from_outside(8080, "/").is_err(), "the port is closed with its container");
 }
 
+/// What a run and a removal leave on the disk and in the mount table, in the order in which it appears.
+/// Each stays until the daemon is killed, so that a look that comes late finds it all the same.
+struct Traces {
+    data: std::path::PathBuf,
+    exec: std::path::PathBuf,
+}
+
+impl Traces {
+    fn of(daemon: &Daemon) -> Self {
+        Traces { data: daemon.data_root(), exec: daemon.exec_root() }
+    }
+
+    /// The one container's record: what it says, or nothing while it is not there.
+    fn record(&self) -> String {
+        let dirs = std::fs::read_dir(self.data.join("containers")).into_iter().flatten().flatten();
+        dirs.filter_map(|dir| std::fs::read_to_string(dir.path().join("container.json")).ok())
+            .collect()
+    }
+
+    fn has_dir(&self) -> bool {
+        std::fs::read_dir(self.data.join("containers")).is_ok_and(|mut dirs| dirs.next().is_some())
+    }
+
+    /// Whether the one container's run directory has this file.
+    fn has_run_file(&self, name: &str) -> bool {
+        let dirs = std::fs::read_dir(self.exec.join("c")).into_iter().flatten().flatten();
+        dirs.into_iter().any(|dir| dir.path().join(name).exists())
+    }
+
+    fn is_mounted(&self) -> bool {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let data = self.data.to_str().unwrap();
+        table.lines().any(|line| line.contains(" overlay ") && line.contains(data))
+    }
+
+    /// Looks without a pause, so as not to miss the moment.
+    fn until(&self, has: impl Fn(&Traces) -> bool) {
+        let give_up = Instant::now() + Duration::from_secs(120);
+        while !has(self) {
+            assert!(Instant::now() < give_up, "the moment never came");
+            std::thread::yield_now();
+        }
+    }
+}
+
+type Moment = (&'static str, fn(&Traces) -> bool);
+
+/// Kills the daemon at this moment of `docker …`, starts the next one, removes all containers and returns
+/// what is left.
+fn killed_at(daemon: &mut Daemon, (_, moment): Moment, words: &[&str]) -> Vec<String> {
+    let traces = Traces::of(daemon);
+    let mut client = daemon
+        .docker_command()
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    traces.until(moment);
+    daemon.kill9();
+    client.wait().unwrap();
+    daemon.again();
+    for name in daemon.docker(&["ps", "-aq"]).ok().lines() {
+        daemon.docker(&["rm", "-f", "-v", name]).ok();
+    }
+    // The descriptors of a new process are not those of the one before.
+    daemon.leaks().into_iter().filter(|leak| !leak.starts_with("descriptor")).collect()
+}
+
 #[test]
 fn killed_at_any_moment_of_a_run_the_next_daemon_can_remove_everything() {
+    const MOMENTS: [Moment; 9] = [
+        ("at once", |_| true),
+        ("a directory", Traces::has_dir),
+        ("a record", |traces| !traces.record().is_empty()),
+        ("a file system", Traces::is_mounted),
+        ("a specification", |traces| traces.has_run_file("spec.json")),
+        ("a shim", |traces| traces.has_run_file("shim.sock")),
+        ("an OCI state", |traces| traces.has_run_file("state")),
+        ("a first process", |traces| traces.has_run_file("init.json")),
+        ("a running container", |traces| traces.record().contains("\"Running\":true")),
+    ];
     let mut daemon = started();
     daemon.docker(&["run", "--rm", "busybox", "true"]).ok();
     daemon.rebase();
-    for moment in 0..12 {
-        let mut client = daemon
-            .docker_command()
-            .args([
-                "run", "--name", "alpha", "-p", "8080:80", "-v", "/data", "busybox", "sh", "-c",
-                WAIT,
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Not waiting for anything: choosing the moment.
-        std::thread::sleep(Duration::from_millis(25 + 15 * moment));
-        daemon.kill9();
-        client.wait().unwrap();
-        daemon.again();
-
-        for name in daemon.docker(&["ps", "-aq"]).ok().lines() {
-            daemon.docker(&["rm", "-f", "-v", name]).ok();
-        }
-        // The descriptors of a new process are not those of the one before.
-        let leaks: Vec<String> =
-            daemon.leaks().into_iter().filter(|leak| !leak.starts_with("descriptor")).collect();
-        assert_eq!(
-            leaks,
-            Vec::<String>::new(),
-            "killed {} ms after `docker run`",
-            25 + 15 * moment
-        );
+    let run =
+        ["run", "--name", "alpha", "-p", "8080:80", "-v", "/data", "busybox", "sh", "-c", WAIT];
+    for moment in MOMENTS {
+        let leaks = killed_at(&mut daemon, moment, &run);
+        assert_eq!(leaks, Vec::<String>::new(), "killed when there was {}", moment.0);
     }
     daemon.docker(&["run", "--rm", "--name", "alpha", "-p", "8080:80", "busybox", "true"]).ok();
 }
 
 #[test]
 fn killed_while_removing_the_next_daemon_finishes_or_forgets_nothing() {
+    const MOMENTS: [Moment; 6] = [
+        ("everything", |_| true),
+        ("no shim any more", |traces| !traces.has_run_file("shim.sock")),
+        ("no file system any more", |traces| !traces.is_mounted()),
+        ("no run directory any more", |traces| !traces.has_run_file("spec.json")),
+        ("no record any more", |traces| traces.record().is_empty()),
+        ("no directory any more", |traces| !traces.has_dir()),
+    ];
     let mut daemon = started();
     daemon.docker(&["run", "--rm", "busybox", "true"]).ok();
     daemon.rebase();
-    for moment in 0..6 {
+    for moment in MOMENTS {
         daemon.docker(&["run", "-d", "--name", "alpha", "busybox", "sh", "-c", WAIT]).ok();
-        let mut client = daemon
-            .docker_command()
-            .args(["rm", "-f", "alpha"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(15 + 10 * moment));
-        daemon.kill9();
-        client.wait().unwrap();
-        daemon.again();
-
-        for name in daemon.docker(&["ps", "-aq"]).ok().lines() {
-            daemon.docker(&["rm", "-f", name]).ok();
-        }
-        let leaks: Vec<String> =
-            daemon.leaks().into_iter().filter(|leak| !leak.starts_with("descriptor")).collect();
-        assert_eq!(
-            leaks,
-            Vec::<String>::new(),
-            "killed {} ms after `docker rm -f`",
-            15 + 10 * moment
-        );
+        let leaks = killed_at(&mut daemon, moment, &["rm", "-f", "alpha"]);
+        assert_eq!(leaks, Vec::<String>::new(), "killed when there was {}", moment.0);
     }
 }
 

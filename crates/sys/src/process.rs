@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 use nix::unistd::{ForkResult, Pid, fork};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Which side of a fork this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Fork {
 /// Forks. Fails with `EDEADLK` when this process has more than one thread: the child of a threaded
 /// process may touch neither the allocator nor any lock.
 pub fn fork_single_threaded() -> Result<Fork, Errno> {
-    if threads()? != 1 {
+    if !is_single_threaded()? {
         return Err(Errno::EDEADLK);
     }
     // SAFETY: this is the only thread, so the child gets a consistent copy of every lock and of the
@@ -28,10 +28,15 @@ pub fn fork_single_threaded() -> Result<Fork, Errno> {
     }
 }
 
-/// The number of threads of this process: `/proc/self/task` has two links more than entries.
-fn threads() -> Result<u64, Errno> {
-    let stat = nix::sys::stat::stat("/proc/self/task")?;
-    Ok(stat.st_nlink.saturating_sub(2))
+/// Whether this is the only thread: the kernel then lets it "leave" its thread group, which does nothing.
+/// That also works where `/proc` is not this process's own; behind a seccomp filter that forbids it, the
+/// number of links of `/proc/self/task` tells: two more than threads.
+fn is_single_threaded() -> Result<bool, Errno> {
+    match nix::sched::unshare(nix::sched::CloneFlags::CLONE_THREAD) {
+        Ok(()) => Ok(true),
+        Err(Errno::EINVAL) => Ok(false),
+        Err(_) => Ok(nix::sys::stat::stat("/proc/self/task")?.st_nlink == 3),
+    }
 }
 
 /// Ends this process at once: no destructors, no flushing of what the parent has buffered too.
@@ -92,6 +97,16 @@ fn exit_code(status: libc::c_int) -> i64 {
     } else {
         i64::from(libc::WEXITSTATUS(status))
     }
+}
+
+/// A descriptor of the process `pid`, close-on-exec, to be polled or to join its namespaces with. The caller
+/// knows that the pid is still the one it means: a child not yet collected, say.
+pub fn open_pid(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: pidfd_open takes two integers.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made it for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Sends any signal, real-time ones included.

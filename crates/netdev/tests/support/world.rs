@@ -17,7 +17,7 @@ use types::{ContainerId, EndpointId, NetworkId};
 /// How long a packet that is dropped is waited for.
 const PATIENCE: Duration = Duration::from_millis(400);
 /// How long one that arrives may take on a loaded machine.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);

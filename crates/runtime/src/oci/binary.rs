@@ -22,7 +22,7 @@ pub(crate) fn perform(binary: &str, id: &str, operation: Operation) -> Result<i3
             pid("init.pid", text::create_failed)
         }
         Operation::Start => run(command.args(["start", id]), text::start_failed),
-        Operation::Exec { exec_id, process, streams } => {
+        Operation::Exec { exec_id, init: _, process, streams } => {
             let (file, pid_file) = (format!("exec-{exec_id}.json"), format!("exec-{exec_id}.pid"));
             std::fs::write(&file, process).map_err(|err| text::exec_failed(&err.to_string()))?;
             command.args(["exec", "--detach", "--process", &file, "--pid-file", &pid_file]);

@@ -1,8 +1,10 @@
-//! The embedded runtime: libcontainer, called from a forked single-threaded child.
+//! The embedded runtime: libcontainer, called from a forked single-threaded child. An exec is ours
+//! altogether.
 
 use super::executor::Launcher;
-use super::{Operation, Streams, text};
+use super::{Operation, Streams, Target, join, text};
 use crate::bundle;
+use crate::cgroup::Cgroup;
 use crate::protocol::Failure;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
@@ -10,24 +12,23 @@ use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::runtime::{LinuxResources, Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 use std::error::Error;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 /// Performs one operation; the pid of a new process, else 0.
 pub(crate) fn perform(
-    id: &str,
-    cgroup: &str,
+    Target { id, cgroup_path, cgroup }: Target<'_>,
     operation: Operation,
     report: BorrowedFd<'_>,
 ) -> Result<i32, Failure> {
     match operation {
         Operation::Create { streams } => create(id, streams, report),
         Operation::Start => start(id),
-        Operation::Exec { exec_id, process, streams } => {
-            exec(id, &exec_id, &process, streams, report)
+        Operation::Exec { exec_id: _, init, process, streams } => {
+            exec(cgroup, &init, &process, streams, report)
         }
-        Operation::Update { resources } => update(id, cgroup, &resources),
+        Operation::Update { resources } => update(id, cgroup_path, &resources),
         // The shim has killed what ran and removed the cgroup: only the state is left.
         Operation::Delete => delete(id),
     }
@@ -66,19 +67,14 @@ fn start(id: &str) -> Result<i32, Failure> {
 }
 
 fn exec(
-    id: &str,
-    exec_id: &str,
+    cgroup: &Cgroup,
+    init: &OwnedFd,
     process: &str,
     streams: Streams,
     report: BorrowedFd<'_>,
 ) -> Result<i32, Failure> {
     let fail = |cause: &dyn std::fmt::Display| text::exec_failed(&cause.to_string());
     let process: Process = serde_json::from_str(process).map_err(|err| fail(&err))?;
-    let here = std::env::current_dir().map_err(|err| fail(&err))?;
-    let file = here.join(format!("exec-{exec_id}.json"));
-    let reduced =
-        serde_json::to_vec(&bundle::reduced_process(&process)).map_err(|err| fail(&err))?;
-    std::fs::write(&file, reduced).map_err(|err| fail(&err))?;
     let launcher = Launcher {
         process: Rc::new(process),
         seccomp: filter().map_err(|err| fail(&err))?,
@@ -86,14 +82,7 @@ fn exec(
         report: report.as_raw_fd(),
         refuse: text::exec_failed,
     };
-    let built = connect(builder(id, &here), streams, &here)
-        .with_executor(launcher)
-        .as_tenant()
-        .with_process(Some(&file))
-        .with_detach(true)
-        .build();
-    let _tidied = std::fs::remove_file(&file);
-    built.map(|pid| pid.as_raw()).map_err(|err| fail(&explain(&err)))
+    join::exec(cgroup, init, streams, &launcher, report)
 }
 
 fn update(id: &str, cgroup: &str, resources: &str) -> Result<i32, Failure> {

@@ -36,13 +36,7 @@ pub(crate) struct Launcher {
 
 impl Executor for Launcher {
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
-        self.check().map_err(|cause| {
-            let cause = format!("unable to start container process: {cause}");
-            if let Some(report) = borrow(self.report) {
-                tell(report, &Outcome::Failed((self.refuse)(&cause)));
-            }
-            ExecutorValidationError::ArgValidationError(cause)
-        })
+        self.admit().map_err(ExecutorValidationError::ArgValidationError)
     }
 
     fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
@@ -51,17 +45,40 @@ impl Executor for Launcher {
 
     fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
         let path = self.find().map_err(ExecutorError::Other)?;
-        if let Err(cause) = self.confine() {
-            self.die(&cause);
-        }
-        if self.init {
-            init::run(|| self.die(&self.replace(&path)))
-        }
-        self.die(&self.replace(&path))
+        self.execute(&path)
     }
 }
 
 impl Launcher {
+    /// Both steps at once, for a process that joins a running container.
+    pub(super) fn run(&self) -> ! {
+        match self.admit().and_then(|()| self.find()) {
+            Ok(path) => self.execute(&path),
+            Err(_) => sys::process::exit_now(255), // told
+        }
+    }
+
+    /// Reports a refusal, and returns it.
+    fn admit(&self) -> Result<(), String> {
+        self.check().map_err(|cause| {
+            let cause = format!("unable to start container process: {cause}");
+            if let Some(report) = borrow(self.report) {
+                tell(report, &Outcome::Failed((self.refuse)(&cause)));
+            }
+            cause
+        })
+    }
+
+    fn execute(&self, path: &Path) -> ! {
+        if let Err(cause) = self.confine() {
+            self.die(&cause);
+        }
+        if self.init {
+            init::run(|| self.die(&self.replace(path)))
+        }
+        self.die(&self.replace(path))
+    }
+
     /// Everything that can be refused before the container starts.
     fn check(&self) -> Result<(), String> {
         give_stdio_to_user();
@@ -75,6 +92,12 @@ impl Launcher {
                 "chdir to cwd ({:?}) set in config.json failed: {reason}",
                 cwd.display().to_string()
             )
+        })?;
+        // A descriptor of the host's, reached through /proc/self/fd, is no place to start in.
+        nix::unistd::getcwd().map_err(|_| {
+            "current working directory is outside of container mount namespace root -- possible \
+             container breakout detected"
+                .to_owned()
         })?;
         self.as_user(&full, || self.find()).map(drop)
     }

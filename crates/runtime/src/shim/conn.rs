@@ -164,6 +164,11 @@ impl Conn {
         }
     }
 
+    /// Whether all that was sent has left, to a client that was there to take it.
+    pub(super) fn has_delivered(&self) -> bool {
+        self.output.is_empty() && !self.gone
+    }
+
     /// No more output will come.
     pub(super) fn close(&mut self) {
         self.closing = true;

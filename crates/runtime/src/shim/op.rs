@@ -65,7 +65,12 @@ impl Shim {
         self.spawn(token, Operation::Start, Then::Started)
     }
 
-    pub(super) fn exec(&mut self, token: Token, mut exec: Box<ExecWire>) -> io::Result<()> {
+    pub(super) fn exec(
+        &mut self,
+        token: Token,
+        init: OwnedFd,
+        mut exec: Box<ExecWire>,
+    ) -> io::Result<()> {
         let plan = Plan {
             tty: exec.tty,
             stdin: exec.stdin,
@@ -76,7 +81,7 @@ impl Shim {
         };
         let (streams, connection) = connect(plan)?;
         let process = std::mem::take(&mut exec.process);
-        let operation = Operation::Exec { exec_id: exec.id.clone(), process, streams };
+        let operation = Operation::Exec { exec_id: exec.id.clone(), init, process, streams };
         self.spawn(token, operation, Then::Joined(exec, connection))
     }
 
@@ -95,6 +100,7 @@ impl Shim {
 
     fn spawn(&mut self, token: Token, operation: Operation, then: Then) -> io::Result<()> {
         let (report, write) = pipe2(OFlag::O_CLOEXEC)?;
+        process::set_nonblocking(&report);
         match fork_single_threaded()? {
             Fork::Child => {
                 self.in_child(operation, write);
@@ -112,6 +118,9 @@ impl Shim {
     /// that was created and never started would hold the shim's sockets.
     fn in_child(&self, operation: Operation, report: OwnedFd) {
         let mut keep: Vec<RawFd> = vec![report.as_raw_fd()];
+        if let Operation::Exec { init, .. } = &operation {
+            keep.push(init.as_raw_fd());
+        }
         if let Operation::Create { streams: Streams::Pipes(stdio) }
         | Operation::Exec { streams: Streams::Pipes(stdio), .. } = &operation
         {
@@ -121,18 +130,19 @@ impl Shim {
         restore_signals();
         let boot = &self.boot;
         use std::os::fd::AsFd;
-        oci::perform(boot.binary.as_deref(), &boot.id, &boot.cgroup, operation, report.as_fd());
+        let target = oci::Target { id: &boot.id, cgroup_path: &boot.cgroup, cgroup: &self.cgroup };
+        oci::perform(boot.binary.as_deref(), target, operation, report.as_fd());
         exit_now(0)
     }
 
-    /// Reads an operation's report; acts when a whole line is there.
+    /// Reads what there is of an operation's report; acts when a whole line is there.
     pub(super) fn hear(&mut self, pid: i32) {
         let Some(at) = self.ops.iter().position(|op| op.pid == pid) else { return };
         let op = &mut self.ops[at];
         let mut chunk = [0; 4096];
-        match read(&op.report, &mut chunk) {
-            Ok(count) if count > 0 => op.heard.extend_from_slice(&chunk[..count]),
-            _ => return,
+        // Non-blocking: until nothing more is there, for this may be the last time it is asked.
+        while let Ok(count @ 1..) = read(&op.report, &mut chunk) {
+            op.heard.extend_from_slice(&chunk[..count]);
         }
         if let Some(end) = op.heard.iter().position(|byte| *byte == b'\n') {
             let op = self.ops.remove(at);
@@ -197,15 +207,17 @@ impl Shim {
         self.next_key += 1;
         let streaming = exec.stdin || exec.stdout || exec.stderr;
         self.add_process(key, Process::new(exec.id, pid, exec.tty, ends, true));
-        self.reply(token, &Reply::Started { pid });
-        if streaming {
-            let wanted = super::conn::Wanted {
-                key,
-                stdin: exec.stdin,
-                stdout: exec.stdout || exec.tty,
-                stderr: exec.stderr,
-            };
-            self.become_stream(token, wanted);
+        let wanted = super::conn::Wanted {
+            key,
+            stdin: exec.stdin,
+            stdout: exec.stdout || exec.tty,
+            stderr: exec.stderr,
+        };
+        // Without a stream its client sees the end of it at once.
+        let stream = if streaming { self.open_stream(wanted).ok() } else { None };
+        if let Some(conn) = self.conns.get_mut(&token) {
+            (conn.passing, conn.awaiting) = (stream, Some(key));
+            conn.send(&Reply::Started { pid });
         }
         if self.processes.get(&key).is_some_and(|process| process.exit.is_some()) {
             self.end_exec(key);

@@ -1,12 +1,14 @@
 //! What clients of the shim ask for.
 
-use super::conn::{Mode, Wanted};
+use super::conn::{Conn, Mode, Wanted};
 use super::process::{self, Key};
 use super::{Shim, Token};
 use crate::oci::text;
 use crate::protocol::{Reply, Request};
 use crate::wire;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 impl Shim {
     /// Works off a connection's requests until one has to be waited for.
@@ -128,7 +130,13 @@ impl Shim {
         if self.paused {
             return Some(refused("container is paused, unpause the container before exec"));
         }
-        let result = self.exec(token, exec);
+        let Some(init) = self.processes.get(&process::INIT).filter(|init| init.exit.is_none())
+        else {
+            return Some(refused("container is not running"));
+        };
+        // Not yet collected by us, so the pid cannot be another's.
+        let init = sys::process::open_pid(init.pid);
+        let result = init.map_err(io::Error::from).and_then(|init| self.exec(token, init, exec));
         result.err().map(|err| Reply::Failed(text::exec_failed(&err.to_string())))
     }
 
@@ -162,7 +170,7 @@ impl Shim {
             if conn.awaiting == Some(key) {
                 (conn.awaiting, conn.busy) = (None, false);
                 conn.send(&Reply::ExecExited { exit_code });
-                told = true;
+                told |= conn.has_delivered();
             }
         }
         // Kept for whoever asks later, once.
@@ -200,8 +208,17 @@ impl Shim {
         self.processes.iter().find(|(_, p)| !id.is_empty() && p.exec_id == id).map(|(key, _)| *key)
     }
 
+    /// A connection of its own for a process's streams: the client's end of it.
+    pub(super) fn open_stream(&mut self, wanted: Wanted) -> io::Result<OwnedFd> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let token = self.add_conn(Conn::new(ours));
+        self.become_stream(token, wanted);
+        Ok(theirs.into())
+    }
+
     /// From here on the connection carries raw bytes.
-    pub(super) fn become_stream(&mut self, token: Token, wanted: Wanted) {
+    fn become_stream(&mut self, token: Token, wanted: Wanted) {
         if let Some(conn) = self.conns.get_mut(&token) {
             conn.mode = Mode::Stream(wanted);
         }

@@ -1,6 +1,6 @@
 //! Containers with the specification that Docker's defaults come to, as `ocispec` builds it.
 
-use crate::world::{Which, World, both, within_a_minute};
+use crate::world::{Which, World, both, in_time};
 use ocispec::{ExecUser, Init, Input, Namespace, Shm};
 use std::collections::BTreeMap;
 use types::container::{Config, HostConfig};
@@ -64,7 +64,10 @@ async fn a_privileged_container_gets_what_the_daemon_has(mut world in World) {
 
 #[tokio::test]
 async fn the_built_in_init_reaps_and_passes_signals_on() {
-    let mut world = World::new(Which::Embedded);
+    in_time(built_in_init(World::new(Which::Embedded))).await;
+}
+
+async fn built_in_init(mut world: World) {
     docker(&mut world, &HostConfig::default(), Init::BuiltIn);
     let script = "trap 'exit 4' TERM; echo pid $$; while :; do sleep 0.01; done";
     let shim = world.run(&["sh", "-c", script]).await;

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use world::{Which, World, both, within_a_minute};
+use world::{Which, World, both, in_time};
 
 /// Everything until the end of a framed stream, by stream number.
 async fn demultiplex(mut stream: UnixStream) -> (String, String) {
@@ -67,7 +67,7 @@ async fn nothing_is_left_after_the_end(world in World) {
         .collect();
     left.retain(|name| name != "state" || world.run_dir().join("state").read_dir().unwrap().next().is_some());
     assert_eq!(left, Vec::<String>::new());
-    assert_eq!(world.children(), Vec::<String>::new());
+    world.is_deserted().await;
 }
 
 async fn a_missing_command_is_127_with_dockers_text(world in World) {
@@ -107,7 +107,7 @@ async fn a_created_container_waits_and_can_be_deleted(world in World) {
     shim.delete().await.unwrap();
     assert_eq!(world.log(), "");
     assert_eq!(world.cgroups(), Vec::<std::path::PathBuf>::new());
-    assert_eq!(world.children(), Vec::<String>::new());
+    world.is_deserted().await;
 }
 
 async fn attached_streams_carry_everything(mut world in World) {
@@ -182,7 +182,7 @@ async fn the_seccomp_filter_binds_container_and_exec(world in World) {
     let exec = shim.exec(world.exec_request("e", &["mkdir", "/tmp/b"])).await.unwrap();
     let (_, err) = demultiplex(exec.stream.unwrap()).await;
     assert!(err.contains("Function not implemented"), "{err}");
-    assert_eq!(shim.exec_wait("e").await.unwrap(), 1);
+    assert_eq!(exec.end.wait().await.unwrap(), 1);
     shim.delete().await.unwrap();
 }
 
@@ -206,11 +206,12 @@ async fn exec_streams_stdin_and_reports_its_exit_code(world in World) {
     let shim = world.run(&["sleep", "1000"]).await;
     let mut request = world.exec_request("e", &["sh", "-c", "cat; exit 3"]);
     request.stdin = true;
-    let mut stream = shim.exec(request).await.unwrap().stream.unwrap();
+    let exec = shim.exec(request).await.unwrap();
+    let mut stream = exec.stream.unwrap();
     stream.write_all(b"abc").await.unwrap();
     stream.shutdown().await.unwrap();
     assert_eq!(demultiplex(stream).await, ("abc".to_owned(), String::new()));
-    assert_eq!(shim.exec_wait("e").await.unwrap(), 3);
+    assert_eq!(exec.end.wait().await.unwrap(), 3);
     shim.delete().await.unwrap();
 }
 
@@ -218,13 +219,14 @@ async fn exec_in_a_terminal_is_raw(world in World) {
     let shim = world.run(&["sleep", "1000"]).await;
     let mut request = world.exec_request("e", &["sh", "-c", "stty size; read line; echo got $line"]);
     (request.tty, request.stdin, request.console_size) = (true, true, Some((20, 60)));
-    let mut stream = shim.exec(request).await.unwrap().stream.unwrap();
+    let exec = shim.exec(request).await.unwrap();
+    let mut stream = exec.stream.unwrap();
     let mut seen = String::new();
     read_until(&mut stream, &mut seen, "20 60\r\n").await;
     shim.exec_resize("e", 21, 61).await.unwrap();
     stream.write_all(b"it\n").await.unwrap();
     read_until(&mut stream, &mut seen, "got it\r\n").await;
-    assert_eq!(shim.exec_wait("e").await.unwrap(), 0);
+    assert_eq!(exec.end.wait().await.unwrap(), 0);
     shim.delete().await.unwrap();
 }
 
@@ -244,14 +246,50 @@ async fn a_failing_exec_reads_as_dockers(world in World) {
 async fn an_exec_ends_with_its_container(world in World) {
     let shim = world.run(&["sleep", "1000"]).await;
     let exec = shim.exec(world.exec_request("e", &["sh", "-c", "echo up; sleep 1000"])).await.unwrap();
-    let waiting = tokio::spawn({ let shim = shim.clone(); async move { shim.exec_wait("e").await } });
     let mut stream = exec.stream.unwrap();
     let mut head = [0; 11];
     stream.read_exact(&mut head).await.unwrap();
     shim.signal(libc::SIGKILL).await.unwrap();
-    assert_eq!(waiting.await.unwrap().unwrap(), 137);
-    assert_eq!(demultiplex(stream).await, (String::new(), String::new()));
+    // Asked only now: the shim may be gone already, and has told all the same.
     shim.wait().await;
+    assert_eq!(exec.end.wait().await.unwrap(), 137);
+    assert_eq!(demultiplex(stream).await, (String::new(), String::new()));
+}
+
+async fn an_exec_is_in_the_containers_cgroup_namespaces_and_limits(world in World) {
+    let shim = world.run(&["sleep", "1000"]).await;
+    let mut request = world.exec_request("e", &["sh", "-c",
+        "cat /proc/self/cgroup; for n in ipc mnt net pid uts; do readlink /proc/self/ns/$n; done; \
+         ulimit -n; grep ^Groups: /proc/self/status; ps | grep -c [s]leep; pwd"]);
+    let mut process = serde_json::to_value(&request.process).unwrap();
+    process["rlimits"] = serde_json::json!([{ "type": "RLIMIT_NOFILE", "soft": 77, "hard": 99 }]);
+    process["user"]["additionalGids"] = serde_json::json!([7, 8]);
+    request.process = serde_json::from_value(process).unwrap();
+    let exec = shim.exec(request).await.unwrap();
+    let (out, err) = demultiplex(exec.stream.unwrap()).await;
+    assert_eq!((err.as_str(), exec.end.wait().await.unwrap()), ("", 0));
+    let of_init = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", shim.pid())).unwrap();
+    let mut expected = of_init("cgroup");
+    for name in ["ipc", "mnt", "net", "pid", "uts"] {
+        let link = std::fs::read_link(format!("/proc/{}/ns/{name}", shim.pid())).unwrap();
+        expected.push_str(&format!("{}\n", link.display()));
+    }
+    expected.push_str("77\nGroups:\t7 8 \n1\n/\n");
+    assert_eq!(out, expected);
+    shim.delete().await.unwrap();
+}
+
+async fn a_directory_of_the_host_is_no_place_to_start_in(world in World) {
+    let shim = world.run(&["sleep", "1000"]).await;
+    for fd in 3..20 {
+        let mut request = world.exec_request("e", &["pwd"]);
+        let mut process = serde_json::to_value(&request.process).unwrap();
+        process["cwd"] = format!("/proc/self/fd/{fd}").into();
+        request.process = serde_json::from_value(process).unwrap();
+        let err = shim.exec(request).await.unwrap_err().to_string();
+        assert!(err.contains("chdir to cwd") || err.contains("breakout"), "{fd}: {err}");
+    }
+    shim.delete().await.unwrap();
 }
 
 async fn death_for_want_of_memory_is_told(world in World) {
@@ -306,12 +344,14 @@ async fn kept_descriptors_are_handed_out_until_the_end(world in World) {
 async fn a_second_daemon_finds_what_runs(world in World) {
     let shim = world.run(&["sh", "-c", "echo up; sleep 1000"]).await;
     let pid = shim.pid();
-    shim.exec(world.exec_request("detached", &["sh", "-c", "exit 5"])).await.unwrap();
+    let script = "while [ ! -e /go ]; do sleep 0.01; done; exit 5";
+    drop(shim.exec(world.exec_request("detached", &["sh", "-c", script])).await.unwrap());
     drop(shim);
     let Adopted::Running(shim) = world::runtime().adopt(&world.run_dir()).await.unwrap() else {
         panic!("not found")
     };
     assert_eq!(shim.pid(), pid);
+    std::fs::write(world.rootfs().join("go"), "").unwrap();
     assert_eq!(shim.exec_wait("detached").await.unwrap(), 5);
     shim.signal(libc::SIGTERM).await.unwrap();
     shim.signal(libc::SIGKILL).await.unwrap();
@@ -342,7 +382,7 @@ async fn a_lost_shim_takes_its_container_along(world in World) {
     let shim = world.run(&["sh", "-c", "sleep 1000 & echo up; sleep 1000"]).await;
     world.logs("up").await;
     let pid = shim.pid();
-    world.kill_shim();
+    world.kill_shim().await;
     let status = shim.wait().await;
     assert_eq!((status.exit_code, status.error.as_deref()), (255, Some("shim lost")));
     assert_eq!(world.cgroups(), Vec::<std::path::PathBuf>::new());
@@ -353,7 +393,7 @@ async fn a_shim_lost_while_no_daemon_ran_is_cleaned_up_after(world in World) {
     let shim = world.create(&["sleep", "1000"]).await.unwrap();
     shim.start().await.unwrap();
     drop(shim);
-    world.kill_shim();
+    world.kill_shim().await;
     assert!(matches!(world::runtime().adopt(&world.run_dir()).await.unwrap(), Adopted::Lost));
     assert_eq!(world.cgroups(), Vec::<std::path::PathBuf>::new());
     assert!(matches!(world::runtime().adopt(&world.run_dir()).await.unwrap(), Adopted::Exited(_)));
@@ -361,7 +401,7 @@ async fn a_shim_lost_while_no_daemon_ran_is_cleaned_up_after(world in World) {
 
 async fn a_shim_lost_before_the_start_is_noticed(world in World) {
     let shim = world.create(&["sleep", "1000"]).await.unwrap();
-    world.kill_shim();
+    world.kill_shim().await;
     assert_eq!(shim.wait().await.exit_code, 255);
     assert_eq!(world.cgroups(), Vec::<std::path::PathBuf>::new());
 }

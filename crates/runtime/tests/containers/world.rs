@@ -1,11 +1,13 @@
 //! One private container world per test: a busybox root, a run directory, a cgroup.
 
+use nix::sys::socket::{getsockopt, sockopt};
 use oci_spec::runtime::{Process, Spec};
 use runtime::{
     ExecRequest, Io, Kind, Launch, LogTarget, Runtime, RuntimeConfig, RuntimeError, Shim,
 };
 use serde_json::{Value, json};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use types::ContainerId;
@@ -17,23 +19,26 @@ macro_rules! both {
             use super::*;
             $(#[tokio::test] async fn $name() {
                 let $world = World::new(Which::Embedded);
-                within_a_minute(async move { $body }).await;
+                in_time(async move { $body }).await;
             })*
         }
         mod runc {
             use super::*;
             $(#[tokio::test] async fn $name() {
                 let $world = World::new(Which::Runc);
-                within_a_minute(async move { $body }).await;
+                in_time(async move { $body }).await;
             })*
         }
     };
 }
 pub(crate) use both;
 
+/// Far longer than any test takes, on however loaded a machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// A test that waits for ever fails instead.
-pub(crate) async fn within_a_minute(test: impl Future<Output = ()>) {
-    tokio::time::timeout(std::time::Duration::from_secs(60), test).await.expect("took too long");
+pub(crate) async fn in_time(test: impl Future<Output = ()>) {
+    tokio::time::timeout(PATIENCE, test).await.expect("took too long");
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,44 +109,37 @@ impl World {
         }
     }
 
-    /// Kills the shim as the kernel's OOM killer would.
-    pub(crate) fn kill_shim(&self) {
-        let all = self.shims();
-        // A container that was never started still looks like the shim it was forked from.
-        let is_shim = |pid: &&i32| parent(**pid).is_some_and(|parent| !all.contains(&parent));
-        let shims: Vec<&i32> = all.iter().filter(is_shim).collect();
-        assert_eq!(shims.len(), 1);
-        sys::process::kill(*shims[0], libc::SIGKILL).unwrap();
-        while self.shims().contains(shims[0]) {
-            std::thread::yield_now();
-        }
+    /// Kills the shim as the kernel's OOM killer would. Its socket knows which process it is: processes
+    /// that it has forked and that execute nothing new look just like it.
+    pub(crate) async fn kill_shim(&self) {
+        let socket = self.connect().unwrap();
+        let shim = getsockopt(&socket, sockopt::PeerCredentials).unwrap().pid();
+        sys::process::kill(shim, libc::SIGKILL).unwrap();
+        self.until(|| self.connect().is_err()).await;
     }
 
-    /// This world's shims that are not zombies, and what they have forked and not executed.
-    fn shims(&self) -> Vec<i32> {
-        let run_dir = self.run_dir();
-        let pids = std::fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-        let named = |pid: &i32| {
+    fn connect(&self) -> std::io::Result<UnixStream> {
+        // The path is longer than a socket's address may be.
+        let dir = std::fs::File::open(self.run_dir())?;
+        UnixStream::connect(format!("/proc/self/fd/{}/shim.sock", dir.as_raw_fd()))
+    }
+
+    /// Waits until no process is left that knows this world: the shim, or what it has forked.
+    pub(crate) async fn is_deserted(&self) {
+        self.until(|| self.processes().is_empty()).await;
+    }
+
+    /// Processes with this world's directory on their command line. Those that the shim has forked and
+    /// that have not executed anything are among them, zombies are not.
+    fn processes(&self) -> Vec<i32> {
+        let name = self.dir.path().as_os_str().as_encoded_bytes();
+        let names_us = |pid: &i32| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let is_shim = line.windows(11).any(|part| part == b"sampan-shim");
-            let name = run_dir.as_os_str().as_encoded_bytes();
-            is_shim && line.windows(name.len()).any(|part| part == name)
+            line.windows(name.len()).any(|part| part == name)
         };
-        pids.filter(named).collect()
-    }
-
-    /// Processes that this world has left behind: its shim or anything in its root.
-    pub(crate) fn children(&self) -> Vec<String> {
-        let mut left: Vec<String> = Vec::new();
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(root) = std::fs::read_link(entry.path().join("root")) else { continue };
-            if root.starts_with(self.dir.path()) {
-                left.push(entry.file_name().to_string_lossy().into_owned());
-            }
-        }
-        left
+        let entries = std::fs::read_dir("/proc").unwrap();
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.filter(names_us).collect()
     }
 
     pub(crate) fn write_executable(&self, path: &str, text: &str) {
@@ -255,11 +253,6 @@ impl Drop for World {
 pub(crate) fn runtime() -> Runtime {
     let shim = PathBuf::from(env!("CARGO_BIN_EXE_sampan-shim"));
     Runtime::new(RuntimeConfig { shim, shim_args: Vec::new() }).unwrap()
-}
-
-fn parent(pid: i32) -> Option<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 fn make_rootfs(root: &Path) {

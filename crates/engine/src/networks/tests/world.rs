@@ -15,7 +15,7 @@ use types::network::{CreateRequest, EndpointSettings, Ipam, IpamConfig, Network}
 use types::port::{PortBinding, PortMap};
 
 const RESOLVER: (Ipv4Addr, u16) = (names::EMBEDDED, 53);
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) struct World {
     config: EngineConfig,
