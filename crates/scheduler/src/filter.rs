@@ -147,7 +147,9 @@ impl fmt::Display for Reason {
             }
             Reason::Platform { os, architecture } => write!(f, "the node runs {os}/{architecture}"),
             Reason::HostPort { protocol, port } => write!(f, "port {port}/{protocol} is in use"),
-            Reason::MaxReplicas { limit } => write!(f, "{limit} tasks of the service are here"),
+            Reason::MaxReplicas { limit } => {
+                write!(f, "the limit of {limit} on one node is reached")
+            }
             Reason::Volume { source } => write!(f, "volume {source} is not available here"),
             Reason::Affinity { affinity, value } => {
                 write!(f, "{affinity} does not hold for \"{value}\"")

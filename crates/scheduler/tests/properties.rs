@@ -1,12 +1,10 @@
 //! What holds for any cluster and any order of events.
 
-#![expect(dead_code, reason = "the fixtures are shared with the sentences")]
-
 #[path = "support/small.rs"]
 mod support;
 
 use proptest::prelude::{Just, Strategy, prop, prop_assert, prop_assert_eq, proptest};
-use scheduler::{Decision, Scheduler};
+use scheduler::{Decision, Filter, Scheduler, suits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use support::{node, now, spec, tasks, told};
@@ -175,5 +173,41 @@ proptest! {
             Arc::new(task)
         }).collect();
         prop_assert_eq!(told(&scheduler.decide(&last, now())), told(&fresh.decide(&last, now())));
+    }
+
+    /// What was decided is settled: the assigned tasks stay, and those refused are refused again in the same
+    /// words. Scaled to zero, nothing is placed.
+    #[test]
+    fn a_second_round_changes_nothing(nodes in nodes(), pending in pending()) {
+        let mut scheduler = with(&nodes);
+        let decisions = scheduler.decide(&pending, now());
+        let placed = committed(&pending, &decisions);
+        for task in &placed {
+            scheduler.set_task(task);
+        }
+        let again: Vec<Arc<Task>> = placed.into_iter().map(Arc::new).chain(
+            pending.iter().filter(|task| decisions.iter().any(|decision| {
+                decision.task() == &task.id && matches!(decision, Decision::Refuse { .. })
+            })).cloned()
+        ).collect();
+        let mut refused = decisions;
+        refused.retain(|decision| matches!(decision, Decision::Refuse { .. }));
+        let second = scheduler.decide(&again, now());
+        let placed = second.iter().filter(|decision| !matches!(decision, Decision::Refuse { .. }));
+        prop_assert_eq!(placed.count(), 0);
+        prop_assert_eq!(second.len(), refused.len());
+        prop_assert_eq!(scheduler.decide(&[], now()), vec![]);
+    }
+
+    /// What a global service asks of a node is what the scheduler asks.
+    #[test]
+    fn suits_and_the_filters_agree(nodes in nodes(), zone in 0u8..4) {
+        let mut scheduler = with(&nodes);
+        let wanted = spec(&format!("if:node.labels.zone==z{zone}"));
+        let verdicts = scheduler.why(&tasks("a", 1, &wanted)[0], now()).unwrap();
+        for verdict in verdicts {
+            let node = nodes.iter().find(|node| node.id == verdict.node).unwrap();
+            prop_assert_eq!(suits(&wanted, node), verdict.filter != Some(Filter::Constraint));
+        }
     }
 }

@@ -1,11 +1,8 @@
 //! Small clusters for tests, in one line each.
 
-use scheduler::{Decision, Scheduler};
+use scheduler::Decision;
 use std::sync::Arc;
-use types::swarm::extension::ServiceExtensions;
 use types::swarm::node::{Node, NodeState};
-use types::swarm::placement::PlacementExtensions;
-use types::swarm::service::Service;
 use types::swarm::task::{
     DiscreteResource, GenericResource, NamedResource, Placement, PlacementPreference,
     ResourceRequirements, Resources, SpreadOver, Task, TaskSpec, TaskState,
@@ -95,20 +92,6 @@ pub(crate) fn tasks(service: &str, count: u64, spec: &Arc<TaskSpec>) -> Vec<Arc<
     (1..=count).map(|slot| Arc::new(task(slot))).collect()
 }
 
-pub(crate) fn service(id: &str, placement: PlacementExtensions) -> Service {
-    let mut service = Service { id: ServiceId::new(id), ..Service::default() };
-    service.spec.name = id.to_owned();
-    let sampan = ServiceExtensions { placement: Some(placement), ..ServiceExtensions::default() };
-    service.spec.sampan = Some(sampan);
-    service
-}
-
-pub(crate) fn cluster(nodes: &[&str]) -> Scheduler {
-    let mut scheduler = Scheduler::new();
-    nodes.iter().for_each(|words| scheduler.set_node(node(words)));
-    scheduler
-}
-
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_seconds(10_000)
 }
@@ -121,9 +104,4 @@ pub(crate) fn told(decisions: &[Decision]) -> Vec<String> {
         Decision::Refuse { task, refusal } => format!("{task} {refusal}"),
     };
     decisions.iter().map(tell).collect()
-}
-
-/// Decides on `count` tasks of a service.
-pub(crate) fn run(scheduler: &mut Scheduler, name: &str, count: u64, words: &str) -> Vec<String> {
-    told(&scheduler.decide(&tasks(name, count, &spec(words)), now()))
 }
