@@ -103,11 +103,12 @@ fn is_ready(state: &Snapshot, task: &Task) -> bool {
     node.is_some_and(|node| node.status.state == NodeState::Ready)
 }
 
+/// A task of another spec may wait there for its update, which may find no place for the new one.
 fn may_stay(state: &Snapshot, service: &Service, task: &Task) -> bool {
     state.nodes().get(task.node_id.as_str()).is_some_and(|node| {
         node.status.state == NodeState::Ready
             && node.spec.availability != Availability::Drain
-            && fits(service, node)
+            && (fits(service, node) || *task.spec != service.spec.task_template)
     })
 }
 
