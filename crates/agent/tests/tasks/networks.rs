@@ -1,0 +1,127 @@
+//! Tasks on the cluster's networks, as far as one node goes.
+
+use crate::world::{assign, gone, server, service, shell, task, until, with_world};
+use std::sync::Arc;
+use types::NetworkId;
+use types::ServiceId;
+use types::network::CreateRequest;
+use types::swarm::network::ClusterNetwork;
+use types::swarm::service::PortConfig;
+use types::swarm::session::{Assigned, ServiceFacts};
+use types::swarm::task::{ContainerSpec, NetworkAttachment, Task, TaskState};
+
+fn network() -> Assigned {
+    let spec = CreateRequest {
+        name: "back".to_owned(),
+        driver: "overlay".to_owned(),
+        ..CreateRequest::default()
+    };
+    Assigned::Network(Arc::new(ClusterNetwork {
+        id: NetworkId::new("qk5j2l0mnetwork1"),
+        spec,
+        subnet: "10.0.7.0/24".to_owned(),
+        gateway: "10.0.7.1".to_owned(),
+        ..ClusterNetwork::default()
+    }))
+}
+
+fn attached(id: &str, address: &str, spec: ContainerSpec) -> Task {
+    let attachment = NetworkAttachment {
+        network: "qk5j2l0mnetwork1".to_owned(),
+        addresses: vec![format!("{address}/24")],
+        aliases: Vec::new(),
+    };
+    Task { networks_attachments: vec![attachment], ..task(id, spec) }
+}
+
+#[test]
+fn tasks_of_one_network_reach_each_other_by_the_services_name() {
+    with_world(|world| async move {
+        let agent = world.agent().await;
+        world
+            .manager
+            .put(vec![
+                service(),
+                assign(attached("t1", "10.0.7.5", server())),
+                assign(attached("t2", "10.0.7.6", server())),
+                network(),
+            ])
+            .await;
+        world.manager.reaches("t1", TaskState::Running).await;
+        world.manager.reaches("t2", TaskState::Running).await;
+        let networks = world.engine.container_inspect("web.1.t1", false).await.unwrap();
+        let endpoint = &networks.network_settings.networks["back"];
+        assert_eq!(endpoint.ip_address, "10.0.7.5");
+        assert_eq!(endpoint.network_id, "qk5j2l0mnetwork1");
+        let reached =
+            world.exec("web.1.t1", "ping -c 1 -W 30 10.0.7.6 >/dev/null && echo yes").await;
+        assert_eq!(reached, "yes");
+        let found = world.exec("web.1.t1", "nslookup web. 127.0.0.11").await;
+        assert!(found.contains("10.0.7.6"), "{found}");
+        world.manager.change(Vec::new(), vec![gone("t1"), gone("t2")]).await;
+        until("all are gone", async || world.containers().await.is_empty()).await;
+        agent.leave().await.unwrap();
+        let left = world.engine.network_list(engine::Filters::default()).await.unwrap();
+        assert!(!left.iter().any(|network| network.name == "back"));
+        assert_eq!(world.left_behind(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_published_port_leads_to_a_task_that_is_there() {
+    with_world(|world| async move {
+        let _agent = world.agent().await;
+        let port = PortConfig {
+            protocol: "tcp".to_owned(),
+            target_port: 80,
+            published_port: 8080,
+            publish_mode: "ingress".to_owned(),
+            ..PortConfig::default()
+        };
+        let facts = ServiceFacts {
+            id: ServiceId::new("service1"),
+            name: "web".to_owned(),
+            ports: vec![port],
+            ..ServiceFacts::default()
+        };
+        let web = |name: &str| {
+            shell(&format!(
+                "mkdir /www; echo {name} > /www/index.html; exec httpd -f -p 80 -h /www"
+            ))
+        };
+        world
+            .manager
+            .put(vec![
+                Assigned::Service(Arc::new(facts)),
+                assign(task("t1", web("one"))),
+                assign(task("t2", web("two"))),
+            ])
+            .await;
+        world.manager.reaches("t1", TaskState::Running).await;
+        world.manager.reaches("t2", TaskState::Running).await;
+        let address = nix_address(&world).await;
+        let get = async || http(&address).await;
+        until("an answer", async || !get().await.is_empty()).await;
+        world.manager.change(Vec::new(), vec![gone("t1")]).await;
+        until("the other's answer", async || get().await == "two").await;
+    });
+}
+
+/// An address of the host's that containers are published at: the default bridge's.
+async fn nix_address(world: &crate::world::World) -> String {
+    let bridge = world.engine.network_inspect("bridge", "").await.unwrap();
+    let gateway = bridge.ipam.config.unwrap()[0].gateway.clone();
+    format!("{gateway}:8080")
+}
+
+/// The page at `address`, or nothing.
+async fn http(address: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else {
+        return String::new();
+    };
+    let mut text = String::new();
+    let _broken = stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await;
+    let _broken = stream.read_to_string(&mut text).await;
+    text.rsplit("\r\n\r\n").next().unwrap_or_default().trim().to_owned()
+}
