@@ -1,42 +1,39 @@
 //! Whether a node that asks for a certificate gets one, and as whom. A pure decision over what the cluster knows.
 
 use crate::token::same_secret;
-use crate::{Error, Standing, Validity};
+use crate::{Error, Standing};
+use types::NodeId;
 use types::swarm::extension::ClusterRecord;
 use types::swarm::node::Role;
-use types::{NodeId, Timestamp};
 
 /// As whom a node gets its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It is known by its current certificate: the certificate is renewed with the role that the node's spec has now.
     Renew(NodeId),
-    /// It showed an expired certificate and a valid token: it keeps its id; a manager's token makes it one.
+    /// It showed a certificate that lapsed and a valid token: it keeps its id; a manager's token makes it one.
     Rejoin(NodeId, Role),
     /// A new node.
     Join(Role),
 }
 
-/// Decides on a request by the certificate (`peer`) and the token that came with it. A token alone joins; a current
-/// certificate renews, token or not; an expired one needs a token. Docker's words on refusal. The caller still checks
-/// that the node exists: a removed node's certificate stays valid until it ends.
+/// Decides on a request by the certificate (`peer`) and the token that came with it: a token alone joins, a current
+/// certificate renews, one that lapsed needs a token too. A token that is shown must be valid in any case. Docker's words
+/// on refusal. The caller still checks that the node exists: a removed node's certificate stays valid until it ends.
 pub fn admit(
     record: &ClusterRecord,
     peer: Option<&Standing>,
     token: Option<&str>,
-    now: Timestamp,
 ) -> Result<Admission, Error> {
     let role = token.map(|token| role_of(record, token)).transpose()?;
     let Some(peer) = peer else {
         return role.map(Admission::Join).ok_or(Error::TokenRefused);
     };
     let node = peer.identity.node.clone();
-    match (peer.validity, role) {
-        (Validity::Current, _) => Ok(Admission::Renew(node)),
-        (Validity::Expired(_), Some(role)) => Ok(Admission::Rejoin(node, role)),
-        (Validity::NotYet(_), _) | (Validity::Expired(_), None) => {
-            Err(Error::Lapsed(peer.lapsed(now).unwrap_or_default()))
-        }
+    match (&peer.lapsed, role) {
+        (None, _) => Ok(Admission::Renew(node)),
+        (Some(_), Some(role)) => Ok(Admission::Rejoin(node, role)),
+        (Some(reason), None) => Err(Error::Lapsed(reason.clone())),
     }
 }
 

@@ -125,7 +125,7 @@ impl Credentials {
         nobody.client(Arc::new(Strangers { provider: provider() }))
     }
 
-    /// Who the other end of a handshake is. Refuses a node of another cluster.
+    /// Who the other end of a handshake is, and whether its certificate counts now. Refuses a node of another cluster.
     pub fn identify(&self, chain: &[CertificateDer<'_>]) -> Result<Standing, Error> {
         let standing = peer_standing(chain, (self.clock)())?;
         match &self.current.get().cluster {
@@ -135,21 +135,6 @@ impl Credentials {
             )),
             _ => Ok(standing),
         }
-    }
-
-    /// As [`Credentials::identify`], and why the certificate does not count now if it does not: in one sentence.
-    pub fn identify_with_reason(
-        &self,
-        chain: &[CertificateDer<'_>],
-    ) -> Result<(Standing, Option<String>), Error> {
-        let standing = self.identify(chain)?;
-        let lapsed = standing.lapsed((self.clock)());
-        Ok((standing, lapsed))
-    }
-
-    /// Whether a certificate is shown.
-    pub fn is_certified(&self) -> bool {
-        self.current.get().certified.is_some()
     }
 
     fn client(

@@ -29,7 +29,7 @@ pub use credentials::{Clock, Credentials};
 pub use digest::Digest;
 pub use error::Error;
 pub use identity::Identity;
-pub use peer::{Standing, Validity, peer_identity, peer_standing};
+pub use peer::{Standing, peer_identity, peer_standing};
 pub use request::NodeKey;
 pub use rotation::{found, issue, trusted_roots};
 pub use token::JoinToken;

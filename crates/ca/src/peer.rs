@@ -10,38 +10,12 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::AttributeTypeAndValue;
 
-/// Whether a certificate counts at a point in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Validity {
-    Current,
-    /// Ended then.
-    Expired(Timestamp),
-    /// Begins then: one of the two clocks is wrong.
-    NotYet(Timestamp),
-}
-
 /// Who the other end is, and whether its certificate counts now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub identity: PeerIdentity,
-    pub validity: Validity,
-}
-
-impl Standing {
     /// Why the certificate does not count now, in one sentence; none when it does.
-    pub fn lapsed(&self, now: Timestamp) -> Option<String> {
-        let node = &self.identity.node;
-        match self.validity {
-            Validity::Current => None,
-            Validity::Expired(at) => Some(format!(
-                "the certificate of node {node} expired at {at}: it must join again with a token"
-            )),
-            Validity::NotYet(from) => Some(format!(
-                "the certificate of node {node} is not valid before {from}, but the clock here says {now}: one of the \
-                 clocks is wrong"
-            )),
-        }
-    }
+    pub lapsed: Option<String>,
 }
 
 /// Node, role and cluster from the subject of a chain's first certificate (CN, OU, O). Checks no signature: TLS did.
@@ -49,18 +23,24 @@ pub fn peer_identity(chain: &[CertificateDer<'_>]) -> Result<PeerIdentity, Error
     identity_of(&first(chain)?)
 }
 
-/// As [`peer_identity`], with the certificate's validity at `now`.
+/// As [`peer_identity`], and whether the certificate counts at `now`.
 pub fn peer_standing(chain: &[CertificateDer<'_>], now: Timestamp) -> Result<Standing, Error> {
     let certificate = first(chain)?;
-    let (from, until) = validity_of(&certificate);
-    let validity = if now < from {
-        Validity::NotYet(from)
+    let identity = identity_of(&certificate)?;
+    let (node, (from, until)) = (&identity.node, validity_of(&certificate));
+    let lapsed = if now < from {
+        Some(format!(
+            "the certificate of node {node} is not valid before {from}, but the clock here says {now}: one of the \
+             clocks is wrong"
+        ))
     } else if now > until {
-        Validity::Expired(until)
+        Some(format!(
+            "the certificate of node {node} expired at {until}: it must join again with a token"
+        ))
     } else {
-        Validity::Current
+        None
     };
-    Ok(Standing { identity: identity_of(&certificate)?, validity })
+    Ok(Standing { identity, lapsed })
 }
 
 pub(crate) fn identity_of(certificate: &X509Certificate<'_>) -> Result<PeerIdentity, Error> {

@@ -12,7 +12,7 @@ use crate::found::certificate;
 use crate::log::Log;
 use crate::roles;
 use async_trait::async_trait;
-use ca::{Admission, Standing, Validity};
+use ca::{Admission, Standing};
 use errdefs::{Classify, ErrorKind};
 use raft::Member;
 use rpc::{Code, IssueRequest, Issued, Peer, Trust};
@@ -128,7 +128,7 @@ fn grant(
         ));
     }
     let standing = peer.map(standing);
-    let admission = ca::admit(record, standing.as_ref(), request.token.as_deref(), now)
+    let admission = ca::admit(record, standing.as_ref(), request.token.as_deref())
         .map_err(|error| refused(&error))?;
     match admission {
         Admission::Join(role) => {
@@ -153,11 +153,7 @@ fn grant(
 }
 
 fn standing(peer: &Peer) -> Standing {
-    let validity = match peer.lapsed {
-        None => Validity::Current,
-        Some(_) => Validity::Expired(Timestamp::ZERO),
-    };
-    Standing { identity: peer.identity.clone(), validity }
+    Standing { identity: peer.identity.clone(), lapsed: peer.lapsed.clone() }
 }
 
 fn new_node(id: NodeId, role: Role, request: &IssueRequest, now: Timestamp) -> Node {

@@ -130,9 +130,8 @@ pub(crate) fn tls(credentials: &Credentials) -> Tls {
         server: credentials.server_config(),
         client: credentials.client_config(),
         identify: Arc::new(move |chain| {
-            let (standing, lapsed) =
-                identities.identify_with_reason(chain).map_err(io::Error::other)?;
-            Ok(Peer { identity: standing.identity, lapsed })
+            let standing = identities.identify(chain).map_err(io::Error::other)?;
+            Ok(Peer { identity: standing.identity, lapsed: standing.lapsed })
         }),
     }
 }
@@ -163,15 +162,9 @@ impl rpc::Trust for Manager {
 
     async fn issue(&self, peer: Option<Peer>, request: IssueRequest) -> Result<Issued, Error> {
         let (record, now) = (self.0.record(), self.0.clock.now());
-        let standing = peer.map(|peer| Standing {
-            validity: match peer.lapsed {
-                Some(_) => ca::Validity::Expired(now),
-                None => ca::Validity::Current,
-            },
-            identity: peer.identity,
-        });
+        let standing = peer.map(|peer| Standing { identity: peer.identity, lapsed: peer.lapsed });
         let refused = |err: ca::Error| Error::new(Code::InvalidArgument, err.to_string());
-        let admission = ca::admit(&record, standing.as_ref(), request.token.as_deref(), now);
+        let admission = ca::admit(&record, standing.as_ref(), request.token.as_deref());
         let (node, role) = match admission.map_err(refused)? {
             Admission::Renew(node) => (node, standing.map(|it| it.identity.role).unwrap()),
             Admission::Rejoin(node, role) => (node, role),
