@@ -48,6 +48,8 @@ pub(crate) async fn beat(node: Arc<Node>) {
         }
         led = node.leads();
         if led {
+            // It does not miss itself when it stops leading.
+            lock(&node.hearing).heard = Instant::now();
             let beat = beat_of(&node);
             for (id, peer) in node.members_now().nodes() {
                 if *id != node.id && asked.insert(*id) {
@@ -76,9 +78,12 @@ async fn ask(node: Arc<Node>, id: u64, peer: Peer, beat: Beat) -> (u64, io::Resu
 }
 
 async fn note_answer(node: &Node, id: u64, answer: io::Result<Reply>) {
-    let Ok(Reply::Beat { vote, last, applied, full }) = answer else { return };
-    let answer = Answer { at: Instant::now(), last, applied, full };
+    let Ok(Reply::Beat { vote, applied, full }) = answer else { return };
+    let answer = Answer { at: Instant::now(), full };
     lock(&node.hearing).answers.insert(id, answer);
+    if *node.paused.borrow() {
+        return;
+    }
     let metrics = node.metrics();
     // It lags, or follows somebody else: openraft finds out by talking to it.
     if applied < metrics.last_applied || vote > metrics.vote {
@@ -101,7 +106,7 @@ pub(crate) async fn hear(node: &Node, beat: &Beat) -> Reply {
     }
     node.tell_leadership();
     let full = node.log.is_full();
-    Reply::Beat { vote: metrics.vote, last: node.log.last(), applied: metrics.last_applied, full }
+    Reply::Beat { vote: metrics.vote, applied: metrics.last_applied, full }
 }
 
 /// Once the log reaches as far as the leader's did when it spoke, what was lost is back.

@@ -3,7 +3,8 @@
 
 use crate::kinds::Id;
 use crate::network::SMALL;
-use crate::node::{Node, lock};
+use crate::node::{Answer, Node, lock};
+use crate::raft::lease;
 use crate::wire::{Reply, Request};
 use crate::{Error, Peer, ProposeError, elect};
 use openraft::ChangeMembers;
@@ -15,7 +16,9 @@ use tokio::time::Instant;
 use types::NodeId;
 
 /// How long the leader tries to hand over before it goes on itself.
-const HAND_OVER: Duration = Duration::from_secs(3);
+const HAND_OVER: Duration = Duration::from_secs(4);
+/// What a message that was under way may need beyond the lease.
+const LET_GO: Duration = Duration::from_millis(30);
 
 impl Node {
     /// Has the leader do it, whoever that is. Each of these can be asked for again without harm.
@@ -111,7 +114,11 @@ impl Node {
             reachable: Vec::new(),
         };
         match self.caller.call(peer, &Request::Beat(beat), &[], SMALL * 2).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                let answer = Answer { at: std::time::Instant::now(), full: false };
+                lock(&self.hearing).answers.insert(peer.node.raft_id(), answer);
+                Ok(())
+            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -136,7 +143,7 @@ impl Node {
             return Reply::NotMember(node.clone());
         };
         let voters: BTreeSet<u64> = members.voter_ids().collect();
-        if voters.contains(&id) && !elect::survives(&voters, id, &self.answering()) {
+        if voters.contains(&id) && !self.survives(&voters, id).await {
             return Reply::Quorum;
         }
         if id == self.id {
@@ -163,6 +170,20 @@ impl Node {
         Reply::Done
     }
 
+    /// Gives a young leader the time to hear from the others before it says no.
+    async fn survives(&self, voters: &BTreeSet<u64>, leaving: u64) -> bool {
+        let deadline = Instant::now() + self.tuning.election * 2;
+        loop {
+            if elect::survives(voters, leaving, &self.answering()) {
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            self.pause().await;
+        }
+    }
+
     async fn change(&self, change: ChangeMembers<u64, Peer>, retain: bool) -> Result<(), Reply> {
         match self.raft.change_membership(change, retain).await {
             Ok(_) => Ok(()),
@@ -187,6 +208,7 @@ impl Node {
         self.paused.send_replace(true);
         let handed = tokio::time::timeout(HAND_OVER, self.try_hand_over()).await;
         self.paused.send_replace(false);
+        self.tell_leadership();
         handed.is_ok()
     }
 
@@ -194,13 +216,19 @@ impl Node {
         let mut metrics = self.raft.metrics();
         while self.leads() {
             let last = self.log.last();
-            if let Some(peer) = self.heir(last) {
-                // openraft's voters keep to a leader for a while after its last entry: the heir asks
-                // them until they let go.
-                let _ = self.caller.call(&peer, &Request::Stand, &[], SMALL).await;
+            let Some(peer) = self.heir(last) else {
+                self.pause().await;
+                continue;
+            };
+            // openraft's voters keep to a leader for a while after its last message: nothing is sent
+            // until they have let go, or the heir would unseat this leader without winning.
+            tokio::time::sleep(lease(&self.tuning) + LET_GO).await;
+            if self.log.last() != last || !self.leads() {
+                continue;
             }
+            let _ = self.caller.call(&peer, &Request::Stand, &[], SMALL).await;
             let gone = metrics.wait_for(|metrics| metrics.current_leader != Some(self.id));
-            let _ = tokio::time::timeout(self.tuning.beat, gone).await;
+            let _ = tokio::time::timeout(self.tuning.election, gone).await;
         }
         // So that the next to ask finds the new one.
         let _ = metrics.wait_for(|metrics| metrics.current_leader.is_some()).await;

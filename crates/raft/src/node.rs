@@ -1,7 +1,7 @@
 //! What the parts of one manager's Raft share.
 
 use crate::elect::Situation;
-use crate::kinds::{Id, Kinds, LeaderOf, Members, Metrics};
+use crate::kinds::{Kinds, LeaderOf, Members, Metrics};
 use crate::log::Log;
 use crate::machine::View;
 use crate::network::{Caller, Incoming};
@@ -66,8 +66,6 @@ pub(crate) struct Hearing {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer {
     pub(crate) at: Instant,
-    pub(crate) last: Option<Id>,
-    pub(crate) applied: Option<Id>,
     pub(crate) full: bool,
 }
 
@@ -95,9 +93,6 @@ impl Node {
     }
     pub(crate) fn members_now(&self) -> Members {
         self.raft.metrics().borrow().membership_config.membership().clone()
-    }
-    pub(crate) fn peer(&self, id: u64) -> Option<Peer> {
-        self.members_now().get_node(&id).cloned()
     }
     /// The leadership that this manager follows or has, and who has it.
     pub(crate) fn leader_now(&self) -> Option<(LeaderOf, Peer)> {

@@ -302,10 +302,14 @@ impl Raft {
     }
 }
 
+/// How long voters keep to a leader after its last message, and how long a vote may take. Shorter than
+/// the silence that starts an election, so that no election is refused for it.
+pub(crate) fn lease(tuning: &crate::Tuning) -> Duration {
+    (tuning.election * 2 / 3).max(Duration::from_millis(2))
+}
+
 fn config(tuning: &crate::Tuning) -> openraft::Config {
-    // How long voters keep to a leader after its last entry, and how long a vote may take. Shorter than
-    // silence that starts an election, so that an election is never refused for it.
-    let lease = (tuning.election.as_millis() as u64 * 2 / 3).max(2);
+    let lease = lease(tuning).as_millis() as u64;
     openraft::Config {
         cluster_name: "sampan".to_owned(),
         heartbeat_interval: MESSAGE_TIME.as_millis() as u64,

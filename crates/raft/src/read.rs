@@ -54,6 +54,10 @@ pub(crate) async fn answer(node: Arc<Node>, mut asked: mpsc::Receiver<Asked>) {
 /// The index that a read which begins now must see; `None`: nobody says.
 async fn round(node: &Arc<Node>, forward: bool) -> Option<Option<Id>> {
     if node.leads() {
+        // Asking the others would renew their trust in this leader, who wants to be rid of it.
+        if *node.paused.borrow() {
+            return None;
+        }
         let found = tokio::time::timeout(SMALL, node.raft.get_read_log_id()).await;
         return Some(found.ok()?.ok()?.0);
     }

@@ -7,8 +7,6 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 
 const NONCE: usize = 24;
-/// What sealing adds: the nonce and the tag.
-pub(crate) const OVERHEAD: usize = NONCE + 16;
 
 /// 32 random bytes that never leave this machine.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,7 +45,7 @@ mod tests {
     fn a_sealed_block_opens_only_with_its_key_and_in_its_place() {
         let key = DataKey { id: 1, secret: [7; 32] };
         let sealed = seal(&key, b"here", b"secret");
-        assert_eq!(sealed.len(), OVERHEAD + 6);
+        assert_eq!(sealed.len(), NONCE + 16 + 6);
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
         assert_eq!(open(&key, b"here", &sealed).unwrap(), b"secret");
         assert_eq!(open(&key, b"there", &sealed), Err(NotOurs));

@@ -95,7 +95,6 @@ pub(crate) enum Reply {
     Poll(bool),
     Beat {
         vote: Ballot,
-        last: Option<Id>,
         applied: Option<Id>,
         full: bool,
     },

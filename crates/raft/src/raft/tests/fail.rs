@@ -193,6 +193,9 @@ async fn versions_refuse_what_was_decided_on_an_older_state() {
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].object.id(), "c");
     assert_eq!(*two.changes().borrow(), two.snapshot().version());
-    assert_eq!(one.members().iter().filter(|member| member.voter && member.reachable).count(), 3);
+    until("all are seen", || async {
+        one.members().iter().filter(|member| member.voter && member.reachable).count() == 3
+    })
+    .await;
     assert_eq!(one.members()[0].node, node(1));
 }

@@ -86,6 +86,9 @@ impl World {
             true => Keys::load(&path, "").unwrap(),
             false => Keys::create(&path, "").unwrap(),
         };
+        self.options_with(number, keys)
+    }
+    pub(super) fn options_with(&self, number: usize, keys: Keys) -> Options {
         Options {
             dir: self.path(number),
             node: node(number),
