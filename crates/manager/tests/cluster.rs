@@ -1,0 +1,14 @@
+//! Managers and agents together, as they are in a cluster, but for the wire, the disk and the containers.
+
+#[path = "support/hollow.rs"]
+mod hollow;
+#[path = "support/world.rs"]
+mod world;
+
+mod cluster {
+    mod failover;
+    mod nodes;
+    mod services;
+    mod sessions;
+    mod trust;
+}
