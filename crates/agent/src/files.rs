@@ -180,7 +180,8 @@ fn write(path: &Path, file: &Wanted) -> io::Result<()> {
     out.set_permissions(Permissions::from_mode(file.mode))
 }
 
-/// Mounts a new version of `file` on `dir/current`. Whether it is another than before.
+/// Mounts a new version of `file` on `dir/current`. Whether it is another than before. Older versions stay
+/// below it until the task goes: the kernel unlinks no file that is mounted on.
 fn cover(dir: &Path, file: &Wanted) -> io::Result<bool> {
     let current = dir.join("current");
     if is_there(&current, file) {
@@ -208,10 +209,6 @@ fn cover(dir: &Path, file: &Wanted) -> io::Result<bool> {
     mount(none, &next, none, MsFlags::MS_PRIVATE, none)?;
     mount(none, &next, none, MsFlags::MS_SHARED, none)?;
     mount(Some(&next), &current, none, MsFlags::MS_MOVE, none)?;
-    if let Some(last) = last {
-        // Its content stays as long as somebody has it mounted.
-        std::fs::remove_file(dir.join(format!("v{last}")))?;
-    }
     Ok(true)
 }
 

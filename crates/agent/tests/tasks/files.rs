@@ -96,8 +96,7 @@ fn secrets_outlive_the_agent_and_change_after_it() {
             .put(vec![service(), secret("hush-one"), config("c"), assign(task("t1", spec()))])
             .await;
         world.manager.reaches("t1", TaskState::Running).await;
-        agent.stop().await;
-        world.restart_engine().await;
+        world.restart_daemon(agent).await;
         let _agent = world.agent().await;
         let cat = "cat /run/secrets/pass /etc/lone.key";
         assert_eq!(world.exec("web.1.t1", cat).await, "hush-onehush-one");

@@ -20,7 +20,7 @@ fn a_task_runs_stops_and_leaves_nothing() {
         assert!(container.pid > 0);
         assert_eq!(running.message, "started");
 
-        let inspect = world.engine.container_inspect("web.1.t1", false).await.unwrap();
+        let inspect = world.engine().container_inspect("web.1.t1", false).await.unwrap();
         assert_eq!(inspect.id.as_str(), container.container_id);
         let labels = inspect.config.labels.unwrap();
         assert_eq!(labels["com.docker.swarm.task.id"], "t1");

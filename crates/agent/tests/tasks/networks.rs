@@ -49,7 +49,7 @@ fn tasks_of_one_network_reach_each_other_by_the_services_name() {
             .await;
         world.manager.reaches("t1", TaskState::Running).await;
         world.manager.reaches("t2", TaskState::Running).await;
-        let networks = world.engine.container_inspect("web.1.t1", false).await.unwrap();
+        let networks = world.engine().container_inspect("web.1.t1", false).await.unwrap();
         let endpoint = &networks.network_settings.networks["back"];
         assert_eq!(endpoint.ip_address, "10.0.7.5");
         assert_eq!(endpoint.network_id, "qk5j2l0mnetwork1");
@@ -61,7 +61,7 @@ fn tasks_of_one_network_reach_each_other_by_the_services_name() {
         world.manager.change(Vec::new(), vec![gone("t1"), gone("t2")]).await;
         until("all are gone", async || world.containers().await.is_empty()).await;
         agent.leave().await.unwrap();
-        let left = world.engine.network_list(engine::Filters::default()).await.unwrap();
+        let left = world.engine().network_list(engine::Filters::default()).await.unwrap();
         assert!(!left.iter().any(|network| network.name == "back"));
         assert_eq!(world.left_behind(), [""; 0]);
     });
@@ -109,7 +109,7 @@ fn a_published_port_leads_to_a_task_that_is_there() {
 
 /// An address of the host's that containers are published at: the default bridge's.
 async fn nix_address(world: &crate::world::World) -> String {
-    let bridge = world.engine.network_inspect("bridge", "").await.unwrap();
+    let bridge = world.engine().network_inspect("bridge", "").await.unwrap();
     let gateway = bridge.ipam.config.unwrap()[0].gateway.clone();
     format!("{gateway}:8080")
 }

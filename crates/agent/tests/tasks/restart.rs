@@ -9,18 +9,17 @@ fn the_next_agent_finds_the_same_container() {
         let agent = world.agent().await;
         world.manager.put(vec![service(), assign(task("t1", server()))]).await;
         let before = world.manager.reaches("t1", TaskState::Running).await;
-        drop(agent);
-        world.restart_engine().await;
+        world.restart_daemon(agent).await;
         world.manager.be_away(true);
         let agent = world.agent().await;
         world.manager.be_away(false);
         let streams = world.manager.streams();
         world.manager.hears("a new stream", || world.manager.streams() > streams).await;
-        let state = world.engine.container_inspect("web.1.t1", false).await.unwrap().state;
+        let state = world.engine().container_inspect("web.1.t1", false).await.unwrap().state;
         assert_eq!(Some(state.pid), before.container_status.map(|it| it.pid));
         assert_eq!(world.containers().await, ["/web.1.t1"]);
         // It is watched: what happens to it from now on is told.
-        world.engine.container_kill("web.1.t1", "SIGKILL").await.unwrap();
+        world.engine().container_kill("web.1.t1", "SIGKILL").await.unwrap();
         let failed = world.manager.reaches("t1", TaskState::Failed).await;
         assert_eq!(failed.err, "task: non-zero exit (137)");
         drop(agent);
@@ -29,21 +28,38 @@ fn the_next_agent_finds_the_same_container() {
 
 #[test]
 fn an_exit_that_no_agent_saw_is_told_by_the_next() {
-    with_world(|mut world| async move {
+    with_world(|world| async move {
         let agent = world.agent().await;
         let spec = shell("while [ ! -e /go ]; do sleep 0.1; done; exit 5");
         world.manager.put(vec![service(), assign(task("t1", spec))]).await;
         world.manager.reaches("t1", TaskState::Running).await;
-        drop(agent);
+        agent.stop().await;
         world.exec("web.1.t1", "touch /go").await;
         until("the container has ended", async || {
-            !world.engine.container_inspect("web.1.t1", false).await.unwrap().state.running
+            !world.engine().container_inspect("web.1.t1", false).await.unwrap().state.running
         })
         .await;
-        world.restart_engine().await;
         let _agent = world.agent().await;
         let failed = world.manager.reaches("t1", TaskState::Failed).await;
         assert_eq!(failed.err, "task: non-zero exit (5)");
+    });
+}
+
+#[test]
+fn an_exit_that_no_daemon_saw_is_told_by_the_next() {
+    with_world(|mut world| async move {
+        let agent = world.agent().await;
+        world.manager.put(vec![service(), assign(task("t1", server()))]).await;
+        let running = world.manager.reaches("t1", TaskState::Running).await;
+        let pid = running.container_status.unwrap().pid;
+        world.manager.be_away(true);
+        world.kill_daemon(agent).await;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap();
+        world.open().await;
+        let _agent = world.agent().await;
+        world.manager.be_away(false);
+        let failed = world.manager.reaches("t1", TaskState::Failed).await;
+        assert_eq!(failed.err, "task: non-zero exit (137)");
     });
 }
 
@@ -64,10 +80,10 @@ fn a_task_lives_and_dies_without_managers() {
         let agent = world.agent().await;
         world.exec("web.1.t1", "touch /go").await;
         until("the container has ended", async || {
-            !world.engine.container_inspect("web.1.t1", false).await.unwrap().state.running
+            !world.engine().container_inspect("web.1.t1", false).await.unwrap().state.running
         })
         .await;
-        assert!(world.engine.container_inspect("web.1.t2", false).await.unwrap().state.running);
+        assert!(world.engine().container_inspect("web.1.t2", false).await.unwrap().state.running);
         agent.stop().await;
         let _agent = world.agent().await;
         assert_eq!(world.manager.status("t1").state, TaskState::Running);
@@ -103,7 +119,7 @@ fn a_task_whose_container_is_lost_has_failed() {
         world.manager.put(vec![service(), assign(task("t1", server()))]).await;
         world.manager.reaches("t1", TaskState::Running).await;
         let options = engine::RemoveOptions { force: true, ..engine::RemoveOptions::default() };
-        world.engine.container_remove("web.1.t1", options).await.unwrap();
+        world.engine().container_remove("web.1.t1", options).await.unwrap();
         world.manager.reaches("t1", TaskState::Failed).await;
         // That there is nothing to remove does not hold the removal up.
         world.manager.change(Vec::new(), vec![gone("t1")]).await;

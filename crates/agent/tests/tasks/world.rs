@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use types::swarm::node::NodeDescription;
 use types::swarm::session::{
@@ -30,8 +31,18 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct World {
     pub(crate) token: String,
     pub(crate) dir: PathBuf,
-    pub(crate) engine: Engine,
     pub(crate) manager: Manager,
+    /// What the daemon's process would be: dropping it is its `kill -9`.
+    daemon: Option<Runtime>,
+    engine: Option<Engine>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.shutdown_background();
+        }
+    }
 }
 
 /// Runs `test` with a fresh world in a namespace of its own.
@@ -65,37 +76,68 @@ impl World {
     async fn new(token: String) -> World {
         let dir = std::env::temp_dir().join(&token);
         std::fs::create_dir(&dir).unwrap();
-        let engine = open(&token, &dir).await;
+        let mut world = World { token, dir, manager: Manager::new(), daemon: None, engine: None };
+        world.open().await;
         let archive = testkit::images::archive("busybox").unwrap();
         let file = tokio::fs::File::open(archive).await.unwrap();
         let (progress, mut unread) = mpsc::channel(16);
         let reader = async { while unread.recv().await.is_some() {} };
-        let (loaded, ()) = tokio::join!(engine.image_load(Box::pin(file), progress), reader);
+        let (loaded, ()) =
+            tokio::join!(world.engine().image_load(Box::pin(file), progress), reader);
         loaded.unwrap();
-        World { token, dir, engine, manager: Manager::new() }
+        world
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
+    }
+
+    pub(crate) async fn open(&mut self) {
+        let config = EngineConfig {
+            data_root: self.dir.join("data"),
+            exec_root: self.dir.join("exec"),
+            cgroup_parent: format!("/{}", self.token),
+            shim_program: Some(testkit::sampan_binary().unwrap()),
+            ..EngineConfig::default()
+        };
+        let daemon = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        self.engine = Some(daemon.spawn(Engine::open(config)).await.unwrap().unwrap());
+        self.daemon = Some(daemon);
     }
 
     pub(crate) async fn agent(&self) -> Agent {
         let options = Options {
             dir: self.dir.join("agent"),
             node: NodeId::new(NODE),
-            engine: self.engine.clone(),
+            engine: self.engine().clone(),
             connect: Arc::new(self.manager.clone()),
         };
-        Agent::start(options).await.unwrap()
+        self.daemon.as_ref().unwrap().spawn(Agent::start(options)).await.unwrap().unwrap()
     }
 
-    /// Another daemon takes over: nothing but disk and processes is left of the one before.
-    pub(crate) async fn restart_engine(&mut self) {
-        self.engine.close().await;
-        self.engine = open(&self.token, &self.dir).await;
+    /// The daemon is killed, with its agent, and another one started: nothing but disk and processes is left
+    /// of the one before.
+    pub(crate) async fn restart_daemon(&mut self, agent: Agent) {
+        self.kill_daemon(agent).await;
+        self.open().await;
+    }
+
+    pub(crate) async fn kill_daemon(&mut self, agent: Agent) {
+        drop((agent, self.engine.take()));
+        let daemon = self.daemon.take().unwrap();
+        let killed = move || daemon.shutdown_timeout(PATIENCE);
+        tokio::task::spawn_blocking(killed).await.unwrap();
     }
 
     /// Names of the containers there are.
     pub(crate) async fn containers(&self) -> Vec<String> {
         let options =
             ListOptions { all: true, filters: Filters::default(), ..ListOptions::default() };
-        let rows = self.engine.container_list(options).await.unwrap();
+        let rows = self.engine().container_list(options).await.unwrap();
         let mut names: Vec<String> = rows.into_iter().flat_map(|row| row.names).collect();
         names.sort();
         names
@@ -104,7 +146,8 @@ impl World {
     /// Mounts, processes and directories of tasks that are still there.
     pub(crate) fn left_behind(&self) -> Vec<String> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let ours = mounts.lines().filter(|line| line.contains(&self.token));
+        let own = self.dir.to_string_lossy();
+        let ours = mounts.lines().filter(|line| line.contains(own.as_ref()));
         let mut left: Vec<String> = ours.map(str::to_owned).collect();
         for place in ["exec/c", "exec/swarm", "data/containers"] {
             let entries = std::fs::read_dir(self.dir.join(place)).into_iter().flatten().flatten();
@@ -115,7 +158,7 @@ impl World {
 
     /// What a program in a running container prints.
     pub(crate) async fn exec(&self, container: &str, script: &str) -> String {
-        let state = self.engine.container_inspect(container, false).await.unwrap().state;
+        let state = self.engine().container_inspect(container, false).await.unwrap().state;
         let output = tokio::process::Command::new("nsenter")
             .args(["-t", &state.pid.to_string(), "-m", "-n", "-u", "-r", "-w"])
             .args(["/bin/sh", "-c", script])
@@ -124,17 +167,6 @@ impl World {
             .unwrap();
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
-}
-
-async fn open(token: &str, dir: &std::path::Path) -> Engine {
-    let config = EngineConfig {
-        data_root: dir.join("data"),
-        exec_root: dir.join("exec"),
-        cgroup_parent: format!("/{token}"),
-        shim_program: Some(testkit::sampan_binary().unwrap()),
-        ..EngineConfig::default()
-    };
-    Engine::open(config).await.unwrap()
 }
 
 /// Waits until `condition` holds.
