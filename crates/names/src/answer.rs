@@ -3,12 +3,13 @@
 //! | asked | known name | unknown |
 //! |---|---|---|
 //! | `A` | all addresses, rotated | forwarded |
+//! | `SRV` | all places of the service's port, rotated | forwarded |
 //! | any other type | empty answer (NODATA), never NXDOMAIN | forwarded |
 //! | `PTR` of an address of ours | `container.network` | forwarded |
 
-use crate::Zone;
+use crate::{Place, Zone};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::rr::rdata::{A, PTR, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -80,12 +81,26 @@ fn records(zones: &[Arc<Zone>], question: &Query, turn: usize) -> Option<Vec<Rec
             .filter(|_| question.query_type == RecordType::PTR);
         return Some(pointer.map(|target| record(RData::PTR(PTR(target)))).into_iter().collect());
     }
+    if let Some(places) = zones.iter().find_map(|zone| zone.places(&name)) {
+        let server = |place: &Place| {
+            let target = Name::from_ascii(format!("{}.", place.target)).ok()?;
+            Some(record(RData::SRV(SRV::new(0, 0, place.port, target))))
+        };
+        let is_asked = question.query_type == RecordType::SRV;
+        let places = rotated(places, turn).filter(|_| is_asked);
+        return Some(places.filter_map(server).collect());
+    }
     let addresses = zones.iter().find_map(|zone| zone.addresses(&name))?;
     if question.query_type != RecordType::A {
         return Some(Vec::new());
     }
-    let (before, from) = addresses.split_at(turn % addresses.len().max(1));
-    Some(from.iter().chain(before).map(|address| record(RData::A(A(*address)))).collect())
+    Some(rotated(addresses, turn).map(|address| record(RData::A(A(*address)))).collect())
+}
+
+/// All of them, beginning with another one each turn.
+fn rotated<T>(all: &[T], turn: usize) -> impl Iterator<Item = &T> {
+    let (before, from) = all.split_at(turn % all.len().max(1));
+    from.iter().chain(before)
 }
 
 /// Lower case, no trailing dot.

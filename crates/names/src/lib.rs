@@ -4,11 +4,13 @@
 //! Pure: queries and host files come in as values, messages and texts go out. Sockets are `dnsd`'s.
 
 mod answer;
+mod cluster;
 mod hosts;
 mod resolv;
 mod zone;
 
 pub use answer::{Reply, answer, refuse};
+pub use cluster::cluster_zone;
 pub use hosts::{Hosts, hostname};
 pub use resolv::{DnsWishes, EMBEDDED, ResolvConf};
-pub use zone::{Entry, Zone};
+pub use zone::{Entry, Place, Zone};

@@ -17,6 +17,15 @@ pub struct Entry<'a> {
 pub struct Zone {
     names: BTreeMap<String, Vec<Ipv4Addr>>,
     pointers: BTreeMap<Ipv4Addr, String>,
+    /// By `_port._protocol.service`.
+    places: BTreeMap<String, Vec<Place>>,
+}
+
+/// What an SRV record says: a name of the zone and a port there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub target: String,
+    pub port: u16,
 }
 
 impl Zone {
@@ -40,6 +49,38 @@ impl Zone {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
+    }
+
+    /// A name that is known even while nobody has it: its answer is empty, never NXDOMAIN.
+    pub(crate) fn keep(&mut self, network: &str, name: &str) {
+        self.names.entry(name.to_ascii_lowercase()).or_default();
+        self.names.entry(format!("{name}.{network}").to_ascii_lowercase()).or_default();
+    }
+
+    /// `name` and `name.network` lead to the address.
+    pub(crate) fn call(&mut self, network: &str, name: &str, address: Ipv4Addr) {
+        self.add(name.to_ascii_lowercase(), address);
+        self.add(format!("{name}.{network}").to_ascii_lowercase(), address);
+    }
+
+    /// The address's own name, unless it has one.
+    pub(crate) fn point(&mut self, network: &str, name: &str, address: Ipv4Addr) {
+        self.pointers.entry(address).or_insert_with(|| format!("{name}.{network}"));
+    }
+
+    /// `name` and `name.network` are found at `place`.
+    pub(crate) fn place(&mut self, network: &str, name: &str, place: &Place) {
+        for name in [name.to_ascii_lowercase(), format!("{name}.{network}").to_ascii_lowercase()] {
+            let places = self.places.entry(name).or_default();
+            if !places.contains(place) {
+                places.push(place.clone());
+            }
+        }
+    }
+
+    /// Where the port of a service is; `None` when nobody has that name. As with [`Zone::addresses`].
+    pub fn places(&self, name: &str) -> Option<&[Place]> {
+        self.places.get(name).map(Vec::as_slice)
     }
 
     /// `None` when nobody has that name. `name` is in lower case without trailing dot.

@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod constraint;
+pub mod endpoint;
 pub mod extension;
 pub mod network;
 pub mod node;
