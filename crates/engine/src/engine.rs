@@ -62,7 +62,7 @@ impl Engine {
             images: Engine::open_images(&config).await?,
             runtime: crate::runtimes::open(&config)?,
             runtimes: Runtimes::new(&config)?,
-            facts: crate::facts::observe(),
+            facts: runtime::observe_facts(),
             networks: Networks::open(&config, &id).await?,
             volumes: Volumes::open(&config)?,
             tasks: TaskTracker::new(),

@@ -86,7 +86,7 @@ impl Events {
 }
 
 /// Whether `filters` let `event` through (Docker's `events` filter names).
-pub(crate) fn matches(filters: &Filters, event: &Event) -> bool {
+pub fn matches(filters: &Filters, event: &Event) -> bool {
     let object = |kind: &str, value: &str| {
         let name = event.actor.attributes.get("name").map(String::as_str).unwrap_or_default();
         event.kind == kind && (event.actor.id.starts_with(value) || name == value)

@@ -15,6 +15,9 @@ use types::container::{ExecConfig, ExecInspect, Status};
 /// How long a finished exec can still be inspected (moby keeps them five minutes).
 const KEPT_AFTER_EXIT: Duration = Duration::from_secs(300);
 
+/// The exit code of an exec whose client was gone before it could be started: as of any that cannot be.
+const NEVER_STARTED: i64 = 126;
+
 /// `POST /exec/{id}/start`.
 #[derive(Debug, Clone, Default)]
 pub struct ExecStart {
@@ -41,6 +44,27 @@ struct Run {
 impl Exec {
     fn run(&self) -> MutexGuard<'_, Run> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An exec that its client has asked to start and that is not started yet. Dropped like that, it has ended.
+struct Unstarted {
+    engine: Engine,
+    exec: Option<Arc<Exec>>,
+}
+
+impl Unstarted {
+    fn start(mut self) -> Option<(Engine, Arc<Exec>)> {
+        self.exec.take().map(|exec| (self.engine.clone(), exec))
+    }
+}
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(exec) = self.exec.take() {
+            exec.run().exit_code = Some(NEVER_STARTED);
+            self.engine.forget_later(exec.id.clone());
+        }
     }
 }
 
@@ -119,7 +143,15 @@ impl Engine {
         let (engine, tty, raw) = (self.clone(), start.tty, exec.config.tty);
         let attached = !start.detach;
         let (recorded, exit) = oneshot::channel();
-        let launch = async move { engine.run_exec(exec, start, recorded).await };
+        // A client that leaves before it is served takes the launch along: then nothing will ever run. One
+        // that leaves later does not interrupt it.
+        let unstarted = Unstarted { engine, exec: Some(exec) };
+        let launch = async move {
+            let Some((engine, exec)) = unstarted.start() else { return Ok(None) };
+            let tasks = engine.0.tasks.clone();
+            let running = tasks.spawn(async move { engine.run_exec(exec, start, recorded).await });
+            running.await.map_err(|err| Error::caused("failed to start the exec", err))?
+        };
         if !attached {
             launch.await?;
             return Ok(None);

@@ -11,6 +11,7 @@
 //! | `events`, `filters`, `system` | what happened, what is asked for, what this machine is |
 
 mod attach;
+mod blocking;
 mod build;
 mod config;
 mod container;
@@ -18,7 +19,6 @@ mod engine;
 mod error;
 mod events;
 mod exec;
-mod facts;
 mod filters;
 mod health;
 mod images;
@@ -41,7 +41,7 @@ pub use container::options::{
 pub use container::watch::{Sight, Watch};
 pub use engine::Engine;
 pub use error::Error;
-pub use events::{EventStream, EventsOptions};
+pub use events::{EventStream, EventsOptions, matches as event_matches};
 pub use exec::ExecStart;
 pub use filters::Filters;
 pub use images::{ImageListOptions, ImportRequest, PullRequest};

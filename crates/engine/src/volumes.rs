@@ -86,7 +86,7 @@ impl Volumes {
         let mut entries = self.entries();
         let made = !entries.contains_key(&request.name);
         if made {
-            let volume = self.make(&request, anonymous)?;
+            let volume = crate::blocking::run(|| self.make(&request, anonymous))?;
             entries.insert(request.name.clone(), Entry::new(volume));
         }
         let Some(entry) = entries.get_mut(&request.name) else {

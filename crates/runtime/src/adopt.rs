@@ -11,7 +11,15 @@ use crate::wire;
 use oci_spec::runtime::Spec;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
+use tokio::net::UnixStream;
 use types::Timestamp;
+
+/// How long a shim may take to answer a daemon that has come up: it may still be making its container, on a
+/// machine that starts everything at once.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+/// How often one that holds its lock and does not listen yet is asked.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What a run directory held.
 #[derive(Debug)]
@@ -34,17 +42,13 @@ impl Runtime {
             return Ok(Adopted::Absent);
         }
         let cgroup = cgroup_of(&spec);
-        match greet(run_dir).await {
-            Ok((socket, pid)) => {
-                return Ok(Adopted::Running(Shim::new(
-                    run_dir.to_owned(),
-                    cgroup,
-                    pid,
-                    socket,
-                    None,
-                )));
+        match tokio::time::timeout(ANSWERS_WITHIN, find(run_dir)).await {
+            Ok(Some((socket, pid))) => {
+                let shim = Shim::new(run_dir.to_owned(), cgroup, pid, socket, None);
+                return Ok(Adopted::Running(shim));
             }
-            Err(err) => tracing::debug!(run_dir = %run_dir.display(), %err, "no shim answers"),
+            Ok(None) => {}
+            Err(_) => tracing::warn!(run_dir = %run_dir.display(), "the shim does not answer"),
         }
         if let Some(status) = read_exit(run_dir) {
             return Ok(Adopted::Exited(status));
@@ -56,13 +60,30 @@ impl Runtime {
     }
 }
 
-/// Watches the shim of `run_dir`. A shim may be in its last moments: then this fails, and `exit.json` is
-/// there.
-async fn greet(run_dir: &Path) -> io::Result<(tokio::net::UnixStream, i32)> {
+/// The connection to the shim of `run_dir` and the container's pid; `None` when no shim lives, or when it is
+/// in its last moments and `exit.json` is there.
+async fn find(run_dir: &Path) -> Option<(UnixStream, i32)> {
+    loop {
+        match greet(run_dir).await {
+            Ok(found) => return Some(found),
+            Err(err) if bundle::is_locked(run_dir) && read_exit(run_dir).is_none() => {
+                tracing::debug!(run_dir = %run_dir.display(), %err, "a shim is coming or going");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(err) => {
+                tracing::debug!(run_dir = %run_dir.display(), %err, "no shim answers");
+                return None;
+            }
+        }
+    }
+}
+
+/// Watches the shim of `run_dir`, which answers when its container is made.
+async fn greet(run_dir: &Path) -> io::Result<(UnixStream, i32)> {
     let mut socket = client::connect(run_dir).await?;
     wire::send(&mut socket, &Request::Watch).await?;
     match wire::receive(&mut socket).await? {
-        Reply::State { pid, .. } if pid != 0 => Ok((socket, pid)),
+        Reply::State { pid, .. } => Ok((socket, pid)),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }

@@ -9,12 +9,14 @@
 //! | `state/` | OCI runtime | its own state |
 //! | `init.json` | shim | pid and start time of the container's first process |
 //! | `shim.sock` | shim | control socket |
+//! | `shim.lock` | daemon | locked for as long as the shim lives, which holds it open |
 //! | `exit.json` | shim, or the daemon for a lost shim | how it ended |
 
 use crate::error::RuntimeError;
 use crate::runtime::Kind;
 use oci_spec::runtime::{BoxBuilder, Process, Spec};
 use serde::{Deserialize, Serialize};
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -28,6 +30,7 @@ pub(crate) const SECCOMP: &str = "seccomp.bpf";
 pub(crate) const STATE: &str = "state";
 pub(crate) const INIT: &str = "init.json";
 pub(crate) const SOCKET: &str = "shim.sock";
+pub(crate) const LOCK: &str = "shim.lock";
 pub(crate) const EXIT: &str = "exit.json";
 
 /// Everything needed to bring one container up.
@@ -87,7 +90,7 @@ pub(crate) fn write(launch: &Launch, bpf: Option<&[u8]>) -> Result<(), RuntimeEr
 
 /// What an earlier run of the same container has left would be taken for this one's.
 fn sweep(dir: &Path) -> Result<(), RuntimeError> {
-    for name in [EXIT, INIT, SOCKET, SECCOMP] {
+    for name in [EXIT, INIT, SOCKET, LOCK, SECCOMP] {
         let path = dir.join(name);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -97,6 +100,22 @@ fn sweep(dir: &Path) -> Result<(), RuntimeError> {
         }
     }
     Ok(())
+}
+
+/// Takes the lock that a new shim is to hold: by it another daemon knows that a shim lives which does not
+/// answer yet. Not unlocked but by the closing of every copy.
+pub(crate) fn lock(dir: &Path) -> std::io::Result<File> {
+    let file = File::options().write(true).create(true).truncate(false).open(dir.join(LOCK))?;
+    file.try_lock()?;
+    Ok(file)
+}
+
+/// Whether a shim holds the lock of this run directory.
+pub(crate) fn is_locked(dir: &Path) -> bool {
+    File::options()
+        .write(true)
+        .open(dir.join(LOCK))
+        .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// The specification without what our own executor does in libcontainer's place: the seccomp filter

@@ -1,83 +1,79 @@
-//! What this machine and this daemon can give, for `ocispec`. Observed once, at start.
+//! What this machine and this daemon can give to containers, for `ocispec`. Observed once, when the engine opens.
 
-use crate::error::RuntimeError;
-use ocispec::Facts;
+use nix::sys::resource::{Resource, getrlimit};
+use ocispec::{ALL_CAPABILITIES, Facts};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-const CGROUP: &str = "/sys/fs/cgroup";
-/// Names of `/proc/self/limits` and OCI's for the same.
-const LIMITS: [(&str, &str); 16] = [
-    ("Max cpu time", "RLIMIT_CPU"),
-    ("Max file size", "RLIMIT_FSIZE"),
-    ("Max data size", "RLIMIT_DATA"),
-    ("Max stack size", "RLIMIT_STACK"),
-    ("Max core file size", "RLIMIT_CORE"),
-    ("Max resident set", "RLIMIT_RSS"),
-    ("Max processes", "RLIMIT_NPROC"),
-    ("Max open files", "RLIMIT_NOFILE"),
-    ("Max locked memory", "RLIMIT_MEMLOCK"),
-    ("Max address space", "RLIMIT_AS"),
-    ("Max file locks", "RLIMIT_LOCKS"),
-    ("Max pending signals", "RLIMIT_SIGPENDING"),
-    ("Max msgqueue size", "RLIMIT_MSGQUEUE"),
-    ("Max nice priority", "RLIMIT_NICE"),
-    ("Max realtime priority", "RLIMIT_RTPRIO"),
-    ("Max realtime timeout", "RLIMIT_RTTIME"),
+const LIMITS: &[(&str, Resource)] = &[
+    ("RLIMIT_AS", Resource::RLIMIT_AS),
+    ("RLIMIT_CORE", Resource::RLIMIT_CORE),
+    ("RLIMIT_CPU", Resource::RLIMIT_CPU),
+    ("RLIMIT_DATA", Resource::RLIMIT_DATA),
+    ("RLIMIT_FSIZE", Resource::RLIMIT_FSIZE),
+    ("RLIMIT_LOCKS", Resource::RLIMIT_LOCKS),
+    ("RLIMIT_MEMLOCK", Resource::RLIMIT_MEMLOCK),
+    ("RLIMIT_MSGQUEUE", Resource::RLIMIT_MSGQUEUE),
+    ("RLIMIT_NICE", Resource::RLIMIT_NICE),
+    ("RLIMIT_NOFILE", Resource::RLIMIT_NOFILE),
+    ("RLIMIT_NPROC", Resource::RLIMIT_NPROC),
+    ("RLIMIT_RSS", Resource::RLIMIT_RSS),
+    ("RLIMIT_RTPRIO", Resource::RLIMIT_RTPRIO),
+    ("RLIMIT_RTTIME", Resource::RLIMIT_RTTIME),
+    ("RLIMIT_SIGPENDING", Resource::RLIMIT_SIGPENDING),
+    ("RLIMIT_STACK", Resource::RLIMIT_STACK),
 ];
 
-/// Reads `/proc/self` and `/sys/fs/cgroup`.
-pub fn observe_facts() -> Result<Facts, RuntimeError> {
-    let status = read("/proc/self/status")?;
-    let limits = read("/proc/self/limits")?;
-    let oom = read("/proc/self/oom_score_adj")?;
-    let cgroup_v2 = Path::new(CGROUP).join("cgroup.controllers").exists();
-    let swap = Path::new(CGROUP).join("memory/memory.memsw.limit_in_bytes").exists();
-    Ok(Facts {
+/// Reads them from `/proc` and `/sys`. What cannot be read counts as not there.
+pub fn observe_facts() -> Facts {
+    let cgroup_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    Facts {
         cgroup_v2,
-        cgroup_v1_mounts: if cgroup_v2 { Vec::new() } else { controllers() },
-        swap_limit: cgroup_v2 || swap,
-        capabilities: capabilities(&status),
-        hard_limits: hard_limits(&limits),
-        oom_score_adj: oom.trim().parse().unwrap_or(0),
+        cgroup_v1_mounts: if cgroup_v2 { Vec::new() } else { v1_mounts() },
+        swap_limit: swap_limit(cgroup_v2),
+        capabilities: capabilities(&read("/proc/self/status")),
+        hard_limits: hard_limits(),
+        oom_score_adj: read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0),
         arch: std::env::consts::ARCH.to_owned(),
-    })
+    }
 }
 
-fn read(path: &str) -> Result<String, RuntimeError> {
-    fs::read_to_string(path).map_err(|source| RuntimeError::File {
-        action: "read",
-        path: PathBuf::from(path),
-        source,
-    })
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
 }
 
-fn controllers() -> Vec<String> {
-    let entries = fs::read_dir(CGROUP).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort_unstable();
+fn v1_mounts() -> Vec<String> {
+    let mounts = read("/proc/self/mountinfo");
+    let mut names: Vec<String> = mounts
+        .lines()
+        .filter(|line| line.contains(" - cgroup "))
+        .filter_map(|line| {
+            line.split(' ').nth(4)?.strip_prefix("/sys/fs/cgroup/").map(str::to_owned)
+        })
+        .filter(|name| !name.contains('/'))
+        .collect();
+    names.sort();
     names
 }
 
-/// The effective set of `/proc/self/status`: what is not effective cannot be handed on.
-fn capabilities(status: &str) -> Vec<String> {
-    let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = hex.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    let all = ocispec::ALL_CAPABILITIES.into_iter().enumerate();
-    all.filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, name)| name.to_owned()).collect()
+fn swap_limit(cgroup_v2: bool) -> bool {
+    // v2 has it in every cgroup but the root; the swap file tells whether the machine accounts for swap.
+    cgroup_v2 || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
 }
 
-/// The finite hard limits.
-fn hard_limits(limits: &str) -> BTreeMap<String, u64> {
-    let of_line = |line: &str| {
-        let (name, rest) =
-            LIMITS.iter().find_map(|(text, name)| Some((name, line.strip_prefix(text)?)))?;
-        let hard = rest.split_whitespace().nth(1)?.parse().ok()?;
-        Some(((*name).to_owned(), hard))
-    };
-    limits.lines().filter_map(of_line).collect()
+/// The names of the effective set's bits: what is not effective cannot be handed on.
+fn capabilities(status: &str) -> Vec<String> {
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    let held = ALL_CAPABILITIES.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+    held.map(|(_, name)| (*name).to_owned()).collect()
+}
+
+fn hard_limits() -> BTreeMap<String, u64> {
+    LIMITS
+        .iter()
+        .filter_map(|(name, resource)| Some(((*name).to_owned(), getrlimit(*resource).ok()?.1)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -85,17 +81,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_bit_is_a_missing_capability() {
-        let caps = capabilities("Name:\tx\nCapEff:\t000001fffeffffff\n");
-        assert!(!caps.contains(&"CAP_SYS_RESOURCE".to_owned()));
-        assert_eq!(caps.len(), 40);
-    }
-
-    #[test]
-    fn only_finite_limits_are_limits() {
-        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                    Max cpu time              unlimited            unlimited            seconds   \n\
-                    Max open files            1024                 4096                 files     \n";
-        assert_eq!(hard_limits(text), BTreeMap::from([("RLIMIT_NOFILE".to_owned(), 4096)]));
+    fn bits_become_names() {
+        let names = capabilities("Name:\tx\nCapEff:\t0000000000000003\n");
+        assert_eq!(names, ["CAP_CHOWN", "CAP_DAC_OVERRIDE"]);
     }
 }

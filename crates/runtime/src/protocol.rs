@@ -11,7 +11,8 @@ use types::Timestamp;
 /// The longest frame either side accepts: an exec's process with a large environment fits.
 pub(crate) const MAX_FRAME: usize = 4 << 20;
 
-/// The first frame on the shim's descriptor 0. The kept descriptors come with it, in the order of `keep`.
+/// The first frame on the shim's descriptor 0. The locked `shim.lock` comes with it, and the kept
+/// descriptors in the order of `keep`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Boot {
     pub(crate) id: String,

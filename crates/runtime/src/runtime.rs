@@ -93,12 +93,15 @@ impl Runtime {
             _ => None,
         };
         bundle::write(&launch, bpf.as_deref())?;
+        let lock = bundle::lock(&launch.run_dir)
+            .map_err(|err| shim_failed("lock the run directory", err))?;
         let (ours, theirs) = StdStream::pair().map_err(|err| shim_failed("start the shim", err))?;
         let child = self
             .command(&launch.run_dir, theirs.into())
             .and_then(|mut command| command.spawn())
             .map_err(|err| shim_failed("start the shim", err))?;
-        let (boot, fds) = Self::boot(&launch);
+        let (boot, mut fds) = Self::boot(&launch);
+        fds.insert(0, lock.as_fd());
         send_boot(&ours, &boot, &fds).map_err(|err| shim_failed("start the shim", err))?;
         Ok(Spawned { cgroup: boot.cgroup, run_dir: launch.run_dir, child, socket: ours })
     }

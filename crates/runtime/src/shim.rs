@@ -72,6 +72,8 @@ struct Shim {
     unclaimed: Vec<(i32, i64)>,
     log: Option<logs::Writer>,
     keep: Vec<(String, OwnedFd)>,
+    /// Tells a daemon that this shim lives; freed by its end, however that comes.
+    _lock: OwnedFd,
     started: bool,
     paused: bool,
     finished: bool,

@@ -27,6 +27,7 @@ impl Engine {
         mut backoff: Backoff,
     ) {
         let op = container.op.lock().await;
+        let left = self.joined_networks(&container).await;
         self.free_run(&container).await;
         let verdict = self.record_exit(&container, &status, &mut backoff);
         // The record knows the exit: the shim's own note may go.
@@ -40,6 +41,7 @@ impl Engine {
             self.0.events.emit("container", "oom", container.id.as_str(), container.attributes());
         }
         self.0.events.emit("container", "die", container.id.as_str(), attributes);
+        self.tell_left(&container, &left);
         container.life.send_modify(|life| {
             life.running = false;
             life.exits += 1;

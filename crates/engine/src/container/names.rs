@@ -85,6 +85,13 @@ const SAILORS: &[&str] = &[
     "zhenghe",
 ];
 
+impl crate::Engine {
+    /// A name for an object whose user gave none.
+    pub fn random_name(&self) -> String {
+        generate(|_| false)
+    }
+}
+
 /// A name that `taken` does not know; a number is added when luck runs out.
 pub(crate) fn generate(taken: impl Fn(&str) -> bool) -> String {
     let mut rng = rand::rng();

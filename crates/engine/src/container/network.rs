@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use types::ContainerId;
 use types::container::CreateRequest;
+use types::network::Network;
 
 /// Files of the container's directory and where they appear.
 const FILES: [(&str, &str); 3] =
@@ -76,6 +77,28 @@ impl Engine {
             _ => None,
         };
         self.0.networks.adopt(&container.id, sockets).await
+    }
+
+    /// The networks that a run has joined, and told so.
+    pub(crate) async fn joined_networks(&self, container: &Container) -> Vec<Network> {
+        let record = container.record();
+        let joined = record
+            .networks
+            .iter()
+            .filter(|(name, settings)| *name != "none" && !settings.endpoint_id.is_empty());
+        let mut networks = Vec::new();
+        for (_, settings) in joined {
+            // One that is gone has said so itself.
+            networks.extend(self.0.networks.inspect(&settings.network_id).await);
+        }
+        networks
+    }
+
+    /// A run has ended, and with it its place in these networks. dockerd tells after the container's end.
+    pub(crate) fn tell_left(&self, container: &Container, networks: &[Network]) {
+        for network in networks {
+            self.network_event("disconnect", network, Some(&container.id));
+        }
     }
 
     async fn own_sandbox(&self, container: &Arc<Container>, mut record: Record) -> Result<Sandbox> {

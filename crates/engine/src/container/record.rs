@@ -144,15 +144,17 @@ impl Container {
 
     /// Changes the record and writes it. The change stands in memory even when the disk refuses it.
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Record) -> T) -> Result<T> {
-        // Writers of one container follow each other to the disk in the order of their changes.
-        let _in_order = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = self.modify(change);
-        let text = serde_json::to_vec(&*self.record())
-            .map_err(|err| Error::caused("failed to encode the container", err))?;
-        write_atomically(&self.dir.join("container.json"), &text).map_err(|err| {
-            Error::caused(format!("failed to save container {}", self.id.short()), err)
-        })?;
-        Ok(answer)
+        crate::blocking::run(|| {
+            // Writers of one container follow each other to the disk in the order of their changes.
+            let _in_order = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let answer = self.modify(change);
+            let text = serde_json::to_vec(&*self.record())
+                .map_err(|err| Error::caused("failed to encode the container", err))?;
+            write_atomically(&self.dir.join("container.json"), &text).map_err(|err| {
+                Error::caused(format!("failed to save container {}", self.id.short()), err)
+            })?;
+            Ok(answer)
+        })
     }
 
     pub(crate) fn is_restarting_by_hand(&self) -> bool {

@@ -103,8 +103,9 @@ impl Engine {
             if known.iter().any(|container| container.run_dir == dir) {
                 continue;
             }
+            // Waits for its end: its shim still writes into the directory.
             if let Ok(Adopted::Running(shim)) = self.0.runtime.adopt(&dir).await
-                && let Err(err) = shim.signal(9).await
+                && let Err(err) = shim.delete().await
             {
                 tracing::warn!(dir = %dir.display(), error = %err, "failed to end a stray container");
             }

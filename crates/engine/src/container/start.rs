@@ -131,7 +131,9 @@ impl Engine {
     /// Cleans up, writes down why, and turns the failure into dockerd's.
     async fn start_failed(&self, container: &Arc<Container>, err: Error) -> Error {
         container.pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let left = self.joined_networks(container).await;
         self.sweep_run(container).await;
+        self.tell_left(container, &left);
         let text = errdefs::chain(&err);
         let (exit_code, kind) = classify_failure(&text, err.kind());
         let recorded = container.update(|record| {

@@ -21,7 +21,7 @@ pub(super) fn boot(mut args: impl Iterator<Item = OsString>) -> io::Result<Shim>
     std::env::set_current_dir(run_dir)?;
     let signals = detach()?;
     let socket = take_stdin()?;
-    let (boot, keep) = receive(&socket)?;
+    let Received { boot, lock, keep } = receive(&socket)?;
     socket.set_nonblocking(true)?;
     let log = boot.log.as_ref().map(open_log).transpose()?;
     let mut shim = Shim {
@@ -37,6 +37,7 @@ pub(super) fn boot(mut args: impl Iterator<Item = OsString>) -> io::Result<Shim>
         unclaimed: Vec::new(),
         log,
         keep,
+        _lock: lock,
         started: false,
         paused: false,
         finished: false,
@@ -68,13 +69,22 @@ fn take_stdin() -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-fn receive(socket: &UnixStream) -> io::Result<(Boot, Vec<(String, OwnedFd)>)> {
+/// What the daemon sends first.
+struct Received {
+    boot: Boot,
+    lock: OwnedFd,
+    keep: Vec<(String, OwnedFd)>,
+}
+
+fn receive(socket: &UnixStream) -> io::Result<Received> {
     let (mut input, mut fds, mut chunk) = (Vec::new(), Vec::new(), [0; 4096]);
     loop {
         if let Some((body, _)) = wire::decode(&input)? {
             let boot: Boot = serde_json::from_slice(body)?;
+            let mut fds = fds.into_iter();
+            let lock = fds.next().ok_or(io::ErrorKind::InvalidData)?;
             let keep = boot.keep.iter().cloned().zip(fds).collect();
-            return Ok((boot, keep));
+            return Ok(Received { boot, lock, keep });
         }
         match sys::socket::recv_with_fds(socket, &mut chunk, &mut fds)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),

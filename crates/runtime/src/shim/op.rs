@@ -193,7 +193,10 @@ impl Shim {
             .map_err(io::Error::from)
             .and_then(|text| std::fs::write(bundle::INIT, text));
         match written {
-            Ok(()) => self.reply(token, &Reply::Started { pid }),
+            Ok(()) => {
+                self.reply(token, &Reply::Started { pid });
+                self.answer_watchers();
+            }
             Err(err) => {
                 let failure = text::create_failed(&err.to_string());
                 self.abandon(token, &Reply::Failed(failure));

@@ -57,8 +57,10 @@ impl Shim {
                 return self.kill_everything().err().map(|err| refused(&err.to_string()));
             }
             Request::Watch => {
-                let conn = self.conns.get_mut(&token)?;
-                conn.watching = true;
+                self.conns.get_mut(&token)?.watching = true;
+                if !self.processes.contains_key(&process::INIT) {
+                    return None; // still being made: `answer_watchers` tells
+                }
                 Ok(Some(self.state()))
             }
             Request::ExecWait { id } => return self.wait_exec(token, &id),
@@ -116,6 +118,15 @@ impl Shim {
             _ => return Ok(refused("unknown request")),
         }
         Ok(Reply::Done)
+    }
+
+    /// The container is made: who asked meanwhile, to watch it, is told.
+    pub(super) fn answer_watchers(&mut self) {
+        let early = |(token, conn): (&Token, &Conn)| (conn.watching && conn.busy).then_some(*token);
+        let tokens: Vec<Token> = self.conns.iter().filter_map(early).collect();
+        for token in tokens {
+            self.reply(token, &self.state());
+        }
     }
 
     fn state(&self) -> Reply {

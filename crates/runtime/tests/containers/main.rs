@@ -358,6 +358,32 @@ async fn a_second_daemon_finds_what_runs(world in World) {
     assert_eq!(shim.wait().await.exit_code, 137);
 }
 
+async fn a_container_still_being_made_is_waited_for_and_found(mut world in World) {
+    // A stand-in that starts the real one when it is told to.
+    let (here, go) = (world.rootfs().join("slow"), world.rootfs().join("go"));
+    let script = format!("#!/bin/sh\nwhile [ ! -e {} ]; do sleep 0.01; done\nexec /usr/sbin/runc \"$@\"\n", go.display());
+    world.write_executable("/slow", &script);
+    world.runc = here;
+    world.which = Which::Runc;
+    let creating = world.create(&["sleep", "1000"]);
+    let listens = world.listens();
+    tokio::select! {
+        made = creating => panic!("made before its time: {made:?}"),
+        () = listens => {} // and with this the first daemon is gone
+    }
+    let second = world::runtime();
+    let run_dir = world.run_dir();
+    let (adopted, ()) = tokio::join!(second.adopt(&run_dir), async {
+        tokio::task::yield_now().await;
+        std::fs::write(&go, "").unwrap();
+    });
+    let Adopted::Running(shim) = adopted.unwrap() else { panic!("not found") };
+    assert_eq!(shim.state().await.unwrap(), (false, false));
+    shim.delete().await.unwrap();
+    world.is_deserted().await;
+    assert_eq!(world.cgroups(), Vec::<std::path::PathBuf>::new());
+}
+
 async fn a_run_directory_serves_again_after_the_end(world in World) {
     assert_eq!(world.run(&["sh", "-c", "exit 1"]).await.wait().await.exit_code, 1);
     let shim = world.run(&["sleep", "1000"]).await;

@@ -52,6 +52,7 @@ pub(crate) struct World {
     pub(crate) id: ContainerId,
     pub(crate) runtime: Runtime,
     pub(crate) which: Which,
+    pub(crate) runc: PathBuf,
     /// As JSON, to be changed before the launch.
     pub(crate) spec: Value,
     pub(crate) io: Io,
@@ -69,7 +70,8 @@ impl World {
         std::fs::create_dir(dir.path().join("run")).unwrap();
         let spec = base_spec(&dir.path().join("rootfs"), &id);
         let runtime = runtime();
-        World { dir, id: ContainerId::new(id), runtime, which, spec, io: Io::default() }
+        let runc = PathBuf::from("/usr/sbin/runc");
+        World { dir, id: ContainerId::new(id), runtime, which, runc, spec, io: Io::default() }
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {
@@ -122,6 +124,11 @@ impl World {
         // The path is longer than a socket's address may be.
         let dir = std::fs::File::open(self.run_dir())?;
         UnixStream::connect(format!("/proc/self/fd/{}/shim.sock", dir.as_raw_fd()))
+    }
+
+    /// Waits until the shim is there to be spoken to.
+    pub(crate) async fn listens(&self) {
+        self.until(|| self.connect().is_ok()).await;
     }
 
     /// Waits until no process is left that knows this world: the shim, or what it has forked.
@@ -184,7 +191,7 @@ impl World {
             spec: serde_json::from_value::<Spec>(spec).unwrap(),
             runtime: match self.which {
                 Which::Embedded => Kind::Embedded,
-                Which::Runc => Kind::Binary(PathBuf::from("/usr/sbin/runc")),
+                Which::Runc => Kind::Binary(self.runc.clone()),
             },
             io: self.io,
             log: Some(log),
