@@ -1,22 +1,24 @@
 //! The product's decisions, wired as a manager wires them: every service, then the tasks without a node.
 
+mod desk;
 mod give;
 mod place;
 
 use crate::decide::{Decide, Decided};
 use crate::rng::Rng;
+use desk::{Desk, Sight};
 use give::Gifts;
 use orchestrator::{
-    Action, Decision, Defaults, Nodes, Readiness, State, apply, readiness, reconcile,
-    reconcile_removed,
+    Action, Decision, Defaults, Nodes, Readiness, State, apply, reconcile, reconcile_removed,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use store::{Change, Entry, Kind, Snapshot, Store, Transaction};
 use types::ids::swarm_id;
 use types::swarm::node::{Availability, Node, NodeState};
 use types::swarm::service::Service;
 use types::swarm::task::{Task, TaskState};
-use types::{ServiceId, TaskId, Timestamp};
+use types::{TaskId, Timestamp};
 
 /// A fault made on purpose: what a decision reads or says is bent as a bug in it would bend it. Each must be
 /// caught by the invariants.
@@ -88,6 +90,7 @@ impl Fault {
 pub struct Real {
     fault: Option<Fault>,
     placer: place::Placer,
+    desk: Desk,
 }
 
 impl Real {
@@ -99,39 +102,43 @@ impl Real {
 impl Decide for Real {
     fn decide(&mut self, state: &Snapshot, now: Timestamp, ids: &mut Rng) -> Decided {
         let mut decided = Decided::default();
-        let rows: Vec<Node> = state.nodes().iter().map(|node| self.node(node)).collect();
-        let nodes: Nodes<'_> = rows.iter().collect();
+        let rows: Vec<Arc<Node>> = state.nodes().iter().map(|node| self.node(node)).collect();
+        let nodes: Nodes<'_> = rows.iter().map(|node| &**node).collect();
         let defaults =
             state.clusters().iter().next().map(|row| Defaults::of(&row.spec)).unwrap_or_default();
-        let mut known = BTreeMap::new();
-        for service in state.services().iter() {
-            let tasks: Vec<&Task> = state.tasks_of_service(&service.id).map(|row| &**row).collect();
-            known.insert(service.spec.name.clone(), readiness(service, &tasks));
+        self.desk.see_nodes(state);
+        let all = Sight::all(state);
+        let mut known = self.desk.known(&all);
+        if self.fault == Some(Fault::ForgetsDependencies) {
+            known.values_mut().for_each(|known| {
+                *known = Readiness { started: true, healthy: true, completed: true };
+            });
         }
-        let mut owners: BTreeSet<&ServiceId> =
-            state.tasks().iter().map(|t| &t.service_id).collect();
-        owners.extend(state.services().iter().map(|service| &service.id));
-        for id in owners {
-            let tasks: Vec<&Task> = state.tasks_of_service(id).map(|row| &**row).collect();
-            let service = state.services().get(id.as_str());
-            if self.fault == Some(Fault::ForgetsDependencies) {
-                known.values_mut().for_each(|known| {
-                    *known = Readiness { started: true, healthy: true, completed: true };
-                });
+        for (id, sight) in all {
+            if let Some(wake_at) = self.desk.rests(&id, &sight, &known, now) {
+                decided.wake_at = sooner(decided.wake_at, wake_at);
+                continue;
             }
+            let (service, tasks) = (sight.service.as_deref(), sight.tasks());
             let decision = match service {
                 Some(service) => self.service(service, &tasks, &nodes, &defaults, &known, now),
                 None => reconcile_removed(&tasks, &nodes, &defaults, now),
             };
-            decided.wake_at = sooner(decided.wake_at, decision.wake_at);
-            let service = service.map(|row| &**row);
+            let wake_at = decision.wake_at;
+            decided.wake_at = sooner(decided.wake_at, wake_at);
             let changes = self.changes(service, &tasks, decision, now, ids);
-            if !changes.is_empty() {
+            if changes.is_empty() {
+                self.desk.rest(id, sight, &known, wake_at);
+            } else {
                 decided.transactions.push(Transaction { changes });
             }
         }
         let mut ahead = Store::keeping(state.clone(), 0);
         ahead.apply(&Entry { at: now, transactions: decided.transactions.clone() });
+        let waits = |task: &Arc<Task>| task.status.state <= TaskState::Pending;
+        if !self.desk.see_owners(ahead.state()) && !ahead.state().tasks().iter().any(waits) {
+            return decided;
+        }
         let mut give = |ahead: &mut Store, given: Vec<Transaction>| {
             ahead.apply(&Entry { at: now, transactions: given.clone() });
             decided.transactions.extend(given);
@@ -148,6 +155,7 @@ impl Decide for Real {
 
     fn forget(&mut self) {
         self.placer = place::Placer::default();
+        self.desk = Desk::default();
     }
 }
 
@@ -159,13 +167,13 @@ fn sooner(one: Option<Timestamp>, two: Option<Timestamp>) -> Option<Timestamp> {
 }
 
 impl Real {
-    fn node(&self, node: &Node) -> Node {
-        let mut row = node.clone();
+    fn node(&self, node: &Arc<Node>) -> Arc<Node> {
+        let mut row = Arc::clone(node);
         if self.fault == Some(Fault::TrustsTheDead) && row.status.state == NodeState::Down {
-            row.status.state = NodeState::Ready;
+            Arc::make_mut(&mut row).status.state = NodeState::Ready;
         }
         if self.fault == Some(Fault::ForgetsDrain) {
-            row.spec.availability = Availability::Active;
+            Arc::make_mut(&mut row).spec.availability = Availability::Active;
         }
         row
     }

@@ -79,7 +79,7 @@ fn node(number: u64) -> Node {
 }
 
 fn zone(number: u64) -> &'static str {
-    if number % 2 == 0 { "a" } else { "b" }
+    if number.is_multiple_of(2) { "a" } else { "b" }
 }
 
 /// One thing that a user may ask for.

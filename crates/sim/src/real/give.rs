@@ -24,6 +24,8 @@ pub(super) struct Gifts {
     ports: PublishedPorts,
     /// Services that did not get all they ask for, and why.
     pub(super) refused: BTreeMap<ServiceId, String>,
+    /// Whether the addresses of tasks are known.
+    seen: bool,
     fault: Option<Fault>,
 }
 
@@ -82,12 +84,19 @@ impl Gifts {
             }
             let _ = gifts.ports.claim(&service.id, &service.endpoint.ports);
         }
+        gifts
+    }
+
+    /// Reads off the tasks which addresses are taken; once, before the first is given.
+    fn see_tasks(&mut self, state: &Snapshot) {
+        if std::mem::replace(&mut self.seen, true) {
+            return;
+        }
         for task in state.tasks().iter().filter(|task| !task.status.state.is_terminal()) {
             for attachment in &task.networks_attachments {
-                gifts.hold(task, attachment);
+                self.hold(task, attachment);
             }
         }
-        gifts
     }
 
     fn hold(&mut self, task: &Task, attachment: &NetworkAttachment) {
@@ -103,7 +112,7 @@ impl Gifts {
     pub(super) fn endpoints(&mut self, state: &Snapshot) -> Vec<Transaction> {
         let mut transactions = Vec::new();
         for service in state.services().iter() {
-            match self.endpoint(service) {
+            match self.endpoint(state, service) {
                 Ok(endpoint) if endpoint != service.endpoint => {
                     let row = Service { endpoint, ..service.as_ref().clone() };
                     transactions.push(vec![Change::Update(row.into())].into());
@@ -117,7 +126,7 @@ impl Gifts {
         transactions
     }
 
-    fn endpoint(&mut self, service: &Arc<Service>) -> Result<Endpoint, String> {
+    fn endpoint(&mut self, state: &Snapshot, service: &Arc<Service>) -> Result<Endpoint, String> {
         let spec = service.spec.endpoint_spec.clone().unwrap_or_default();
         if self.fault == Some(Fault::SharesPublished) {
             self.ports = PublishedPorts::default();
@@ -126,6 +135,9 @@ impl Gifts {
             .ports
             .allocate(&service.id, &spec, &service.endpoint.ports)
             .map_err(|error| error.to_string())?;
+        if service.spec.task_template.networks.len() > service.endpoint.virtual_ips.len() {
+            self.see_tasks(state); // a new VIP may need a block that no node has
+        }
         let mut virtual_ips = Vec::new();
         for network in service.spec.task_template.networks.iter().filter(|_| spec.mode != "dnsrr") {
             let Some(given) = self.networks.get_mut(&network.target) else {
@@ -144,9 +156,13 @@ impl Gifts {
     /// An address in each of the task's networks, of the blocks of its node, which takes another when they are full.
     pub(super) fn attach(
         &mut self,
+        state: &Snapshot,
         task: &Task,
         node: &NodeId,
     ) -> Result<Vec<NetworkAttachment>, String> {
+        if !task.spec.networks.is_empty() {
+            self.see_tasks(state);
+        }
         let mut attachments = Vec::new();
         for network in &task.spec.networks {
             let Some(given) = self.networks.get_mut(&network.target) else {

@@ -48,7 +48,7 @@ impl Placer {
             let Some(task) = state.tasks().get(decision.task().as_str()) else { continue };
             let mut next = task.as_ref().clone();
             let mut changes = victims(&decision, fault);
-            self.settle(&mut next, decision, gifts, fault, now);
+            self.settle(state, &mut next, decision, gifts, fault, now);
             if next != **task {
                 changes.push(Change::Update(next.into()));
             }
@@ -61,6 +61,7 @@ impl Placer {
 
     fn settle(
         &mut self,
+        state: &Snapshot,
         next: &mut Task,
         decision: Decision,
         gifts: &mut Gifts,
@@ -69,7 +70,7 @@ impl Placer {
     ) {
         match decision {
             Decision::Assign { node, generic_resources, .. } => {
-                match gifts.attach(next, &node) {
+                match gifts.attach(state, next, &node) {
                     Ok(attachments) => next.networks_attachments = attachments,
                     Err(error) => {
                         self.scheduler.release(&next.id, &node);
