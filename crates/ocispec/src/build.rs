@@ -155,7 +155,8 @@ fn annotations(input: &Input<'_>) -> Map<String, Value> {
     all
 }
 
-/// A mount that is to pass mounts on needs the root to do so too.
+/// A mount that is to pass mounts on needs the root to do so too. In the OCI's own words: `rslave` is
+/// understood by some runtimes only.
 fn rootfs_propagation(input: &Input<'_>) -> Option<&'static str> {
     let has = |names: [&str; 2]| {
         input.mounts.iter().flat_map(|m| &m.options).any(|option| names.contains(&option.as_str()))
@@ -163,7 +164,7 @@ fn rootfs_propagation(input: &Input<'_>) -> Option<&'static str> {
     if has(["shared", "rshared"]) {
         Some("shared")
     } else if has(["slave", "rslave"]) {
-        Some("rslave")
+        Some("slave")
     } else {
         None
     }

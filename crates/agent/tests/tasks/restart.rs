@@ -51,10 +51,13 @@ fn an_exit_that_no_daemon_saw_is_told_by_the_next() {
         let agent = world.agent().await;
         world.manager.put(vec![service(), assign(task("t1", server()))]).await;
         let running = world.manager.reaches("t1", TaskState::Running).await;
-        let pid = running.container_status.unwrap().pid;
+        let container = running.container_status.unwrap();
         world.manager.be_away(true);
         world.kill_daemon(agent).await;
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap();
+        let pid = nix::unistd::Pid::from_raw(container.pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).unwrap();
+        let exit = world.dir.join("exec/c").join(&container.container_id).join("exit.json");
+        until("the shim's note of it", async || exit.exists()).await;
         world.open().await;
         let _agent = world.agent().await;
         world.manager.be_away(false);
