@@ -4,8 +4,10 @@
 //! Table { networks, sandboxes, endpoints } ──plan()──► NetPlan { bridges, veths, gateways, sysctls,
 //!                                                                forwards, ruleset }
 //! ```
+//! [`overlay`] is the same for the cluster's networks.
 //! A pure function of one table: the same table gives the same plan, byte for byte. `netdev` applies it.
 
+pub mod overlay;
 mod plan;
 mod rules;
 mod table;

@@ -1,0 +1,20 @@
+//! What one node's kernel must hold for the cluster's networks.
+//!
+//! ```text
+//! store's objects ──rows()──► EndpointTable ──plan(table, me)──► OverlayPlan { tunnel, routes, neighbours,
+//!                             (streamed)                          locals, returns, sysctls, rules }
+//! ```
+//! The data path is routed: a task is a veth with a /32 and a host route, other nodes' blocks are one route each
+//! over one tunnel, VIPs and published ports are DNAT through verdict maps. No bridge, no ARP between tasks, no
+//! entry for a task on another node.
+
+mod plan;
+mod rows;
+mod rules;
+
+pub use plan::{
+    LocalPlan, Me, OverlayPlan, ReturnPath, SANDBOX_GATEWAY, TUNNEL_PORT, TUNNEL_VNI, TunnelPlan,
+    plan, tunnel_mac,
+};
+pub use rows::rows;
+pub use rules::OverlayRules;

@@ -1,0 +1,186 @@
+//! From the endpoint table to one node's links, routes and rules.
+
+use super::rules::{OverlayRules, rules};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use types::subnet::Subnet;
+use types::swarm::endpoint::{EndpointTable, PeerRow};
+use types::{NetworkId, NodeId, TaskId};
+
+/// IANA's port for VXLAN, and Docker's.
+pub const TUNNEL_PORT: u16 = 4789;
+/// One tunnel for all networks: their subnets are disjoint, and the rules keep them apart. Below Docker's first,
+/// which networks' own numbers begin with.
+pub const TUNNEL_VNI: u32 = 4096;
+/// What VXLAN adds to a packet over IPv4.
+const TUNNEL_OVERHEAD: u32 = 50;
+/// Every sandbox's default route, on the host's end of its veth: link-local, so that it needs no subnet.
+pub const SANDBOX_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+/// Whose plan it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Me {
+    pub node: NodeId,
+    /// Eight hex digits that tell this daemon's things in the kernel from another's.
+    pub instance: String,
+    /// Of the interface that leads to the other nodes, as it is found or probed.
+    pub underlay_mtu: u32,
+    /// UDP, of the tunnel; [`TUNNEL_PORT`] unless the cluster has another.
+    pub tunnel_port: u16,
+}
+
+/// Everything that the kernel is to hold for the cluster's networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OverlayPlan {
+    /// The table's: what is acknowledged once the plan is applied.
+    pub version: u64,
+    /// `None` while this node has no address in the table: nothing leads to or from other nodes then.
+    pub tunnel: Option<TunnelPlan>,
+    /// On the tunnel, permanent: a peer's underlay address (the next hop of its blocks) to its tunnel's MAC.
+    pub neighbours: BTreeMap<Ipv4Addr, [u8; 6]>,
+    /// Of the tunnel, permanent: a peer's MAC to where its packets go.
+    pub forwarding: BTreeMap<[u8; 6], Ipv4Addr>,
+    /// Other nodes' blocks, each via its node's underlay address, `onlink` on the tunnel.
+    pub routes: BTreeMap<Subnet, Ipv4Addr>,
+    /// Subnets of all networks: what no block or task has is answered at once instead of leaving by the default
+    /// route. Longer prefixes win over it.
+    pub unreachable: BTreeSet<Subnet>,
+    /// Tasks here, by the name of the host's end of their pair.
+    pub locals: BTreeMap<String, LocalPlan>,
+    /// For replies to what came in by another node, which must go back to it.
+    pub returns: BTreeSet<ReturnPath>,
+    /// Path below `/proc/sys` to value.
+    pub sysctls: BTreeMap<String, &'static str>,
+    pub rules: OverlayRules,
+}
+
+/// A VXLAN device without learning: whom it knows is in the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunnelPlan {
+    pub interface: String,
+    pub vni: u32,
+    pub port: u16,
+    /// Its outer source.
+    pub local: Ipv4Addr,
+    pub mac: [u8; 6],
+    pub mtu: u32,
+}
+
+/// A veth pair: the host's end has [`SANDBOX_GATEWAY`] and a route to `address`; the task's end has `address`/32
+/// and the default route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalPlan {
+    pub task: TaskId,
+    pub network: NetworkId,
+    pub address: Ipv4Addr,
+    pub mtu: u32,
+}
+
+/// `ip rule add from POOL fwmark MARK lookup TABLE` for each pool, and `default via PEER onlink` on the tunnel in
+/// that table. Without `from` the encapsulated packet, which inherits the mark, would loop into the tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReturnPath {
+    pub peer: Ipv4Addr,
+    /// Mark and routing table both: the peer's address as a number, so that it is its own in every plan and never
+    /// handed out.
+    pub mark: u32,
+    pub from: BTreeSet<Subnet>,
+}
+
+/// The plan for the node `me`.
+pub fn plan(table: &EndpointTable, me: &Me) -> OverlayPlan {
+    let here = table.peers.iter().find(|peer| peer.node == me.node);
+    let peers: BTreeMap<&NodeId, &PeerRow> = table
+        .peers
+        .iter()
+        .filter(|peer| peer.node != me.node && here.is_some())
+        .map(|peer| (&peer.node, peer))
+        .collect();
+    let mtu = me.underlay_mtu.saturating_sub(TUNNEL_OVERHEAD);
+    let tunnel = here.map(|here| TunnelPlan {
+        interface: format!("smx{}", me.instance),
+        vni: TUNNEL_VNI,
+        port: me.tunnel_port,
+        local: here.underlay,
+        mac: tunnel_mac(here.underlay),
+        mtu,
+    });
+    let locals = locals(table, me, mtu);
+    let pools: BTreeSet<Subnet> = table.networks.iter().map(|network| network.subnet).collect();
+    let mac = |peer: &&PeerRow| (peer.underlay, tunnel_mac(peer.underlay));
+    let neighbours: BTreeMap<_, _> = peers.values().map(mac).collect();
+    let returns = neighbours.keys().map(|peer| ReturnPath {
+        peer: *peer,
+        mark: peer.to_bits(),
+        from: pools.clone(),
+    });
+    OverlayPlan {
+        version: table.version,
+        forwarding: neighbours.iter().map(|(peer, mac)| (*mac, *peer)).collect(),
+        routes: routes(table, &peers),
+        unreachable: pools.clone(),
+        returns: returns.filter(|_| !pools.is_empty()).collect(),
+        sysctls: sysctls(tunnel.as_ref(), &locals, &pools),
+        rules: rules(table, me, tunnel.as_ref(), &locals),
+        neighbours,
+        tunnel,
+        locals,
+    }
+}
+
+/// Blocks of nodes that are not in the table lead nowhere.
+fn routes(
+    table: &EndpointTable,
+    peers: &BTreeMap<&NodeId, &PeerRow>,
+) -> BTreeMap<Subnet, Ipv4Addr> {
+    let blocks = table.networks.iter().flat_map(|network| &network.blocks);
+    blocks.filter_map(|of| Some((of.block, peers.get(&of.node)?.underlay))).collect()
+}
+
+fn locals(table: &EndpointTable, me: &Me, mtu: u32) -> BTreeMap<String, LocalPlan> {
+    let mine = table.endpoints.iter().filter(|row| row.node == me.node);
+    mine.map(|row| {
+        let local = LocalPlan {
+            task: row.task.clone(),
+            network: row.network.clone(),
+            address: row.address,
+            mtu,
+        };
+        (host_interface(row.address), local)
+    })
+    .collect()
+}
+
+/// At most 15 bytes, and nobody else's: an address is owned once in the cluster.
+fn host_interface(address: Ipv4Addr) -> String {
+    format!("smt{:08x}", address.to_bits())
+}
+
+fn sysctls(
+    tunnel: Option<&TunnelPlan>,
+    locals: &BTreeMap<String, LocalPlan>,
+    pools: &BTreeSet<Subnet>,
+) -> BTreeMap<String, &'static str> {
+    let mut sysctls = BTreeMap::new();
+    if !pools.is_empty() {
+        sysctls.insert("net/ipv4/ip_forward".to_owned(), "1");
+    }
+    if let Some(tunnel) = tunnel {
+        // Clients' own addresses come in by it.
+        sysctls.insert(format!("net/ipv4/conf/{}/rp_filter", tunnel.interface), "0");
+    }
+    for interface in locals.keys() {
+        // Only the task's own address may come out of it, which the rules check with the interface.
+        sysctls.insert(format!("net/ipv4/conf/{interface}/rp_filter"), "0");
+    }
+    sysctls
+}
+
+/// A locally administered MAC that follows from the node's address, so that it need not be told.
+pub fn tunnel_mac(underlay: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = underlay.octets();
+    [0x02, 0x53, a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests;

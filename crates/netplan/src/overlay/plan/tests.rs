@@ -1,0 +1,262 @@
+use super::*;
+use insta::assert_snapshot;
+use types::ServiceId;
+use types::swarm::endpoint::{EndpointRow, EndpointState, NetworkRow, ServiceRow, Vip};
+use types::swarm::network::NodeBlock;
+use types::swarm::service::PortConfig;
+
+fn ip(third: u8, last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, third, last)
+}
+
+fn me(node: &str) -> Me {
+    Me {
+        node: NodeId::new(node),
+        instance: "0a1b2c3d".to_owned(),
+        underlay_mtu: 1500,
+        tunnel_port: TUNNEL_PORT,
+    }
+}
+
+/// `/29` blocks: `n1` has `.8`, `n2` has `.16`.
+fn network(name: &str, third: u8) -> NetworkRow {
+    let block = |last, node: &str| NodeBlock {
+        block: Subnet::new(ip(third, last), 29),
+        node: NodeId::new(node),
+    };
+    NetworkRow {
+        id: NetworkId::new(name),
+        name: name.to_owned(),
+        subnet: Subnet::new(ip(third, 0), 24),
+        gateway: ip(third, 1),
+        internal: name == "back",
+        ingress: name == "ingress",
+        blocks: vec![block(8, "n1"), block(16, "n2")],
+    }
+}
+
+fn endpoint(task: &str, network: &str, node: &str, address: Ipv4Addr) -> EndpointRow {
+    EndpointRow {
+        task: TaskId::new(task),
+        network: NetworkId::new(network),
+        node: NodeId::new(node),
+        address,
+        state: EndpointState::Healthy,
+        weight: 1,
+        service: Some(ServiceId::new("web")),
+        slot: 1,
+        name: task.to_owned(),
+        aliases: Vec::new(),
+    }
+}
+
+/// `web` with a VIP in `ingress` and `back`, port 80 published as 8080, one task on each of two nodes; a third
+/// node without any.
+fn table() -> EndpointTable {
+    let peer = |number: u8| PeerRow {
+        node: NodeId::new(format!("n{number}")),
+        underlay: Ipv4Addr::new(192, 168, 0, number),
+    };
+    let vip =
+        |network: &str, third| Vip { network: NetworkId::new(network), address: ip(third, 2) };
+    let port = PortConfig { published_port: 8080, target_port: 80, ..PortConfig::default() };
+    EndpointTable {
+        version: 7,
+        networks: vec![network("back", 1), network("ingress", 0)],
+        peers: vec![peer(1), peer(2), peer(3)],
+        services: vec![ServiceRow {
+            id: ServiceId::new("web"),
+            name: "web".to_owned(),
+            vips: vec![vip("back", 1), vip("ingress", 0)],
+            ports: vec![port],
+        }],
+        endpoints: vec![
+            endpoint("t1", "back", "n1", ip(1, 9)),
+            endpoint("t1", "ingress", "n1", ip(0, 9)),
+            endpoint("t2", "back", "n2", ip(1, 17)),
+            endpoint("t2", "ingress", "n2", ip(0, 17)),
+        ],
+    }
+}
+
+/// The rules' chains of one node that begin with `prefix`.
+fn choices(table: &EndpointTable, node: &str, prefix: &str) -> String {
+    let choices = plan(table, &me(node)).rules.choices;
+    let mine = choices.into_iter().filter(|(chain, _)| chain.starts_with(prefix));
+    mine.map(|(chain, rule)| format!("{chain}: {rule}\n")).collect()
+}
+
+fn change(table: &mut EndpointTable, task: &str, change: impl Fn(&mut EndpointRow)) {
+    table.endpoints.iter_mut().filter(|row| row.task.as_str() == task).for_each(change);
+}
+
+#[test]
+fn links_and_routes_follow_from_the_table() {
+    let plan = plan(&table(), &me("n1"));
+    assert_eq!(plan.version, 7);
+    assert_snapshot!(format!("{:?}", plan.tunnel.unwrap()), @r#"
+    TunnelPlan { interface: "smx0a1b2c3d", vni: 4096, port: 4789, local: 192.168.0.1, mac: [2, 83, 192, 168, 0, 1], mtu: 1450 }
+    "#);
+    assert_snapshot!(format!("{:?}", plan.routes), @"{10.0.0.16/29: 192.168.0.2, 10.0.1.16/29: 192.168.0.2}");
+    assert_snapshot!(format!("{:?}", plan.neighbours), @"{192.168.0.2: [2, 83, 192, 168, 0, 2], 192.168.0.3: [2, 83, 192, 168, 0, 3]}");
+    assert_snapshot!(format!("{:?}", plan.unreachable), @"{10.0.0.0/24, 10.0.1.0/24}");
+    let locals: Vec<_> = plan
+        .locals
+        .iter()
+        .map(|(name, local)| format!("{name} {} {} {}", local.task, local.network, local.address))
+        .collect();
+    assert_snapshot!(locals.join("\n"), @r#"
+    smt0a000009 t1 ingress 10.0.0.9
+    smt0a000109 t1 back 10.0.1.9
+    "#);
+    let returns: Vec<_> =
+        plan.returns.iter().map(|path| format!("{:#x} via {}", path.mark, path.peer)).collect();
+    assert_snapshot!(returns.join("\n"), @r#"
+    0xc0a80002 via 192.168.0.2
+    0xc0a80003 via 192.168.0.3
+    "#);
+    assert_snapshot!(format!("{:?}", plan.sysctls), @r#"
+    {"net/ipv4/conf/smt0a000009/rp_filter": "0", "net/ipv4/conf/smt0a000109/rp_filter": "0", "net/ipv4/conf/smx0a1b2c3d/rp_filter": "0", "net/ipv4/ip_forward": "1"}
+    "#);
+}
+
+#[test]
+fn the_rules_are_these() {
+    assert_snapshot!(plan(&table(), &me("n1")).rules.text(), @r#"
+    add table ip sampan_overlay_0a1b2c3d
+    delete table ip sampan_overlay_0a1b2c3d
+    add table ip sampan_overlay_0a1b2c3d
+    add set ip sampan_overlay_0a1b2c3d tunnel { type ifname; }
+    add set ip sampan_overlay_0a1b2c3d tasks { type ifname; }
+    add set ip sampan_overlay_0a1b2c3d owners { type ifname . ipv4_addr; }
+    add set ip sampan_overlay_0a1b2c3d pools { type ipv4_addr; flags interval; }
+    add set ip sampan_overlay_0a1b2c3d internal { type ipv4_addr; flags interval; }
+    add set ip sampan_overlay_0a1b2c3d within { type ipv4_addr . ipv4_addr; flags interval; }
+    add set ip sampan_overlay_0a1b2c3d itself { type ipv4_addr . ipv4_addr; }
+    add set ip sampan_overlay_0a1b2c3d mesh { type ipv4_addr . inet_proto . inet_service; }
+    add map ip sampan_overlay_0a1b2c3d vips { type ipv4_addr : verdict; }
+    add map ip sampan_overlay_0a1b2c3d ports { type inet_proto . inet_service : verdict; }
+    add map ip sampan_overlay_0a1b2c3d peers { type ether_addr : mark; }
+    add chain ip sampan_overlay_0a1b2c3d arrive { type filter hook prerouting priority mangle; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d prerouting { type nat hook prerouting priority dstnat; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d output { type nat hook output priority -100; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d postrouting { type nat hook postrouting priority srcnat; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d forward { type filter hook forward priority filter; policy accept; }
+    add rule ip sampan_overlay_0a1b2c3d arrive iifname @tunnel ct state new ct mark set ether saddr map @peers
+    add rule ip sampan_overlay_0a1b2c3d arrive iifname @tasks ct direction reply ct mark != 0 meta mark set ct mark
+    add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr vmap @vips
+    add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr 127.0.0.0/8 return
+    add rule ip sampan_overlay_0a1b2c3d prerouting fib daddr type local meta l4proto . th dport vmap @ports
+    add rule ip sampan_overlay_0a1b2c3d output fib daddr type local meta l4proto . th dport vmap @ports
+    add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr . ip daddr @itself ct status dnat masquerade
+    add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr 127.0.0.0/8 ip daddr @pools masquerade
+    add rule ip sampan_overlay_0a1b2c3d postrouting iifname @tasks ip saddr @pools ip daddr != @pools masquerade
+    add rule ip sampan_overlay_0a1b2c3d forward iifname != @tasks iifname != @tunnel oifname != @tasks oifname != @tunnel accept
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks iifname . ip saddr != @owners drop
+    add rule ip sampan_overlay_0a1b2c3d forward ct state established,related accept
+    add rule ip sampan_overlay_0a1b2c3d forward ip saddr . ip daddr @within accept
+    add rule ip sampan_overlay_0a1b2c3d forward ip daddr . meta l4proto . th dport @mesh ct status dnat ip saddr != @pools accept
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept
+    add rule ip sampan_overlay_0a1b2c3d forward ip saddr @internal counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks oifname != @tasks oifname != @tunnel accept
+    add rule ip sampan_overlay_0a1b2c3d forward counter drop
+    add chain ip sampan_overlay_0a1b2c3d port_tcp_8080
+    flush chain ip sampan_overlay_0a1b2c3d port_tcp_8080
+    add rule ip sampan_overlay_0a1b2c3d port_tcp_8080 meta l4proto tcp dnat ip to 10.0.0.9:80
+    add chain ip sampan_overlay_0a1b2c3d vip_0a000002
+    flush chain ip sampan_overlay_0a1b2c3d vip_0a000002
+    add rule ip sampan_overlay_0a1b2c3d vip_0a000002 dnat ip to numgen random mod 2 map { 0 : 10.0.0.9, 1 : 10.0.0.17 }
+    add chain ip sampan_overlay_0a1b2c3d vip_0a000102
+    flush chain ip sampan_overlay_0a1b2c3d vip_0a000102
+    add rule ip sampan_overlay_0a1b2c3d vip_0a000102 dnat ip to numgen random mod 2 map { 0 : 10.0.1.9, 1 : 10.0.1.17 }
+    add element ip sampan_overlay_0a1b2c3d internal { 10.0.1.0/24 }
+    add element ip sampan_overlay_0a1b2c3d itself { 10.0.0.9 . 10.0.0.9, 10.0.1.9 . 10.0.1.9 }
+    add element ip sampan_overlay_0a1b2c3d mesh { 10.0.0.17 . tcp . 80, 10.0.0.9 . tcp . 80 }
+    add element ip sampan_overlay_0a1b2c3d owners { "smt0a000009" . 10.0.0.9, "smt0a000109" . 10.0.1.9 }
+    add element ip sampan_overlay_0a1b2c3d peers { 02:53:c0:a8:00:02 : 0xc0a80002, 02:53:c0:a8:00:03 : 0xc0a80003 }
+    add element ip sampan_overlay_0a1b2c3d pools { 10.0.0.0/24, 10.0.1.0/24 }
+    add element ip sampan_overlay_0a1b2c3d ports { tcp . 8080 : goto port_tcp_8080 }
+    add element ip sampan_overlay_0a1b2c3d tasks { "smt0a000009", "smt0a000109" }
+    add element ip sampan_overlay_0a1b2c3d tunnel { "smx0a1b2c3d" }
+    add element ip sampan_overlay_0a1b2c3d vips { 10.0.0.2 : goto vip_0a000002, 10.0.1.2 : goto vip_0a000102 }
+    add element ip sampan_overlay_0a1b2c3d within { 10.0.0.0/24 . 10.0.0.0/24, 10.0.1.0/24 . 10.0.1.0/24 }
+    "#);
+}
+
+#[test]
+fn a_published_port_prefers_the_nodes_own_tasks_and_leads_elsewhere_without_any() {
+    assert_snapshot!(choices(&table(), "n1", "port"), @"port_tcp_8080: meta l4proto tcp dnat ip to 10.0.0.9:80");
+    assert_snapshot!(choices(&table(), "n3", "port"), @"port_tcp_8080: meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.0.0.9 . 80, 1 : 10.0.0.17 . 80 }");
+    let mut draining = table();
+    change(&mut draining, "t1", |row| row.state = EndpointState::Draining);
+    assert_snapshot!(choices(&draining, "n1", "port"), @"port_tcp_8080: meta l4proto tcp dnat ip to 10.0.0.17:80");
+}
+
+#[test]
+fn a_vip_leads_to_healthy_endpoints_by_their_weight() {
+    let mut table = table();
+    change(&mut table, "t1", |row| row.weight = 30);
+    change(&mut table, "t2", |row| row.weight = 10);
+    assert_snapshot!(choices(&table, "n3", "vip"), @r#"
+    vip_0a000002: dnat ip to numgen random mod 4 map { 0-2 : 10.0.0.9, 3 : 10.0.0.17 }
+    vip_0a000102: dnat ip to numgen random mod 4 map { 0-2 : 10.0.1.9, 3 : 10.0.1.17 }
+    "#);
+    change(&mut table, "t2", |row| row.weight = 0);
+    assert_snapshot!(choices(&table, "n3", "vip"), @r#"
+    vip_0a000002: dnat ip to 10.0.0.9
+    vip_0a000102: dnat ip to 10.0.1.9
+    "#);
+    change(&mut table, "t1", |row| row.state = EndpointState::Starting);
+    assert_snapshot!(choices(&table, "n3", ""), @"");
+}
+
+#[test]
+fn one_endpoint_that_drains_changes_only_its_services_choices_and_may_still_be_sent_to() {
+    let before = plan(&table(), &me("n3")).rules;
+    let mut table = table();
+    change(&mut table, "t1", |row| row.state = EndpointState::Draining);
+    let after = plan(&table, &me("n3")).rules;
+    assert_snapshot!(after.text_since(&before), @r#"
+    add chain ip sampan_overlay_0a1b2c3d port_tcp_8080
+    flush chain ip sampan_overlay_0a1b2c3d port_tcp_8080
+    add rule ip sampan_overlay_0a1b2c3d port_tcp_8080 meta l4proto tcp dnat ip to 10.0.0.17:80
+    add chain ip sampan_overlay_0a1b2c3d vip_0a000002
+    flush chain ip sampan_overlay_0a1b2c3d vip_0a000002
+    add rule ip sampan_overlay_0a1b2c3d vip_0a000002 dnat ip to 10.0.0.17
+    add chain ip sampan_overlay_0a1b2c3d vip_0a000102
+    flush chain ip sampan_overlay_0a1b2c3d vip_0a000102
+    add rule ip sampan_overlay_0a1b2c3d vip_0a000102 dnat ip to 10.0.1.17
+    "#);
+    assert_eq!(after.text_since(&after), "");
+    table.services.clear();
+    let none = plan(&table, &me("n3")).rules;
+    assert_snapshot!(none.text_since(&after), @r#"
+    delete element ip sampan_overlay_0a1b2c3d mesh { 10.0.0.17 . tcp . 80, 10.0.0.9 . tcp . 80 }
+    delete element ip sampan_overlay_0a1b2c3d ports { tcp . 8080 }
+    delete element ip sampan_overlay_0a1b2c3d vips { 10.0.0.2, 10.0.1.2 }
+    flush chain ip sampan_overlay_0a1b2c3d port_tcp_8080
+    delete chain ip sampan_overlay_0a1b2c3d port_tcp_8080
+    flush chain ip sampan_overlay_0a1b2c3d vip_0a000002
+    delete chain ip sampan_overlay_0a1b2c3d vip_0a000002
+    flush chain ip sampan_overlay_0a1b2c3d vip_0a000102
+    delete chain ip sampan_overlay_0a1b2c3d vip_0a000102
+    "#);
+}
+
+#[test]
+fn a_node_that_is_not_in_the_table_reaches_nobody_and_keeps_its_own_tasks() {
+    let mut table = table();
+    table.peers.retain(|peer| peer.node.as_str() != "n1");
+    let plan = plan(&table, &me("n1"));
+    assert!(plan.tunnel.is_none() && plan.routes.is_empty() && plan.returns.is_empty());
+    assert_eq!(plan.locals.len(), 2);
+}
+
+#[test]
+fn the_order_of_rows_does_not_matter() {
+    let mut other = table();
+    other.endpoints.reverse();
+    other.peers.reverse();
+    other.networks.reverse();
+    assert_eq!(plan(&other, &me("n1")), plan(&table(), &me("n1")));
+}

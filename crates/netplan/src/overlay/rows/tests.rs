@@ -1,0 +1,57 @@
+use super::*;
+use types::TaskId;
+use types::swarm::service::VirtualIp;
+use types::swarm::task::NetworkAttachment;
+
+fn node(name: &str, state: NodeState) -> Node {
+    let mut node = Node { id: NodeId::new(name), ..Node::default() };
+    (node.status.state, node.status.addr) = (state, "192.168.0.1".to_owned());
+    node
+}
+
+fn task(name: &str, node: &str, state: TaskState, desired: TaskState) -> Task {
+    let attachment = NetworkAttachment {
+        network: "net".to_owned(),
+        addresses: vec!["10.0.0.9/24".to_owned()],
+        ..NetworkAttachment::default()
+    };
+    let mut task = Task { id: TaskId::new(name), node_id: NodeId::new(node), ..Task::default() };
+    (task.service_id, task.slot) = (ServiceId::new("web"), 1);
+    (task.status.state, task.desired_state) = (state, desired);
+    task.networks_attachments = vec![attachment];
+    task
+}
+
+#[test]
+fn a_row_says_whether_anything_new_may_come() {
+    use TaskState::{Failed, Pending, Preparing, Running, Shutdown};
+    let mut service = Service { id: ServiceId::new("web"), ..Service::default() };
+    service.spec.name = "web".to_owned();
+    let vip = VirtualIp { network_id: "net".to_owned(), addr: "10.0.0.2/24".to_owned() };
+    service.endpoint.virtual_ips = vec![vip];
+    let nodes = [node("gone", NodeState::Down), node("n1", NodeState::Ready)];
+    let tasks = [
+        task("drains", "n1", Running, Shutdown),
+        task("ended", "n1", Failed, Running),
+        task("lost", "gone", Running, Running),
+        task("runs", "n1", Running, Running),
+        task("starts", "n1", Preparing, Running),
+        task("waits", "n1", Pending, Running),
+    ];
+    let table = rows(7, [].iter(), nodes.iter(), [service].iter(), tasks.iter());
+    let told: Vec<String> = table
+        .endpoints
+        .iter()
+        .map(|row| format!("{} {} {:?}", row.name, row.address, row.state))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "web.1.drains 10.0.0.9 Draining",
+            "web.1.runs 10.0.0.9 Healthy",
+            "web.1.starts 10.0.0.9 Starting"
+        ]
+    );
+    assert_eq!(table.services[0].vips[0].address, Ipv4Addr::new(10, 0, 0, 2));
+    assert_eq!((table.version, table.peers.len()), (7, 2));
+}

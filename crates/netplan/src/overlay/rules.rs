@@ -1,0 +1,354 @@
+//! The nftables rules of the cluster's networks: one table. Its frame never changes; sets, maps and one chain for
+//! each VIP and published port do.
+//!
+//! | chain | hook | does |
+//! |---|---|---|
+//! | `arrive` | prerouting, mangle | remembers which node a connection came in by, and sends its replies back there |
+//! | `prerouting`, `output` | nat | VIPs to endpoints; published ports to local endpoints, else to any |
+//! | `postrouting` | nat | masquerade: to the outside, and what a task sends to itself by a VIP |
+//! | `forward` | filter | no foreign source, no packet between networks, in only to published ports |
+//! | `vip_…`, `port_…` | | a choice among the healthy endpoints, by weight; draining ones are in none |
+
+use super::plan::{LocalPlan, Me, TunnelPlan, tunnel_mac};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow, ServiceRow};
+use types::swarm::service::PortConfig;
+use types::{NetworkId, ServiceId};
+
+/// Our table in the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OverlayRules {
+    /// The table's name in the `ip` family.
+    pub table: String,
+    /// What does not change: chains, rules, empty sets.
+    pub frame: String,
+    /// By chain: its one rule.
+    pub choices: BTreeMap<String, String>,
+    /// By set: keys, and in a map what they lead to.
+    pub elements: BTreeMap<&'static str, BTreeMap<String, String>>,
+}
+
+impl OverlayRules {
+    /// The input of `nft -f` that replaces whatever is there, in one transaction.
+    pub fn text(&self) -> String {
+        let mut text =
+            format!("add table ip {0}\ndelete table ip {0}\n{1}", self.table, self.frame);
+        for (chain, rule) in &self.choices {
+            text += &self.choice(chain, rule);
+        }
+        for (set, elements) in &self.elements {
+            text += &self.change("add", set, elements.iter());
+        }
+        text
+    }
+
+    /// The input of `nft -f` that makes `before` into this, in one transaction: empty if they are equal. The
+    /// whole text when the frames differ.
+    pub fn text_since(&self, before: &OverlayRules) -> String {
+        if self.table != before.table || self.frame != before.frame {
+            return self.text();
+        }
+        let mut text = String::new();
+        for (chain, rule) in &self.choices {
+            if before.choices.get(chain) != Some(rule) {
+                text += &self.choice(chain, rule);
+            }
+        }
+        let empty = BTreeMap::new();
+        let sets: BTreeSet<_> = self.elements.keys().chain(before.elements.keys()).collect();
+        let mut added = String::new();
+        for set in sets {
+            let now = self.elements.get(*set).unwrap_or(&empty);
+            let then = before.elements.get(*set).unwrap_or(&empty);
+            let gone = then.iter().filter(|(key, value)| now.get(*key) != Some(*value));
+            text += &self.change("delete", set, gone.map(|(key, _)| (key, &NOTHING)));
+            let new = now.iter().filter(|(key, value)| then.get(*key) != Some(*value));
+            added += &self.change("add", set, new);
+        }
+        text += &added;
+        // Last: a chain that an element still leads to cannot go.
+        for chain in before.choices.keys().filter(|chain| !self.choices.contains_key(*chain)) {
+            text +=
+                &format!("flush chain ip {0} {chain}\ndelete chain ip {0} {chain}\n", self.table);
+        }
+        text
+    }
+
+    fn choice(&self, chain: &str, rule: &str) -> String {
+        let table = &self.table;
+        format!(
+            "add chain ip {table} {chain}\nflush chain ip {table} {chain}\nadd rule ip {table} {chain} {rule}\n"
+        )
+    }
+
+    fn change<'a>(
+        &self,
+        verb: &str,
+        set: &str,
+        elements: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> String {
+        let element = |(key, value): (&String, &String)| match value.as_str() {
+            "" => key.clone(),
+            value => format!("{key} : {value}"),
+        };
+        let list: Vec<String> = elements.map(element).collect();
+        if list.is_empty() {
+            return String::new();
+        }
+        format!("{verb} element ip {} {set} {{ {} }}\n", self.table, list.join(", "))
+    }
+}
+
+/// No value beside a key.
+static NOTHING: String = String::new();
+
+/// Set or map, name, type.
+const SETS: &[(&str, &str, &str)] = &[
+    ("set", "tunnel", "type ifname"),
+    ("set", "tasks", "type ifname"),
+    // A task's interface and its own address.
+    ("set", "owners", "type ifname . ipv4_addr"),
+    ("set", "pools", "type ipv4_addr; flags interval"),
+    ("set", "internal", "type ipv4_addr; flags interval"),
+    // A network's subnet, twice.
+    ("set", "within", "type ipv4_addr . ipv4_addr; flags interval"),
+    // A task here, twice.
+    ("set", "itself", "type ipv4_addr . ipv4_addr"),
+    // Where published ports lead.
+    ("set", "mesh", "type ipv4_addr . inet_proto . inet_service"),
+    ("map", "vips", "type ipv4_addr : verdict"),
+    ("map", "ports", "type inet_proto . inet_service : verdict"),
+    ("map", "peers", "type ether_addr : mark"),
+];
+
+/// Chain, hook, rules.
+const CHAINS: &[(&str, &str, &[&str])] = &[
+    (
+        "arrive",
+        "type filter hook prerouting priority mangle; policy accept;",
+        &[
+            "iifname @tunnel ct state new ct mark set ether saddr map @peers",
+            "iifname @tasks ct direction reply ct mark != 0 meta mark set ct mark",
+        ],
+    ),
+    (
+        "prerouting",
+        "type nat hook prerouting priority dstnat; policy accept;",
+        &[
+            "ip daddr vmap @vips",
+            "ip daddr 127.0.0.0/8 return",
+            "fib daddr type local meta l4proto . th dport vmap @ports",
+        ],
+    ),
+    (
+        "output",
+        "type nat hook output priority -100; policy accept;",
+        &["fib daddr type local meta l4proto . th dport vmap @ports"],
+    ),
+    (
+        "postrouting",
+        "type nat hook postrouting priority srcnat; policy accept;",
+        &[
+            // Who calls a VIP and gets itself would see its own address as the caller's.
+            "ip saddr . ip daddr @itself ct status dnat masquerade",
+            // The host's own calls to a published port: 127.0.0.1 cannot leave.
+            "ip saddr 127.0.0.0/8 ip daddr @pools masquerade",
+            "iifname @tasks ip saddr @pools ip daddr != @pools masquerade",
+        ],
+    ),
+    (
+        "forward",
+        "type filter hook forward priority filter; policy accept;",
+        &[
+            "iifname != @tasks iifname != @tunnel oifname != @tasks oifname != @tunnel accept",
+            "iifname @tasks iifname . ip saddr != @owners drop",
+            "ct state established,related accept",
+            "ip saddr . ip daddr @within accept",
+            "ip daddr . meta l4proto . th dport @mesh ct status dnat ip saddr != @pools accept",
+            "iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept",
+            "ip saddr @internal counter drop",
+            "iifname @tasks oifname != @tasks oifname != @tunnel accept",
+            "counter drop",
+        ],
+    ),
+];
+
+/// The rules for the node `me`.
+pub(super) fn rules(
+    table: &EndpointTable,
+    me: &Me,
+    tunnel: Option<&TunnelPlan>,
+    locals: &BTreeMap<String, LocalPlan>,
+) -> OverlayRules {
+    let name = format!("sampan_overlay_{}", me.instance);
+    let mut rules = OverlayRules { frame: frame(&name), table: name, ..OverlayRules::default() };
+    describe_links(&mut rules, table, me, tunnel, locals);
+    let offers = Offers::of(table);
+    for service in &table.services {
+        for vip in &service.vips {
+            let to = offers.to(&service.id, &vip.network);
+            if let Some(choice) = choice(&to, None) {
+                let chain = format!("vip_{:08x}", vip.address.to_bits());
+                rules.put("vips", vip.address.to_string(), format!("goto {chain}"));
+                rules.choices.insert(chain, choice);
+            }
+        }
+        for port in service.ports.iter().filter(|port| port.publish_mode != "host") {
+            publish(&mut rules, table, me, service, port, &offers);
+        }
+    }
+    rules
+}
+
+impl OverlayRules {
+    fn put(&mut self, set: &'static str, key: String, value: String) {
+        self.elements.entry(set).or_default().insert(key, value);
+    }
+}
+
+fn describe_links(
+    rules: &mut OverlayRules,
+    table: &EndpointTable,
+    me: &Me,
+    tunnel: Option<&TunnelPlan>,
+    locals: &BTreeMap<String, LocalPlan>,
+) {
+    if let Some(tunnel) = tunnel {
+        rules.put("tunnel", format!("\"{}\"", tunnel.interface), String::new());
+        for peer in table.peers.iter().filter(|peer| peer.node != me.node) {
+            let mark = format!("{:#010x}", peer.underlay.to_bits());
+            rules.put("peers", mac_text(tunnel_mac(peer.underlay)), mark);
+        }
+    }
+    for network in &table.networks {
+        rules.put("pools", network.subnet.to_string(), String::new());
+        rules.put("within", format!("{0} . {0}", network.subnet), String::new());
+        if network.internal {
+            rules.put("internal", network.subnet.to_string(), String::new());
+        }
+    }
+    for (interface, local) in locals {
+        rules.put("tasks", format!("\"{interface}\""), String::new());
+        rules.put("owners", format!("\"{interface}\" . {}", local.address), String::new());
+        rules.put("itself", format!("{0} . {0}", local.address), String::new());
+    }
+}
+
+/// A published port: on every node, to the tasks of this node if there are healthy ones. They are reached by the
+/// ingress network; a service that has no address there, by any of its networks.
+fn publish(
+    rules: &mut OverlayRules,
+    table: &EndpointTable,
+    me: &Me,
+    service: &ServiceRow,
+    port: &PortConfig,
+    offers: &Offers<'_>,
+) {
+    if port.published_port == 0 {
+        return;
+    }
+    let protocol = if port.protocol.is_empty() { "tcp" } else { &port.protocol };
+    // Draining ones, too: a node that has not yet heard of it still sends here.
+    let open = |network: &NetworkRow| -> Vec<&EndpointRow> {
+        let theirs = table.endpoints.iter().filter(|row| row.service.as_ref() == Some(&service.id));
+        let there = theirs.filter(|row| row.network == network.id);
+        there.filter(|row| row.state != EndpointState::Starting).collect()
+    };
+    let ingress = table.networks.iter().filter(|network| network.ingress);
+    let mut networks = ingress.chain(table.networks.iter().filter(|network| !network.ingress));
+    let Some(network) = networks.find(|network| !open(network).is_empty()) else { return };
+    for row in open(network) {
+        let place = format!("{} . {protocol} . {}", row.address, port.target_port);
+        rules.put("mesh", place, String::new());
+    }
+    let all = offers.to(&service.id, &network.id);
+    let near: Vec<&EndpointRow> = all.iter().filter(|row| row.node == me.node).copied().collect();
+    let to = if near.iter().any(|row| row.weight > 0) { near } else { all };
+    if let Some(choice) = choice(&to, Some((protocol, port.target_port))) {
+        let chain = format!("port_{protocol}_{}", port.published_port);
+        rules.put(
+            "ports",
+            format!("{protocol} . {}", port.published_port),
+            format!("goto {chain}"),
+        );
+        rules.choices.insert(chain, choice);
+    }
+}
+
+/// Healthy endpoints by service and network.
+struct Offers<'a>(BTreeMap<(&'a ServiceId, &'a NetworkId), Vec<&'a EndpointRow>>);
+
+impl<'a> Offers<'a> {
+    fn of(table: &'a EndpointTable) -> Self {
+        let mut offers: BTreeMap<_, Vec<&EndpointRow>> = BTreeMap::new();
+        for row in table.endpoints.iter().filter(|row| row.state == EndpointState::Healthy) {
+            if let Some(service) = &row.service {
+                offers.entry((service, &row.network)).or_default().push(row);
+            }
+        }
+        Offers(offers)
+    }
+
+    fn to(&self, service: &ServiceId, network: &NetworkId) -> Vec<&'a EndpointRow> {
+        self.0.get(&(service, network)).cloned().unwrap_or_default()
+    }
+}
+
+/// A rule that picks one of the endpoints, by weight; `None` if there is none to pick.
+fn choice(to: &[&EndpointRow], port: Option<(&str, u16)>) -> Option<String> {
+    let mut offered: Vec<(Ipv4Addr, u32)> =
+        to.iter().filter(|row| row.weight > 0).map(|row| (row.address, row.weight)).collect();
+    offered.sort_unstable();
+    offered.dedup_by_key(|(address, _)| *address);
+    let least = offered.iter().map(|(_, weight)| *weight).reduce(divisor)?;
+    let target = |address: Ipv4Addr| match port {
+        Some((_, port)) => format!("{address} . {port}"),
+        None => address.to_string(),
+    };
+    let dnat = match port {
+        Some((protocol, _)) => format!("meta l4proto {protocol} dnat ip to"),
+        None => "dnat ip to".to_owned(),
+    };
+    if let [(address, _)] = offered.as_slice() {
+        let one = target(*address).replace(" . ", ":");
+        return Some(format!("{dnat} {one}"));
+    }
+    let mut from = 0;
+    let mut parts = Vec::new();
+    for (address, weight) in &offered {
+        let share = weight / least;
+        let range = match share {
+            1 => from.to_string(),
+            _ => format!("{from}-{}", from + share - 1),
+        };
+        parts.push(format!("{range} : {}", target(*address)));
+        from += share;
+    }
+    Some(format!("{dnat} numgen random mod {from} map {{ {} }}", parts.join(", ")))
+}
+
+/// The greatest common one.
+fn divisor(one: u32, two: u32) -> u32 {
+    if two == 0 { one } else { divisor(two, one % two) }
+}
+
+fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn frame(table: &str) -> String {
+    let mut text = format!("add table ip {table}\n");
+    for (kind, name, of) in SETS {
+        text += &format!("add {kind} ip {table} {name} {{ {of}; }}\n");
+    }
+    for (chain, hook, _) in CHAINS {
+        text += &format!("add chain ip {table} {chain} {{ {hook} }}\n");
+    }
+    for (chain, _, rules) in CHAINS {
+        for rule in *rules {
+            text += &format!("add rule ip {table} {chain} {rule}\n");
+        }
+    }
+    text
+}
