@@ -4,10 +4,12 @@
 
 use crate::policy::Mode;
 use crate::progress::progress;
-use crate::state::State;
+use crate::state::{Nodes, State};
 use crate::wait::Wait;
 use std::collections::{BTreeMap, BTreeSet};
+use types::NodeId;
 use types::swarm::extension::DependencyCondition;
+use types::swarm::node::NodeState;
 use types::swarm::service::Service;
 use types::swarm::task::{Task, TaskState};
 
@@ -30,9 +32,15 @@ impl Readiness {
 }
 
 /// What others may depend on. A service without a wanted task is healthy: there is nothing to wait for. A
-/// global service's tasks are taken as all that are wanted.
-pub fn readiness(service: &Service, tasks: &[&Task]) -> Readiness {
-    let progress = progress(service, tasks);
+/// global service's tasks are taken as all that are wanted, but for those of nodes that are not ready: no other
+/// node can have them, and nobody waits for a machine that may be lost.
+pub fn readiness(service: &Service, tasks: &[&Task], nodes: &Nodes<'_>) -> Readiness {
+    let is_ready =
+        |id: &NodeId| nodes.get(id).is_some_and(|node| node.status.state == NodeState::Ready);
+    let global = Mode::of(&service.spec).is_global();
+    let counts = |task: &&&Task| !global || is_ready(&task.node_id);
+    let tasks: Vec<&Task> = tasks.iter().filter(counts).copied().collect();
+    let progress = progress(service, &tasks);
     let running = tasks.iter().any(|task| {
         task.status.state == TaskState::Running && task.desired_state <= TaskState::Complete
     });

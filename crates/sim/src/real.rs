@@ -108,7 +108,7 @@ impl Decide for Real {
             state.clusters().iter().next().map(|row| Defaults::of(&row.spec)).unwrap_or_default();
         self.desk.see_nodes(state);
         let all = Sight::all(state);
-        let mut known = self.desk.known(&all);
+        let mut known = self.desk.known(&all, &nodes);
         if self.fault == Some(Fault::ForgetsDependencies) {
             known.values_mut().for_each(|known| {
                 *known = Readiness { started: true, healthy: true, completed: true };

@@ -319,20 +319,24 @@ fn look_at(
     defaults: &Defaults,
     now: Timestamp,
 ) -> Decision {
-    let dependencies = dependencies(state, service);
+    let dependencies = dependencies(state, service, nodes);
     let fits = |node: &Node| scheduler::suits(&service.spec.task_template, node);
     let dependencies = &dependencies;
     reconcile(&State { service, tasks, nodes, defaults, dependencies, fits: &fits }, now)
 }
 
-fn dependencies(state: &Snapshot, service: &Service) -> BTreeMap<String, Readiness> {
+fn dependencies(
+    state: &Snapshot,
+    service: &Service,
+    nodes: &Nodes<'_>,
+) -> BTreeMap<String, Readiness> {
     let wishes = service.spec.sampan.as_ref();
     let names = wishes.into_iter().flat_map(|wishes| wishes.depends_on.keys());
     names
         .filter_map(|name| {
             let other = state.services().by_name(name)?;
             let tasks: Vec<&Task> = state.tasks_of_service(&other.id).map(|row| &**row).collect();
-            Some((name.clone(), readiness(other, &tasks)))
+            Some((name.clone(), readiness(other, &tasks, nodes)))
         })
         .collect()
 }

@@ -55,7 +55,7 @@ fn a_service_is_healthy_when_every_slot_runs() {
     script.run("service image=a replicas=2");
     let ready = |script: &Script| {
         let tasks: Vec<&Task> = script.world.tasks.values().collect();
-        readiness(&script.world.service, &tasks)
+        readiness(&script.world.service, &tasks, &script.world.nodes.values().collect())
     };
     assert!(!ready(&script).started);
     script.run("settle");
@@ -63,4 +63,23 @@ fn a_service_is_healthy_when_every_slot_runs() {
     script.run("fail t01");
     let one_left = ready(&script);
     assert!(one_left.started && !one_left.healthy && !one_left.completed);
+}
+
+#[test]
+fn a_global_service_is_healthy_without_the_task_of_a_lost_node() {
+    let mut script = Script::new();
+    script.run("nodes n1 n2");
+    script.run("service image=a global");
+    script.run("scheduler sleeps");
+    script.run("decide");
+    script.run("node n2 down");
+    script.run("scheduler wakes");
+    script.run("settle");
+    let ready = |script: &Script| {
+        let tasks: Vec<&Task> = script.world.tasks.values().collect();
+        readiness(&script.world.service, &tasks, &script.world.nodes.values().collect())
+    };
+    assert!(ready(&script).healthy);
+    script.run("node n2 ready");
+    assert!(!ready(&script).healthy);
 }

@@ -1,7 +1,7 @@
 //! What was seen last, so that only what changed is looked at again: work grows with the change. What is kept here
 //! is lost with the leader.
 
-use orchestrator::{Readiness, readiness};
+use orchestrator::{Nodes, Readiness, readiness};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::Snapshot;
@@ -86,6 +86,7 @@ impl Desk {
         let nodes: Vec<Arc<Node>> = state.nodes().iter().cloned().collect();
         if !same(&nodes, &self.nodes) {
             self.at_rest.clear();
+            self.ready.clear();
             self.nodes = nodes;
         }
     }
@@ -103,13 +104,14 @@ impl Desk {
     pub(super) fn known(
         &mut self,
         all: &BTreeMap<ServiceId, Sight>,
+        nodes: &Nodes<'_>,
     ) -> BTreeMap<String, Readiness> {
         let mut known = BTreeMap::new();
         for (id, sight) in all {
             let Some(service) = &sight.service else { continue };
             let seen =
                 self.ready.get(id).filter(|(seen, _)| seen.is(sight)).map(|(_, ready)| *ready);
-            let ready = seen.unwrap_or_else(|| readiness(service, &sight.tasks()));
+            let ready = seen.unwrap_or_else(|| readiness(service, &sight.tasks(), nodes));
             if seen.is_none() {
                 self.ready.insert(id.clone(), (sight.clone(), ready));
             }
