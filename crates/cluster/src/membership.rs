@@ -180,7 +180,7 @@ impl Inner {
     ) -> Result<(Identity, State), Error> {
         let addr = remote.to_string();
         let token = JoinToken::parse(&request.join_token).map_err(certificate)?;
-        let roots = rpc::fetch_root(&addr, Credentials::stranger().client_config()).await;
+        let roots = rpc::fetch_root(&addr, Credentials::stranger().unverified_config()).await;
         let roots = token.check_root(&roots.map_err(Error::from_lower)?).map_err(certificate)?;
         let credentials = Credentials::joining(&roots).map_err(certificate)?;
         let client = rpc::Client::new(crate::node::tls(&credentials));

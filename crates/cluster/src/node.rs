@@ -133,8 +133,7 @@ pub(crate) fn tls(credentials: &Credentials) -> rpc::Tls {
         client: credentials.client_config(),
         identify: Arc::new(move |chain| {
             let standing = who.identify(chain).map_err(std::io::Error::other)?;
-            let lapsed = standing.lapsed(Timestamp::from(std::time::SystemTime::now()));
-            Ok(rpc::Peer { identity: standing.identity, lapsed })
+            Ok(rpc::Peer { identity: standing.identity, lapsed: standing.lapsed })
         }),
     }
 }
