@@ -165,13 +165,11 @@ fn sysctls(
     if !pools.is_empty() {
         sysctls.insert("net/ipv4/ip_forward".to_owned(), "1");
     }
-    if let Some(tunnel) = tunnel {
-        // Clients' own addresses come in by it.
-        sysctls.insert(format!("net/ipv4/conf/{}/rp_filter", tunnel.interface), "0");
-    }
-    for interface in locals.keys() {
-        // Only the task's own address may come out of it, which the rules check with the interface.
+    // Clients' own addresses come in by the tunnel; what a task may send as, the rules check. 127.0.0.1 on the
+    // host leads to published ports, too; the rules drop what that would let in.
+    for interface in locals.keys().chain(tunnel.map(|tunnel| &tunnel.interface)) {
         sysctls.insert(format!("net/ipv4/conf/{interface}/rp_filter"), "0");
+        sysctls.insert(format!("net/ipv4/conf/{interface}/route_localnet"), "1");
     }
     sysctls
 }

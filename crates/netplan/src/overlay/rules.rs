@@ -3,6 +3,7 @@
 //!
 //! | chain | hook | does |
 //! |---|---|---|
+//! | `loopback` | prerouting, raw | drops what `route_localnet` would let a task reach |
 //! | `arrive` | prerouting, mangle | remembers which node a connection came in by, and sends its replies back there |
 //! | `prerouting`, `output` | nat | VIPs to endpoints; published ports to local endpoints, else to any |
 //! | `postrouting` | nat | masquerade: to the outside, and what a task sends to itself by a VIP |
@@ -124,6 +125,11 @@ const SETS: &[(&str, &str, &str)] = &[
 
 /// Chain, hook, rules.
 const CHAINS: &[(&str, &str, &[&str])] = &[
+    (
+        "loopback",
+        "type filter hook prerouting priority raw; policy accept;",
+        &["iifname @tasks ip daddr 127.0.0.0/8 drop", "iifname @tunnel ip daddr 127.0.0.0/8 drop"],
+    ),
     (
         "arrive",
         "type filter hook prerouting priority mangle; policy accept;",

@@ -116,7 +116,7 @@ fn links_and_routes_follow_from_the_table() {
     0xc0a80003 via 192.168.0.3
     "#);
     assert_snapshot!(format!("{:?}", plan.sysctls), @r#"
-    {"net/ipv4/conf/smt0a000009/rp_filter": "0", "net/ipv4/conf/smt0a000109/rp_filter": "0", "net/ipv4/conf/smx0a1b2c3d/rp_filter": "0", "net/ipv4/ip_forward": "1"}
+    {"net/ipv4/conf/smt0a000009/route_localnet": "1", "net/ipv4/conf/smt0a000009/rp_filter": "0", "net/ipv4/conf/smt0a000109/route_localnet": "1", "net/ipv4/conf/smt0a000109/rp_filter": "0", "net/ipv4/conf/smx0a1b2c3d/route_localnet": "1", "net/ipv4/conf/smx0a1b2c3d/rp_filter": "0", "net/ipv4/ip_forward": "1"}
     "#);
 }
 
@@ -137,11 +137,14 @@ fn the_rules_are_these() {
     add map ip sampan_overlay_0a1b2c3d vips { type ipv4_addr : verdict; }
     add map ip sampan_overlay_0a1b2c3d ports { type inet_proto . inet_service : verdict; }
     add map ip sampan_overlay_0a1b2c3d peers { type ether_addr : mark; }
+    add chain ip sampan_overlay_0a1b2c3d loopback { type filter hook prerouting priority raw; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d arrive { type filter hook prerouting priority mangle; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d prerouting { type nat hook prerouting priority dstnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d output { type nat hook output priority -100; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d postrouting { type nat hook postrouting priority srcnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d forward { type filter hook forward priority filter; policy accept; }
+    add rule ip sampan_overlay_0a1b2c3d loopback iifname @tasks ip daddr 127.0.0.0/8 drop
+    add rule ip sampan_overlay_0a1b2c3d loopback iifname @tunnel ip daddr 127.0.0.0/8 drop
     add rule ip sampan_overlay_0a1b2c3d arrive iifname @tunnel ct state new ct mark set ether saddr map @peers
     add rule ip sampan_overlay_0a1b2c3d arrive iifname @tasks ct direction reply ct mark != 0 meta mark set ct mark
     add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr vmap @vips
