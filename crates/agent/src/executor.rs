@@ -212,7 +212,7 @@ impl Executor {
         }
     }
 
-    fn drop_files(&self, task: &str) {
+    pub(crate) fn drop_files(&self, task: &str) {
         if let Err(err) = self.files.remove(task) {
             tracing::warn!(task, error = %err, "failed to remove a task's files");
         }

@@ -147,7 +147,8 @@ impl Worker {
             Input::Assignments(message) => self.assign(message).await,
             Input::Written(reports) => self.mail.with(|outbox| outbox.written(&reports)),
             Input::Done(done) => self.done(done),
-            Input::Seen { task, sight } => self.seen(&task, sight),
+            Input::Seen { task, sight } if !self.leaving => self.seen(&task, sight),
+            Input::Seen { .. } => {}
             Input::Leave => self.leave(),
         }
     }
@@ -303,6 +304,10 @@ impl Worker {
 
     fn done(&mut self, done: Done) {
         let id = done.task;
+        if self.leaving {
+            self.locals.remove(&id);
+            return;
+        }
         if let Some(local) = self.locals.get_mut(&id) {
             local.busy = false;
             if let Some(container) = done.container {
@@ -331,7 +336,16 @@ impl Worker {
             Some(event) => self.feed(&id, event),
             None => {}
         }
+        self.drop_files(&id);
         self.next_job(&id);
+    }
+
+    /// Nobody reads the files of a task that has ended.
+    fn drop_files(&self, id: &str) {
+        let Some(local) = self.locals.get(id) else { return };
+        if local.machine.phase == Phase::Ended && !local.busy {
+            self.executor.drop_files(id);
+        }
     }
 
     /// What a container's looks mean to its machine.
@@ -352,20 +366,28 @@ impl Worker {
         self.feed(id, event);
     }
 
+    /// As dockerd: a node that leaves lets its containers go without a grace. Only jobs under way are waited
+    /// for.
     fn leave(&mut self) {
         self.leaving = true;
         self.share = Share::default();
-        let ids: Vec<String> = self.locals.keys().cloned().collect();
-        for id in ids {
-            self.feed(&id, Event::Unassigned);
-        }
+        self.timers.clear();
+        self.locals.retain(|_, local| {
+            local.jobs.clear();
+            local.cancel.cancel();
+            local.stop_watching();
+            local.busy
+        });
     }
 
     /// The last of a node that has left.
     async fn close(&mut self) {
+        let mut removals = tokio::task::JoinSet::new();
         for (task, container) in self.executor.containers(self.node.id.as_str()) {
-            self.executor.remove(&task, Some(&container)).await;
+            let executor = self.executor.clone();
+            removals.spawn(async move { executor.remove(&task, Some(&container)).await });
         }
+        removals.join_all().await;
         self.executor.engine.sweep_cluster_networks(&BTreeSet::new()).await;
         if let Err(err) = self.executor.files.close() {
             tracing::warn!(error = %err, "failed to remove the secrets' directory");
@@ -384,6 +406,7 @@ impl Worker {
         for effect in effects {
             self.effect(id, effect);
         }
+        self.drop_files(id);
         let removed = self.locals.get(id).is_some_and(|it| it.machine.phase == Phase::Removed);
         if removed {
             self.locals.remove(id);

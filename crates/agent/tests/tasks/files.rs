@@ -1,6 +1,6 @@
 //! Secrets and configs in containers.
 
-use crate::world::{assign, gone, server, service, task, until, with_world};
+use crate::world::{assign, gone, server, service, shut_down, task, until, with_world};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use std::path::Path;
@@ -80,6 +80,10 @@ fn secrets_and_configs_are_files_that_change_in_place_and_leave_no_trace() {
         until("the signal", async || world.exec("web.1.t1", "cat /hups").await.contains('x')).await;
         assert_eq!(world.manager.status("t1").state, TaskState::Running);
 
+        world.manager.put(vec![shut_down(&task("t1", spec()))]).await;
+        world.manager.reaches("t1", TaskState::Shutdown).await;
+        let files = world.dir.join("exec/swarm/t1");
+        until("the files are gone", async || !files.exists()).await;
         world.manager.change(Vec::new(), vec![gone("t1")]).await;
         until("all is gone", async || world.containers().await.is_empty()).await;
         agent.leave().await.unwrap();
