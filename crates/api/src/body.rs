@@ -15,6 +15,9 @@ use tokio_util::io::StreamReader;
 /// No document of the API comes near; archives are never buffered.
 const DOCUMENT_LIMIT_BYTES: usize = 4 << 20;
 
+/// A config's 16 MiB in base64, and room for its labels.
+const LARGE_DOCUMENT_LIMIT_BYTES: usize = 24 << 20;
+
 /// A JSON document that was declared as one. Not yet read: some are read as two types.
 pub(crate) struct Document(Bytes);
 
@@ -71,13 +74,35 @@ impl<S: Send + Sync> FromRequest<S> for Document {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let (parts, body) = request.into_parts();
-        let body = to_bytes(body, DOCUMENT_LIMIT_BYTES)
-            .await
-            .map_err(|err| Error::invalid(format!("failed to read the request body: {err}")))?;
-        check_content_type(&parts.headers, body.is_empty())?;
-        Ok(Document(body))
+        collect(request, DOCUMENT_LIMIT_BYTES).await
     }
+}
+
+/// A document that carries a file's bytes.
+pub(crate) struct LargeDocument(Document);
+
+impl LargeDocument {
+    /// As [`Document::read`].
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.0.read()
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for LargeDocument {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        collect(request, LARGE_DOCUMENT_LIMIT_BYTES).await.map(LargeDocument)
+    }
+}
+
+async fn collect(request: Request, limit: usize) -> Result<Document, Failure> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, limit)
+        .await
+        .map_err(|err| Error::invalid(format!("failed to read the request body: {err}")))?;
+    check_content_type(&parts.headers, body.is_empty())?;
+    Ok(Document(body))
 }
 
 /// A body must say that it is JSON; without a body it need not say anything.

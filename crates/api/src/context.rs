@@ -4,15 +4,17 @@ use crate::socket::Peer;
 use crate::version::ApiVersion;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use cluster::Cluster;
 use engine::Engine;
 use std::convert::Infallible;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The engine, and the life of the server.
+/// The engine, this node's part in a cluster, and the life of the server.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) engine: Engine,
+    pub(crate) cluster: Cluster,
     /// Fired once, when the server is to end: live streams end with it.
     pub(crate) stop: CancellationToken,
     /// Every request and every hijacked stream; shutdown waits for them, within bounds.
@@ -25,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) version: ApiVersion,
     pub(crate) peer: Option<Peer>,
     pub(crate) stop: CancellationToken,
+    /// Another node sent it on: it is answered here or nowhere.
+    pub(crate) forwarded: bool,
 }
 
 impl Context {
@@ -49,7 +53,12 @@ impl FromRequestParts<App> for Context {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        let unknown = || Context { version: ApiVersion::MAX, peer: None, stop: app.stop.clone() };
+        let unknown = || Context {
+            version: ApiVersion::MAX,
+            peer: None,
+            stop: app.stop.clone(),
+            forwarded: false,
+        };
         Ok(parts.extensions.get::<Context>().cloned().unwrap_or_else(unknown))
     }
 }

@@ -4,14 +4,16 @@ use crate::context::{App, Context};
 use crate::failure::Failure;
 use crate::path::{Route, route};
 use crate::socket::Peer;
+use crate::swarm::forward::to_a_manager;
 use crate::version::ApiVersion;
 use crate::{
-    build, containers, distribution, events, exec, images, networks, plugins, session, swarm,
-    system, volumes,
+    build, configs, containers, distribution, events, exec, images, networks, nodes, plugins,
+    secrets, services, session, swarm, system, tasks, volumes,
 };
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use engine::Error;
 use std::convert::Infallible;
@@ -22,6 +24,14 @@ const SERVER: &str = concat!("Sampan/", env!("CARGO_PKG_VERSION"), " (linux)");
 /// Every operation of the API.
 pub(crate) fn routes(app: App) -> Router {
     let none = || async { Failure::page_not_found() };
+    let managers = Router::new()
+        .merge(swarm::manager_routes())
+        .merge(nodes::manager_routes())
+        .merge(services::manager_routes())
+        .merge(tasks::manager_routes())
+        .merge(secrets::manager_routes())
+        .merge(configs::manager_routes())
+        .route_layer(from_fn_with_state(app.clone(), to_a_manager));
     Router::new()
         .merge(system::routes())
         .merge(events::routes())
@@ -35,10 +45,19 @@ pub(crate) fn routes(app: App) -> Router {
         .merge(plugins::routes())
         .merge(session::routes())
         .merge(swarm::routes())
+        .merge(managers)
         .fallback(none)
         // dockerd answers a wrong method as it answers a wrong path.
         .method_not_allowed_fallback(none)
         .with_state(app)
+}
+
+/// Whose request it is.
+#[derive(Clone)]
+pub(crate) enum From {
+    Client(Peer),
+    /// Another node sent it on.
+    Node,
 }
 
 /// Answers one request. The handler runs on a task of its own: a client that leaves does not stop it half
@@ -46,11 +65,11 @@ pub(crate) fn routes(app: App) -> Router {
 pub(crate) async fn dispatch(
     app: App,
     routes: Router,
-    peer: Option<Peer>,
+    from: From,
     request: Request<Body>,
 ) -> Result<Response, Infallible> {
     tracing::debug!("calling {} {}", request.method(), request.uri());
-    let call = app.tasks.spawn(handle(app.clone(), routes, peer, request));
+    let call = app.tasks.spawn(handle(app.clone(), routes, from, request));
     let mut response = call.await.unwrap_or_else(|err| {
         tracing::error!("a handler failed: {err}");
         Failure::from(Error::system("internal error: the request's handler panicked"))
@@ -69,12 +88,7 @@ fn version_header() -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-async fn handle(
-    app: App,
-    mut routes: Router,
-    peer: Option<Peer>,
-    mut request: Request<Body>,
-) -> Response {
+async fn handle(app: App, mut routes: Router, from: From, mut request: Request<Body>) -> Response {
     let Route { version, path } = route(request.uri().path());
     let version = match version.unwrap_or(ApiVersion::MAX).check() {
         Ok(version) => version,
@@ -84,7 +98,12 @@ async fn handle(
         return Failure::page_not_found().into_response();
     };
     *request.uri_mut() = uri;
-    request.extensions_mut().insert(Context { version, peer, stop: app.stop });
+    let forwarded = matches!(from, From::Node);
+    let peer = match from {
+        From::Client(peer) => Some(peer),
+        From::Node => None,
+    };
+    request.extensions_mut().insert(Context { version, peer, stop: app.stop, forwarded });
     let Ok(response) = routes.call(request).await;
     response
 }

@@ -7,9 +7,11 @@
 //! | `dispatch`, `path`, `version` | from a request's head to its handler; panics |
 //! | `query`, `body`, `reply`, `progress`, `failure`, `hijack`, `websocket` | reading requests, writing replies |
 //! | `containers`, `exec`, `images`, … | the operations of one object |
+//! | `swarm`, `nodes`, `services`, `tasks`, `secrets`, `configs` | the cluster's objects, on a manager |
 
 mod body;
 mod build;
+mod configs;
 mod containers;
 mod context;
 mod dispatch;
@@ -21,16 +23,20 @@ mod hijack;
 mod images;
 mod listen;
 mod networks;
+mod nodes;
 mod path;
 mod plugins;
 mod progress;
 mod query;
 mod reply;
+mod secrets;
 mod server;
+mod services;
 mod session;
 mod socket;
 mod swarm;
 mod system;
+mod tasks;
 mod tls;
 mod version;
 mod volumes;

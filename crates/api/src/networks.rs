@@ -1,16 +1,22 @@
-//! `/networks/…`.
+//! `/networks/…`: this node's networks and, on a manager, the cluster's.
 
 use crate::body::Document;
 use crate::context::App;
 use crate::failure::Reply;
 use crate::query::Query;
 use crate::reply;
+use crate::swarm::refused;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use engine::{Error, Filters};
+use manager::control::find;
+use manager::control::network::{DRIVER, answer};
 use serde_json::json;
-use types::network::{ConnectRequest, CreateRequest, DisconnectRequest};
+use std::sync::Arc;
+use types::network::{ConnectRequest, CreateRequest, DisconnectRequest, Network};
+use types::swarm::network::ClusterNetwork;
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -23,12 +29,55 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 async fn list(State(app): State<App>, query: Query) -> Reply {
-    reply::json(&app.engine.network_list(query.filters()?).await?)
+    let filters = query.filters()?;
+    let mut networks = app.engine.network_list(filters.clone()).await?;
+    let Ok(control) = app.cluster.control() else { return reply::json(&networks) };
+    let state = control.read().await.map_err(refused)?;
+    // What is realised here is shown once, as the cluster has it.
+    networks.retain(|network| state.networks().get(network.id.as_str()).is_none());
+    let shared = state.networks().iter().map(|network| answer(network));
+    networks.extend(shared.filter(|network| wanted(&filters, network)));
+    reply::json(&networks)
+}
+
+/// The engine's filters, for networks that the engine does not keep.
+fn wanted(filters: &Filters, network: &Network) -> bool {
+    filters.matches("name", |part| network.name.contains(part))
+        && filters.matches("id", |part| network.id.as_str().contains(part))
+        && filters.matches("driver", |driver| driver == network.driver)
+        && filters.matches("scope", |scope| scope == network.scope)
+        && filters.matches("type", |kind| kind == "custom")
+        && filters.matches("dangling", |dangling| matches!(dangling, "0" | "false"))
+        && filters.matches_labels("label", &network.labels)
 }
 
 async fn create(State(app): State<App>, body: Document) -> Reply {
     let request: CreateRequest = body.read()?;
-    reply::json_with(StatusCode::CREATED, &app.engine.network_create(request).await?)
+    if request.driver != DRIVER && request.scope != "swarm" {
+        check_free(&app, &request.name).await?;
+        let created = app.engine.network_create(request).await?;
+        return reply::json_with(StatusCode::CREATED, &created);
+    }
+    let control = app.cluster.control()?;
+    check_free(&app, &request.name).await?;
+    if app.engine.network_inspect(&request.name, "local").await.is_ok() {
+        return Err(taken(&request.name).into());
+    }
+    let id = control.create_network(&request).await.map_err(refused)?;
+    reply::json_with(StatusCode::CREATED, &json!({ "Id": id, "Warning": "" }))
+}
+
+/// Docker refuses a second network of a name, whichever of the two kinds it is.
+async fn check_free(app: &App, name: &str) -> Result<(), Error> {
+    let Ok(control) = app.cluster.control() else { return Ok(()) };
+    match control.snapshot().networks().by_name(name) {
+        Some(_) => Err(taken(name)),
+        None => Ok(()),
+    }
+}
+
+fn taken(name: &str) -> Error {
+    Error::conflict(format!("network with name {name} already exists"))
 }
 
 async fn prune(State(app): State<App>, query: Query) -> Reply {
@@ -37,11 +86,35 @@ async fn prune(State(app): State<App>, query: Query) -> Reply {
 }
 
 async fn inspect(State(app): State<App>, Path(id): Path<String>, query: Query) -> Reply {
-    reply::json(&app.engine.network_inspect(&id, query.get("scope")).await?)
+    let scope = query.get("scope");
+    let here = app.engine.network_inspect(&id, scope).await;
+    let Some(shared) = shared(&app, &id, scope).await? else { return reply::json(&here?) };
+    match here {
+        // Its containers on this node are the engine's to tell.
+        Ok(here) if here.id.as_str() == shared.id.as_str() => {
+            reply::json(&Network { containers: here.containers, ..answer(&shared) })
+        }
+        Ok(here) if here.id.as_str() == id || here.name == id => reply::json(&here),
+        _ => reply::json(&answer(&shared)),
+    }
+}
+
+/// The cluster's network of this key; none on a node that is no manager.
+async fn shared(app: &App, key: &str, scope: &str) -> Result<Option<Arc<ClusterNetwork>>, Error> {
+    let Ok(control) = app.cluster.control() else { return Ok(None) };
+    if !matches!(scope, "" | "swarm") {
+        return Ok(None);
+    }
+    let state = control.read().await.map_err(refused)?;
+    Ok(find::network(&state, key).ok().cloned())
 }
 
 async fn remove(State(app): State<App>, Path(id): Path<String>) -> Reply {
-    app.engine.network_remove(&id).await?;
+    let Some(network) = shared(&app, &id, "").await? else {
+        app.engine.network_remove(&id).await?;
+        return reply::no_content();
+    };
+    app.cluster.control()?.remove_network(network.id.as_str()).await.map_err(refused)?;
     reply::no_content()
 }
 

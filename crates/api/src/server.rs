@@ -6,12 +6,14 @@
 //! ```
 
 use crate::context::App;
-use crate::dispatch::{dispatch, routes};
+use crate::dispatch::{self, dispatch, routes};
 use crate::listen::{Listener, Listeners};
 use crate::socket::{Peer, Socket, Stream};
 use axum::Router;
 use axum::body::Body;
+use cluster::Cluster;
 use engine::Engine;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -31,9 +33,17 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the API on `listeners` until `stop` fires, then lets running requests end, within bounds.
-pub async fn serve(engine: Engine, listeners: Listeners, stop: CancellationToken) {
-    let app = App { engine, stop: stop.clone(), tasks: TaskTracker::new() };
+///
+/// Requests that other nodes send on are answered through `cluster`, until the same moment.
+pub async fn serve(
+    engine: Engine,
+    cluster: Cluster,
+    listeners: Listeners,
+    stop: CancellationToken,
+) {
+    let app = App { engine, cluster, stop: stop.clone(), tasks: TaskTracker::new() };
     let routes = routes(app.clone());
+    app.cluster.serve_with(for_nodes(app.clone(), routes.clone()));
     let connections = TaskTracker::new();
     let accepting = TaskTracker::new();
     for listener in listeners.sockets {
@@ -52,6 +62,19 @@ pub async fn serve(engine: Engine, listeners: Listeners, stop: CancellationToken
         let (open, running) = (connections.len(), app.tasks.len());
         tracing::warn!(connections = open, requests = running, "ending with work still running");
     }
+}
+
+/// The same API for other nodes of the cluster, whose connections the cluster's port takes.
+fn for_nodes(app: App, routes: Router) -> cluster::Serve {
+    Arc::new(move |_node, request| {
+        let (app, routes) = (app.clone(), routes.clone());
+        Box::pin(async move {
+            let request = request.map(Body::new);
+            let answered = dispatch(app, routes, dispatch::From::Node, request).await;
+            let response = answered.unwrap_or_else(|never| match never {});
+            response.map(|body| body.map_err(Into::into).boxed_unsync())
+        })
+    })
 }
 
 async fn accept(
@@ -95,7 +118,8 @@ where
 {
     let stop = app.stop.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        dispatch(app.clone(), routes.clone(), Some(peer.clone()), request.map(Body::new))
+        let from = dispatch::From::Client(peer.clone());
+        dispatch(app.clone(), routes.clone(), from, request.map(Body::new))
     });
     // Half-close: a client may end its side and still read; `Peer` notices those that left.
     let connection = http1::Builder::new()

@@ -26,13 +26,19 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 /// `Builder-Version: 1` sends clients to the classic builder.
-async fn ping(method: Method) -> Reply {
+async fn ping(State(app): State<App>, method: Method) -> Reply {
+    let swarm = app.cluster.info().await;
+    let part = match (swarm.local_node_state.as_str(), swarm.control_available) {
+        ("active", true) => "active/manager",
+        ("active", false) => "active/worker",
+        (other, _) => other,
+    };
     let head = [
         (header::CACHE_CONTROL, "no-cache, no-store, must-revalidate"),
         (header::PRAGMA, "no-cache"),
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (HeaderName::from_static("builder-version"), "1"),
-        (HeaderName::from_static("swarm"), "inactive"),
+        (HeaderName::from_static("swarm"), part),
     ];
     Ok((head, Body::from(if method == Method::HEAD { "" } else { "OK" })).into_response())
 }
@@ -43,6 +49,7 @@ async fn version(State(app): State<App>) -> Reply {
 
 async fn info(State(app): State<App>, context: Context) -> Reply {
     let mut info = app.engine.system_info().await;
+    info.swarm = app.cluster.info().await;
     if context.version < ApiVersion(1, 49) {
         info.firewall_backend = None;
         for commit in [&mut info.containerd_commit, &mut info.runc_commit, &mut info.init_commit] {

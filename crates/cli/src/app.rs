@@ -11,7 +11,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::client::ConnectOptions;
 use crate::ctx::Ctx;
 use crate::report::{self, Exit};
-use crate::{compose, container, image, inspect, network, registry, system, volume};
+use crate::{
+    blob, compose, container, image, inspect, network, node, registry, service, swarm, system,
+    task, volume,
+};
 
 /// The client.
 #[derive(Debug, Parser)]
@@ -116,6 +119,30 @@ enum Command {
     /// Manage the engine
     #[command(subcommand)]
     System(system::Command),
+    /// Make a cluster of this node
+    Init(Box<swarm::InitArgs>),
+    /// Make this node part of a cluster
+    Join(swarm::JoinArgs),
+    /// Leave the cluster
+    Leave(swarm::LeaveArgs),
+    /// Manage the cluster
+    #[command(subcommand)]
+    Swarm(swarm::Command),
+    /// Manage the cluster's nodes
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Manage services
+    #[command(subcommand)]
+    Service(service::Command),
+    /// Manage tasks
+    #[command(subcommand)]
+    Task(task::Command),
+    /// Manage secrets
+    #[command(subcommand)]
+    Secret(blob::Command),
+    /// Manage configs
+    #[command(subcommand)]
+    Config(blob::Command),
     /// Manage builds
     #[command(subcommand)]
     Builder(system::BuilderCommand),
@@ -163,6 +190,15 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<Exit> {
         Command::Network(command) => network::run(ctx, command).await,
         Command::Volume(command) => volume::run(ctx, command).await,
         Command::System(command) => system::run(ctx, command).await,
+        Command::Init(args) => swarm::init(ctx, *args).await,
+        Command::Join(args) => swarm::join(ctx, args).await,
+        Command::Leave(args) => swarm::leave(ctx, &args).await,
+        Command::Swarm(command) => swarm::run(ctx, command).await,
+        Command::Node(command) => node::run(ctx, command).await,
+        Command::Service(command) => service::run(ctx, command).await,
+        Command::Task(command) => task::run(ctx, command).await,
+        Command::Secret(command) => blob::run(ctx, blob::Blob::Secret, command).await,
+        Command::Config(command) => blob::run(ctx, blob::Blob::Config, command).await,
         Command::Builder(command) => system::run_builder(ctx, command).await,
         Command::Compose(args) => compose::run(ctx, args).await,
         Command::Up(args) => compose::up(ctx, args).await,

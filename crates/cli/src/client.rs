@@ -230,6 +230,23 @@ impl Client {
             .map_err(|source| ClientError::Json { path: path.to_owned(), source })
     }
 
+    /// A JSON body with further headers.
+    pub(crate) async fn json_with(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        headers: HeaderMap,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        let mut all = json_headers(Some(body));
+        all.extend(headers);
+        let response = self.send(method, path, query, all, json_body(Some(body))).await?;
+        let bytes = collect(response, path).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| ClientError::Json { path: path.to_owned(), source })
+    }
+
     /// The reply's body as it arrives.
     pub(crate) async fn bytes(
         &self,

@@ -24,6 +24,19 @@ pub(crate) struct InspectArgs {
     pub(crate) names: Vec<String>,
 }
 
+/// `sampan node inspect` and the like.
+#[derive(Debug, Args)]
+pub(crate) struct PrettyArgs {
+    /// Format output using a custom template: 'json' or a Go template
+    #[arg(short = 'f', long, value_name = "string", default_value = "", hide_default_value = true)]
+    format: String,
+    /// Print the information in a human friendly format
+    #[arg(long)]
+    pretty: bool,
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
 /// `sampan inspect`, which also takes a type.
 #[derive(Debug, Args)]
 pub(crate) struct AnyArgs {
@@ -41,10 +54,25 @@ pub(crate) enum Kind {
     Image,
     Network,
     Volume,
+    Node,
+    Service,
+    Task,
+    Secret,
+    Config,
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [Kind::Container, Kind::Image, Kind::Network, Kind::Volume];
+    const ALL: [Kind; 9] = [
+        Kind::Container,
+        Kind::Image,
+        Kind::Network,
+        Kind::Volume,
+        Kind::Node,
+        Kind::Service,
+        Kind::Task,
+        Kind::Secret,
+        Kind::Config,
+    ];
 
     fn parse(text: &str) -> Option<Self> {
         match text {
@@ -52,6 +80,11 @@ impl Kind {
             "image" => Some(Kind::Image),
             "network" => Some(Kind::Network),
             "volume" => Some(Kind::Volume),
+            "node" => Some(Kind::Node),
+            "service" => Some(Kind::Service),
+            "task" => Some(Kind::Task),
+            "secret" => Some(Kind::Secret),
+            "config" => Some(Kind::Config),
             _ => None,
         }
     }
@@ -62,6 +95,11 @@ impl Kind {
             Kind::Image => format!("/images/{}/json", image_segment(name)),
             Kind::Network => format!("/networks/{}", segment(name)),
             Kind::Volume => format!("/volumes/{}", segment(name)),
+            Kind::Node => format!("/nodes/{}", segment(name)),
+            Kind::Service => format!("/services/{}", segment(name)),
+            Kind::Task => format!("/tasks/{}", segment(name)),
+            Kind::Secret => format!("/secrets/{}", segment(name)),
+            Kind::Config => format!("/configs/{}", segment(name)),
         }
     }
 }
@@ -71,6 +109,28 @@ pub(crate) async fn run(ctx: &Ctx, args: InspectArgs, kind: Kind) -> Result<Exit
     let client = ctx.client().await?;
     show(&args, async |name| get(client, kind, name, args.size).await.map_err(|err| err.into()))
         .await
+}
+
+/// The same with `--pretty`, which `page` draws.
+pub(crate) async fn run_pretty(
+    ctx: &Ctx,
+    args: PrettyArgs,
+    kind: Kind,
+    page: fn(&Value) -> String,
+) -> Result<Exit> {
+    let PrettyArgs { format, pretty, names } = args;
+    if !pretty {
+        return run(ctx, InspectArgs { format, size: false, names }, kind).await;
+    }
+    if !format.is_empty() {
+        anyhow::bail!("--format is incompatible with human friendly format");
+    }
+    let client = ctx.client().await?;
+    report::each(&names, async |name| {
+        let object = client.get(&kind.path(&name), &Query::new()).await?;
+        Ok(Some(page(&object)))
+    })
+    .await
 }
 
 /// Inspects whatever has the names.
@@ -83,12 +143,14 @@ pub(crate) async fn run_any(ctx: &Ctx, args: AnyArgs) -> Result<Exit> {
             None => anyhow::bail!("{name:?} is not a valid value for --type"),
         },
     };
-    let size = args.common.size;
+    let (size, named) = (args.common.size, kinds.len() == 1);
     show(&args.common, async |name| {
         for kind in &kinds {
             match get(client, *kind, name, size).await {
                 Ok(value) => return Ok(value),
                 Err(err) if err.status() == Some(404) => {}
+                // A node in no cluster knows no objects of one.
+                Err(err) if err.status() == Some(503) && !named => {}
                 Err(err) => return Err(err.into()),
             }
         }

@@ -9,6 +9,7 @@
 //! Holds no state and decides nothing about containers: what it prints is what the daemon said.
 
 mod app;
+mod blob;
 mod client;
 mod clock;
 mod compose;
@@ -19,14 +20,18 @@ mod format;
 mod image;
 mod inspect;
 mod network;
+mod node;
 mod opts;
 mod progress;
 mod registry;
 mod report;
+mod service;
 mod session;
 mod sink;
+mod swarm;
 mod system;
 mod tarball;
+mod task;
 mod terminal;
 mod usage;
 mod volume;

@@ -13,7 +13,7 @@ use crate::app::Cli;
 use crate::report::{self, Exit, FAILED, NOT_STARTED};
 
 /// Titles and words of the help page, in the order people look for them.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Common Commands",
         &[
@@ -22,6 +22,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("Projects", &["compose", "up", "down"]),
+    (
+        "Cluster Commands",
+        &["init", "join", "leave", "node", "service", "task", "secret", "config", "swarm"],
+    ),
     ("Management Commands", &["builder", "container", "image", "network", "system", "volume"]),
     (
         "Container Commands",

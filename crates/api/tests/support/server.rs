@@ -9,6 +9,7 @@
 )]
 
 use api::{Host, ListenOptions, Listeners, TlsFiles};
+use cluster::Cluster;
 use engine::{Engine, EngineConfig};
 use nix::sched::{CloneFlags, unshare};
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub struct Server {
     stop: CancellationToken,
     serving: Option<JoinHandle<()>>,
     engine: Engine,
+    cluster: Cluster,
 }
 
 /// A reply whose body has been read to its end.
@@ -63,7 +65,7 @@ impl Server {
             .enable_all()
             .build()
             .unwrap();
-        let (engine, listeners) = runtime.block_on(async {
+        let (engine, cluster, listeners) = runtime.block_on(async {
             up("lo").await;
             let config = EngineConfig {
                 data_root: dir.path().join("data"),
@@ -77,11 +79,18 @@ impl Server {
                 tls,
                 ..ListenOptions::default()
             };
-            (Engine::open(config).await.unwrap(), Listeners::bind(options).await.unwrap())
+            let engine = Engine::open(config).await.unwrap();
+            let swarm = cluster::Config {
+                dir: dir.path().join("data/swarm"),
+                default_advertise_addr: String::new(),
+            };
+            let cluster = Cluster::open(swarm, engine.clone()).await.unwrap();
+            (engine, cluster, Listeners::bind(options).await.unwrap())
         });
         let (stop, tcp) = (CancellationToken::new(), listeners.tcp_addresses());
-        let serving = runtime.spawn(api::serve(engine.clone(), listeners, stop.clone()));
-        Server { dir, tcp, runtime, stop, serving: Some(serving), engine }
+        let serving = api::serve(engine.clone(), cluster.clone(), listeners, stop.clone());
+        let serving = Some(runtime.spawn(serving));
+        Server { dir, tcp, runtime, stop, serving, engine, cluster }
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -123,6 +132,7 @@ impl Server {
         self.stop.cancel();
         if let Some(serving) = self.serving.take() {
             self.runtime.block_on(serving).unwrap();
+            self.runtime.block_on(self.cluster.close());
             self.runtime.block_on(self.engine.close());
         }
     }

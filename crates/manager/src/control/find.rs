@@ -2,7 +2,6 @@
 
 use super::Error;
 use errdefs::ErrorKind;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::{Kind, Record, Snapshot, Table};
 use types::swarm::network::ClusterNetwork;
@@ -87,8 +86,3 @@ fn only<'a, R>(
     }
 }
 
-/// The names of the services that use an object, for the sentence that refuses its removal.
-pub(crate) fn names<'a>(services: impl Iterator<Item = &'a Arc<Service>>) -> Vec<String> {
-    let names: BTreeSet<String> = services.map(|service| service.spec.name.clone()).collect();
-    names.into_iter().collect()
-}
