@@ -194,6 +194,3 @@ pub(crate) fn plain(message: &str) -> String {
         message.strip_prefix("rpc error: code = ").and_then(|rest| rest.split_once(" desc = "));
     rest.map_or(message, |(_, rest)| rest).to_owned()
 }
-
-#[cfg(test)]
-mod tests;

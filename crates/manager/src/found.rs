@@ -16,7 +16,6 @@ use types::{NetworkId, NodeId, Timestamp};
 /// SwarmKit's name of the network that published ports come in by.
 const INGRESS: &str = "ingress";
 const DATA_PATH_PORT: u32 = 4789;
-const SUBNET_SIZE: u32 = 24;
 
 /// The cluster, its first node and the ingress network. `record` and `issued` are the trust that was made for them.
 pub fn found(
@@ -31,7 +30,7 @@ pub fn found(
     spec.encryption_config.auto_lock_managers |= request.auto_lock_managers;
     let default = |wanted: u32, default: u32| if wanted == 0 { default } else { wanted };
     let pools = match request.default_addr_pool.is_empty() {
-        true => vec![crate::leader::DEFAULT_POOL.to_owned()],
+        true => vec![allocator::cluster::DEFAULT_POOL.to_owned()],
         false => request.default_addr_pool.clone(),
     };
     let cluster = Cluster {
@@ -39,7 +38,7 @@ pub fn found(
         spec,
         data_path_port: default(request.data_path_port, DATA_PATH_PORT),
         default_addr_pool: pools,
-        subnet_size: default(request.subnet_size, SUBNET_SIZE),
+        subnet_size: default(request.subnet_size, allocator::cluster::DEFAULT_SUBNET_SIZE.into()),
         record: Some(record),
         ..Cluster::default()
     };

@@ -2,12 +2,9 @@
 
 pub(crate) mod desk;
 mod draft;
-mod ledger;
 mod marks;
 mod place;
 mod timers;
-
-pub(crate) use ledger::DEFAULT_POOL;
 
 use crate::clock::Clock;
 use crate::log::Log;

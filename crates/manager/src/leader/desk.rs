@@ -11,9 +11,9 @@
 //! lost with the leadership; the next leader reads it off the store.
 
 use crate::leader::draft::{Draft, Guard};
-use crate::leader::ledger::Ledger;
 use crate::leader::marks::{Marks, Relations, is_unplaced};
 use crate::leader::timers::Timers;
+use allocator::cluster::Allocator;
 use orchestrator::{
     Decision, Defaults, Nodes, Readiness, State, Waiting, readiness, reconcile, reconcile_removed,
 };
@@ -21,6 +21,7 @@ use scheduler::Scheduler;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{Change, Event, EventKind, Object, Snapshot, StoreError, Transaction};
+use types::swarm::network::ClusterNetwork;
 use types::swarm::node::Node;
 use types::swarm::service::Service;
 use types::swarm::task::Task;
@@ -39,13 +40,13 @@ pub(crate) struct Desk {
     marks: Marks,
     relations: Relations,
     pub(crate) scheduler: Scheduler,
-    pub(crate) ledger: Ledger,
+    pub(crate) allocator: Allocator,
     timers: Timers,
     /// Tasks that no node suits, with what was said of it.
     pub(crate) refused: BTreeMap<TaskId, String>,
     /// Why services are not at their spec.
     waits: BTreeMap<ServiceId, Vec<Waiting>>,
-    /// Services that the ledger has nothing for. Their tasks get no node.
+    /// Services that the allocator has nothing for. Their tasks get no node.
     pub(crate) stuck: BTreeMap<ServiceId, String>,
 }
 
@@ -75,12 +76,13 @@ impl Round {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.transactions.is_empty()
+    fn push_first(&mut self, changes: Vec<Change>, subject: Subject) {
+        self.transactions.insert(0, changes.into());
+        self.subjects.insert(0, subject);
     }
 
-    fn len(&self) -> usize {
-        self.transactions.iter().map(|transaction| transaction.changes.len()).sum()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
     }
 }
 
@@ -90,20 +92,27 @@ impl Desk {
         let mut desk = Desk {
             marks: Marks::everything(state),
             relations: Relations::of(state),
-            ledger: Ledger::of(state),
             ..Desk::default()
         };
+        for cluster in state.clusters().iter() {
+            desk.allocator.set_cluster(cluster);
+        }
+        for network in state.networks().iter() {
+            desk.allocator.set_network(network);
+        }
         for node in state.nodes().iter() {
             desk.scheduler.set_node(Arc::clone(node));
         }
         for service in state.services().iter() {
             desk.scheduler.set_service(service);
+            desk.allocator.set_service(service);
         }
         for volume in state.volumes().iter() {
             desk.scheduler.set_volume(Arc::clone(volume));
         }
         for task in state.tasks().iter() {
             desk.scheduler.set_task(task);
+            desk.allocator.set_task(task);
         }
         desk
     }
@@ -124,24 +133,28 @@ impl Desk {
             Object::Service(service) if removed => {
                 self.scheduler.remove_service(&service.id);
                 self.relations.forget(&service.id);
-                self.ledger.remove_service(&service.id);
+                self.allocator.remove_service(&service.id);
                 self.stuck.remove(&service.id);
             }
             Object::Service(service) => {
                 self.scheduler.set_service(service);
                 self.relations.set(service);
-                self.ledger.set_service(service);
+                self.allocator.set_service(service);
             }
             Object::Task(task) if removed => {
                 self.scheduler.remove_task(task);
+                self.allocator.release_task(&task.id);
                 self.refused.remove(&task.id);
             }
-            Object::Task(task) => self.scheduler.set_task(task),
+            Object::Task(task) => {
+                self.scheduler.set_task(task);
+                self.allocator.set_task(task);
+            }
             Object::Volume(volume) if removed => self.scheduler.remove_volume(&volume.id),
             Object::Volume(volume) => self.scheduler.set_volume(Arc::clone(volume)),
-            Object::Network(network) if removed => self.ledger.remove_network(&network.id),
-            Object::Network(network) => self.ledger.set_network(network),
-            Object::Cluster(cluster) => self.ledger.set_cluster(cluster),
+            Object::Network(network) if removed => self.allocator.remove_network(&network.id),
+            Object::Network(network) => self.allocator.set_network(network),
+            Object::Cluster(cluster) => self.allocator.set_cluster(cluster),
             Object::Secret(_) | Object::Config(_) => {}
         }
     }
@@ -163,12 +176,13 @@ impl Desk {
     pub(crate) fn decide(&mut self, state: &Snapshot, now: Timestamp, ids: Ids<'_>) -> Round {
         let mut round = Round::default();
         self.marks.services.extend(self.timers.due(now));
-        self.networks(state, &mut round);
+        let mut networks = self.networks(state);
         if std::mem::take(&mut self.marks.freed) {
             self.marks.services.extend(self.stuck.keys().cloned());
         }
-        let mut drafts = self.services(state, now, ids, &mut round);
+        let mut drafts = self.services(state, now, ids);
         self.place(state, now, &mut drafts, &mut round);
+        self.write_networks(state, &mut networks, &mut round);
         for draft in drafts {
             let (changes, subject) = draft.finish();
             round.push(changes, subject);
@@ -189,32 +203,38 @@ impl Desk {
             }
             for (task, node) in &subject.assigned {
                 self.scheduler.release(task, node);
+                self.allocator.release_task(task);
                 if let Some(row) = state.tasks().get(task.as_str()) {
                     self.scheduler.set_task(row); // it may be assigned after all
+                    self.allocator.set_task(row);
                 }
             }
             if let Some(service) = subject.service {
-                self.ledger.remove_service(&service);
-                if let Some(row) = state.services().get(service.as_str()) {
-                    self.ledger.set_service(row);
+                match state.services().get(service.as_str()) {
+                    Some(row) => self.allocator.set_service(row),
+                    None => self.allocator.remove_service(&service),
                 }
                 self.marks.services.insert(service);
             }
             if let Some(network) = subject.network {
-                self.ledger.take_back(&network, state);
+                match state.networks().get(network.as_str()) {
+                    Some(row) => self.allocator.set_network(row),
+                    None => self.allocator.remove_network(&network),
+                }
                 self.marks.networks.insert(network);
             }
             self.marks.tasks.extend(subject.tasks);
         }
     }
 
-    fn networks(&mut self, state: &Snapshot, round: &mut Round) {
+    /// Networks that get their subnet now.
+    fn networks(&mut self, state: &Snapshot) -> BTreeMap<NetworkId, ClusterNetwork> {
+        let mut given = BTreeMap::new();
         for id in std::mem::take(&mut self.marks.networks) {
             let Some(network) = state.networks().get(id.as_str()) else { continue };
-            match self.ledger.allocate_network(network) {
-                Ok(Some(given)) => {
-                    let subject = Subject { network: Some(id), ..Subject::default() };
-                    round.push(vec![Change::Update(given.into())], subject);
+            match self.allocator.allocate_network(network) {
+                Ok(Some(row)) => {
+                    given.insert(id, row);
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -222,22 +242,34 @@ impl Desk {
                 }
             }
         }
+        given
     }
 
-    fn services(
+    /// Networks with what was given out in them, before the tasks that use it.
+    fn write_networks(
         &mut self,
         state: &Snapshot,
-        now: Timestamp,
-        ids: Ids<'_>,
+        given: &mut BTreeMap<NetworkId, ClusterNetwork>,
         round: &mut Round,
-    ) -> Vec<Draft> {
+    ) {
+        for (id, blocks) in self.allocator.changed_blocks() {
+            let Some(row) = state.networks().get(id.as_str()) else { continue };
+            given.entry(id).or_insert_with(|| ClusterNetwork::clone(row)).blocks = blocks;
+        }
+        for (id, row) in std::mem::take(given) {
+            let subject = Subject { network: Some(id), ..Subject::default() };
+            round.push_first(vec![Change::Update(row.into())], subject);
+        }
+    }
+
+    fn services(&mut self, state: &Snapshot, now: Timestamp, ids: Ids<'_>) -> Vec<Draft> {
         if self.marks.services.is_empty() {
             return Vec::new(); // the nodes need not be looked at
         }
         let nodes: Nodes<'_> = state.nodes().iter().map(|row| -> &Node { row }).collect();
         let defaults = defaults(state);
         let mut drafts: Vec<Draft> = Vec::new();
-        let mut count = round.len();
+        let mut count = 0;
         while count < ROUND_CHANGES
             && let Some(id) = self.marks.services.pop_first()
         {
@@ -267,7 +299,7 @@ impl Desk {
 
     /// The endpoint, if it has to change. Without one the service's tasks wait.
     fn endpoint(&mut self, service: &Service) -> Option<types::swarm::service::Endpoint> {
-        match self.ledger.allocate_endpoint(service) {
+        match self.allocator.allocate_endpoint(service) {
             Ok(endpoint) => {
                 if self.stuck.remove(&service.id).is_some() {
                     self.marks.room = true;
@@ -275,7 +307,6 @@ impl Desk {
                 (endpoint != service.endpoint).then_some(endpoint)
             }
             Err(error) => {
-                self.ledger.set_service(service); // what was given in part is free again
                 self.stuck.insert(service.id.clone(), error.to_string());
                 None
             }
@@ -340,6 +371,3 @@ fn dependencies(
         })
         .collect()
 }
-
-#[cfg(test)]
-mod tests;

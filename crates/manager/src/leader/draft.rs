@@ -29,7 +29,7 @@ pub(crate) struct Draft {
 pub(crate) struct Guard<'a> {
     pub(crate) id: &'a ServiceId,
     pub(crate) service: Option<&'a Service>,
-    /// What the ledger gives it anew.
+    /// What the allocator gives it anew.
     pub(crate) endpoint: Option<Endpoint>,
 }
 
@@ -167,6 +167,3 @@ impl Draft {
         (changes, subject)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -84,9 +84,8 @@ impl Marks {
                 self.freed |= event.kind == EventKind::Removed;
                 let users = state.services_referring(RefKind::Network, network.id.as_str());
                 self.services.extend(users.map(|service| service.id.clone()));
-                if network.spec.ingress {
-                    self.freed = true;
-                }
+                self.room = true; // tasks wait for its subnet
+                self.freed |= network.spec.ingress;
             }
             (Object::Cluster(cluster), Some(Object::Cluster(old)))
                 if old.spec.orchestration != cluster.spec.orchestration
@@ -184,6 +183,3 @@ fn matters(old: &Node, new: &Node) -> bool {
         || old.status.state != new.status.state
         || old.description != new.description
 }
-
-#[cfg(test)]
-mod tests;

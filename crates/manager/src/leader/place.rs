@@ -56,11 +56,11 @@ impl Desk {
             decided.insert(decision.task().clone(), decision);
         }
         for draft in drafts.iter_mut() {
-            self.into_draft(draft, &mut decided, now);
+            self.into_draft(draft, &mut decided, state, now);
         }
         for (id, decision) in decided {
             if let Some(task) = rows.get(&id) {
-                self.write(task, decision, now, round);
+                self.write(task, decision, state, now, round);
             }
         }
     }
@@ -69,6 +69,7 @@ impl Desk {
         &mut self,
         draft: &mut Draft,
         decided: &mut BTreeMap<TaskId, Decision>,
+        state: &Snapshot,
         now: Timestamp,
     ) {
         let mut assigned = Vec::new();
@@ -82,7 +83,7 @@ impl Desk {
                 continue;
             }
             if let Some(decision) = decided.remove(&task.id) {
-                self.settle_task(task, decision, now);
+                self.settle_task(task, decision, state, now);
             }
             if task.status.state == TaskState::Assigned {
                 assigned.push((task.id.clone(), task.node_id.clone()));
@@ -92,10 +93,17 @@ impl Desk {
     }
 
     /// A waiting task's lot, if it is another than it has.
-    fn write(&mut self, task: &Arc<Task>, decision: Decision, now: Timestamp, round: &mut Round) {
+    fn write(
+        &mut self,
+        task: &Arc<Task>,
+        decision: Decision,
+        state: &Snapshot,
+        now: Timestamp,
+        round: &mut Round,
+    ) {
         let mut changes = victims(&decision);
         let mut next = task.as_ref().clone();
-        self.settle_task(&mut next, decision, now);
+        self.settle_task(&mut next, decision, state, now);
         let mut subject = Subject { tasks: vec![task.id.clone()], ..Subject::default() };
         if next.status.state == TaskState::Assigned {
             subject.assigned.push((task.id.clone(), next.node_id.clone()));
@@ -116,9 +124,26 @@ impl Desk {
         }
     }
 
-    fn settle_task(&mut self, task: &mut Task, decision: Decision, now: Timestamp) {
+    fn settle_task(
+        &mut self,
+        task: &mut Task,
+        decision: Decision,
+        state: &Snapshot,
+        now: Timestamp,
+    ) {
         match decision {
             Decision::Assign { node, generic_resources, .. } => {
+                let service = state.services().get(task.service_id.as_str());
+                match self.allocator.attach(task, service.map(|row| &**row), &node) {
+                    Ok(attachments) => task.networks_attachments = attachments,
+                    Err(error) => {
+                        self.scheduler.release(&task.id, &node);
+                        let reason = error.to_string();
+                        refuse(task, &reason, now);
+                        self.refused.insert(task.id.clone(), reason);
+                        return;
+                    }
+                }
                 self.refused.remove(&task.id);
                 task.node_id = node;
                 task.assigned_generic_resources = generic_resources;

@@ -1,7 +1,11 @@
 use crate::world::{World, replicated, set_image, set_replicas};
 use std::collections::BTreeSet;
 use store::{Change, Kind};
-use types::swarm::service::{EndpointSpec, PortConfig};
+use types::NetworkId;
+use types::network::CreateRequest;
+use types::subnet::Cidr;
+use types::swarm::network::{ClusterNetwork, NodeBlock};
+use types::swarm::service::{EndpointSpec, NetworkAttachmentConfig, PortConfig};
 use types::swarm::task::{Placement, TaskState};
 
 #[tokio::test(start_paused = true)]
@@ -204,5 +208,48 @@ async fn a_write_between_a_decision_and_its_entry_makes_it_be_decided_again() {
         version: None,
     }]);
     written.await.unwrap();
+    world.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_on_an_overlay_have_an_address_from_their_nodes_block() {
+    let mut world = World::nodes(2).await;
+    let network = ClusterNetwork {
+        id: NetworkId::new("net"),
+        spec: CreateRequest {
+            name: "net".to_owned(),
+            driver: "overlay".to_owned(),
+            ..CreateRequest::default()
+        },
+        ..ClusterNetwork::default()
+    };
+    world.write(vec![Change::Create(network.into())]).await.unwrap();
+    let mut spec = replicated("web", "good", 6);
+    spec.task_template.networks =
+        vec![NetworkAttachmentConfig { target: "net".to_owned(), ..Default::default() }];
+    let web = world.create(spec).await;
+    world.eventually("six run", |world| world.running(&web).len() == 6).await;
+    let row = world.state().networks().get("net").unwrap().clone();
+    assert_eq!(row.subnet, "10.0.1.0/24");
+    for task in world.running(&web) {
+        let address: Cidr = task.networks_attachments[0].addresses[0].parse().unwrap();
+        let holds = |block: &&NodeBlock| block.block.contains(address.address);
+        let block = row.blocks.iter().find(holds).unwrap();
+        assert_eq!(block.node, task.node_id);
+    }
+    let has = |world: &World| {
+        world
+            .agents
+            .values()
+            .all(|agent| agent.state().needs.contains_key(&("network", "net".to_owned())))
+    };
+    assert!(has(&world));
+    world.remove(Kind::Service, web.as_str()).await;
+    world
+        .eventually("all is given back", |world| {
+            let row = world.state().networks().get("net").unwrap().clone();
+            row.blocks.is_empty() && world.state().tasks().is_empty()
+        })
+        .await;
     world.check();
 }

@@ -23,13 +23,13 @@ use types::{TaskId, Timestamp};
 const BEAT: Duration = Duration::from_secs(1);
 const RECONNECT: Duration = Duration::from_millis(50);
 
-pub type Stream = (mpsc::Sender<AgentMessage>, mpsc::Receiver<ManagerMessage>);
+pub(crate) type Stream = (mpsc::Sender<AgentMessage>, mpsc::Receiver<ManagerMessage>);
 type Connecting = Pin<Box<dyn Future<Output = Option<Stream>> + Send>>;
 /// How an agent reaches a dispatcher; `None`: not now.
-pub type Connect = Arc<dyn Fn() -> Connecting + Send + Sync>;
+pub(crate) type Connect = Arc<dyn Fn() -> Connecting + Send + Sync>;
 
 /// A node without containers. What it knows outlives its sessions, and [`Hollow::kill`].
-pub struct Hollow {
+pub(crate) struct Hollow {
     state: Arc<Mutex<State>>,
     connect: Connect,
     description: NodeDescription,
@@ -38,25 +38,25 @@ pub struct Hollow {
 
 /// What an agent has on its disk, and what it counts.
 #[derive(Default)]
-pub struct State {
-    pub tasks: BTreeMap<TaskId, Local>,
+pub(crate) struct State {
+    pub(crate) tasks: BTreeMap<TaskId, Local>,
     /// Kind and id of everything else that is assigned.
-    pub needs: BTreeMap<(&'static str, String), usize>,
-    pub settings: SessionSettings,
+    pub(crate) needs: BTreeMap<(&'static str, String), usize>,
+    pub(crate) settings: SessionSettings,
     /// Sessions so far, and those that it ended because a message did not fit.
-    pub sessions: u64,
-    pub resyncs: u64,
+    pub(crate) sessions: u64,
+    pub(crate) resyncs: u64,
     at: u64,
     unwritten: BTreeMap<TaskId, TaskStatus>,
 }
 
-pub struct Local {
-    pub task: Arc<Task>,
-    pub machine: Machine,
+pub(crate) struct Local {
+    pub(crate) task: Arc<Task>,
+    pub(crate) machine: Machine,
 }
 
 impl Hollow {
-    pub fn new(hostname: &str, connect: Connect) -> Hollow {
+    pub(crate) fn new(hostname: &str, connect: Connect) -> Hollow {
         let mut description =
             NodeDescription { hostname: hostname.to_owned(), ..Default::default() };
         description.platform.os = "linux".to_owned();
@@ -66,7 +66,7 @@ impl Hollow {
         Hollow { state: Arc::default(), connect, description, running: None }
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         if self.running.is_some() {
             return;
         }
@@ -81,7 +81,7 @@ impl Hollow {
     }
 
     /// The process is gone; its containers run on.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         if let Some((stop, task)) = self.running.take() {
             stop.cancel();
             task.await.unwrap();
@@ -89,7 +89,7 @@ impl Hollow {
     }
 
     /// The machine is gone, and with it what ran.
-    pub async fn crash(&mut self) {
+    pub(crate) async fn crash(&mut self) {
         self.kill().await;
         let mut state = self.state();
         let ids: Vec<TaskId> = state.tasks.keys().cloned().collect();
@@ -98,12 +98,12 @@ impl Hollow {
         }
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
     /// Ids of tasks that run here.
-    pub fn running(&self) -> Vec<TaskId> {
+    pub(crate) fn running(&self) -> Vec<TaskId> {
         let state = self.state();
         let runs = |local: &&Local| local.machine.reported == TaskState::Running;
         state.tasks.values().filter(runs).map(|local| local.task.id.clone()).collect()

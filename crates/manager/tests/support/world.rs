@@ -22,25 +22,25 @@ use types::{ClusterId, NodeId, ServiceId, Timestamp};
 /// Longer than anything here takes, in paused time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-pub struct World {
-    pub log: Memory,
-    pub first: NodeId,
-    pub cluster: ClusterId,
-    pub clock: Clock,
+pub(crate) struct World {
+    pub(crate) log: Memory,
+    pub(crate) first: NodeId,
+    pub(crate) cluster: ClusterId,
+    pub(crate) clock: Clock,
     /// By node; those that run.
-    pub managers: Arc<Mutex<BTreeMap<NodeId, Arc<Manager>>>>,
-    pub agents: BTreeMap<NodeId, Hollow>,
+    pub(crate) managers: Arc<Mutex<BTreeMap<NodeId, Arc<Manager>>>>,
+    pub(crate) agents: BTreeMap<NodeId, Hollow>,
     views: BTreeMap<NodeId, Memory>,
     ids: u8,
 }
 
 impl World {
     /// One manager that leads, without an agent.
-    pub async fn new() -> World {
+    pub(crate) async fn new() -> World {
         World::with(InitRequest::default()).await
     }
 
-    pub async fn with(request: InitRequest) -> World {
+    pub(crate) async fn with(request: InitRequest) -> World {
         let began = Instant::now();
         let zero = Timestamp::from_seconds(1_800_000_000);
         let clock = Clock::new(move || zero.after(began.elapsed()));
@@ -72,7 +72,7 @@ impl World {
     }
 
     /// One manager and `count` nodes with agents, the manager's own among them, all of them ready.
-    pub async fn nodes(count: usize) -> World {
+    pub(crate) async fn nodes(count: usize) -> World {
         let mut world = World::new().await;
         world.start_agent(&world.first.clone());
         for _ in 1..count {
@@ -83,19 +83,19 @@ impl World {
         world
     }
 
-    pub fn start_manager(&self, node: &NodeId) {
+    pub(crate) fn start_manager(&self, node: &NodeId) {
         let view = self.views[node].clone();
         let manager = Manager::with_clock(Arc::new(view), node.clone(), self.clock.clone());
         self.managers.lock().unwrap().insert(node.clone(), Arc::new(manager));
     }
 
     /// kill -9: nothing is handed over.
-    pub fn kill_manager(&self, node: &NodeId) {
+    pub(crate) fn kill_manager(&self, node: &NodeId) {
         drop(self.managers.lock().unwrap().remove(node));
     }
 
     /// A second manager of the same log, running but not leading.
-    pub async fn add_manager(&mut self) -> NodeId {
+    pub(crate) async fn add_manager(&mut self) -> NodeId {
         let node = self.join(Role::Manager).await;
         let addr = format!("127.0.0.{}:2377", self.views.len() + 1);
         self.views.insert(node.clone(), self.log.join(node.clone(), &addr));
@@ -103,12 +103,12 @@ impl World {
         node
     }
 
-    pub fn view(&self, node: &NodeId) -> &Memory {
+    pub(crate) fn view(&self, node: &NodeId) -> &Memory {
         &self.views[node]
     }
 
     /// A new node's certificate, as `swarm join` gets it.
-    pub async fn join(&mut self, role: Role) -> NodeId {
+    pub(crate) async fn join(&mut self, role: Role) -> NodeId {
         let cluster = self.state().clusters().iter().next().unwrap().clone();
         let record = cluster.record.clone().unwrap();
         let token = match role {
@@ -118,7 +118,7 @@ impl World {
         self.issue(None, Some(&token)).await.unwrap().node
     }
 
-    pub async fn issue(
+    pub(crate) async fn issue(
         &self,
         peer: Option<Peer>,
         token: Option<&str>,
@@ -130,12 +130,12 @@ impl World {
         trust.issue(peer, request).await
     }
 
-    pub fn peer(&self, node: &NodeId, role: Role) -> PeerIdentity {
+    pub(crate) fn peer(&self, node: &NodeId, role: Role) -> PeerIdentity {
         PeerIdentity { node: node.clone(), cluster: self.cluster.clone(), role }
     }
 
     /// An agent that turns to whichever manager leads.
-    pub fn start_agent(&mut self, node: &NodeId) {
+    pub(crate) fn start_agent(&mut self, node: &NodeId) {
         if !self.agents.contains_key(node) {
             let connect = self.connector(node);
             let hostname = format!("host{}", self.agents.len());
@@ -144,7 +144,7 @@ impl World {
         self.agents.get_mut(node).unwrap().start();
     }
 
-    pub fn connector(&self, node: &NodeId) -> Connect {
+    pub(crate) fn connector(&self, node: &NodeId) -> Connect {
         let (managers, peer) = (Arc::clone(&self.managers), self.peer(node, Role::Worker));
         let log = self.log.clone();
         Arc::new(move || {
@@ -160,27 +160,27 @@ impl World {
     }
 
     /// What the first manager says of a task or a service.
-    pub async fn why(&self, id: &str) -> Option<manager::Why> {
+    pub(crate) async fn why(&self, id: &str) -> Option<manager::Why> {
         let manager = Arc::clone(&self.managers.lock().unwrap()[&self.first]);
         manager.why(id).await
     }
 
-    pub fn state(&self) -> Snapshot {
+    pub(crate) fn state(&self) -> Snapshot {
         self.log.snapshot()
     }
 
-    pub fn ready(&self) -> usize {
+    pub(crate) fn ready(&self) -> usize {
         use types::swarm::node::NodeState;
         let state = self.state();
         state.nodes().iter().filter(|node| node.status.state == NodeState::Ready).count()
     }
 
     /// Writes changes as a user of the API does.
-    pub async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+    pub(crate) async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         self.log.propose(vec![changes.into()]).await.unwrap().remove(0)
     }
 
-    pub async fn create(&mut self, spec: ServiceSpec) -> ServiceId {
+    pub(crate) async fn create(&mut self, spec: ServiceSpec) -> ServiceId {
         self.ids += 1;
         let id = ServiceId::new(swarm_id([self.ids, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]));
         let service = Service { id: id.clone(), spec, ..Service::default() };
@@ -189,7 +189,7 @@ impl World {
     }
 
     /// Changes a service's spec as `docker service update` does.
-    pub async fn update(&self, id: &ServiceId, change: impl Fn(&mut ServiceSpec)) {
+    pub(crate) async fn update(&self, id: &ServiceId, change: impl Fn(&mut ServiceSpec)) {
         loop {
             let row = self.state().services().get(id.as_str()).unwrap().clone();
             let mut spec = row.spec.clone();
@@ -201,11 +201,11 @@ impl World {
         }
     }
 
-    pub async fn remove(&self, kind: Kind, id: &str) {
+    pub(crate) async fn remove(&self, kind: Kind, id: &str) {
         self.write(vec![Change::Remove { kind, id: id.to_owned(), version: None }]).await.unwrap();
     }
 
-    pub async fn change_node(&self, id: &NodeId, change: impl Fn(&mut Node)) {
+    pub(crate) async fn change_node(&self, id: &NodeId, change: impl Fn(&mut Node)) {
         loop {
             let mut row = Node::clone(self.state().nodes().get(id.as_str()).unwrap());
             change(&mut row);
@@ -215,12 +215,12 @@ impl World {
         }
     }
 
-    pub fn tasks(&self, service: &ServiceId) -> Vec<Arc<Task>> {
+    pub(crate) fn tasks(&self, service: &ServiceId) -> Vec<Arc<Task>> {
         self.state().tasks_of_service(service).cloned().collect()
     }
 
     /// Tasks that run and shall, of nodes that are up.
-    pub fn running(&self, service: &ServiceId) -> Vec<Arc<Task>> {
+    pub(crate) fn running(&self, service: &ServiceId) -> Vec<Arc<Task>> {
         let mut tasks = self.tasks(service);
         tasks.retain(|task| {
             task.status.state == TaskState::Running && task.desired_state == TaskState::Running
@@ -229,7 +229,7 @@ impl World {
     }
 
     /// Waits until `holds`; panics with what it was after a long while.
-    pub async fn eventually(&self, what: &str, holds: impl Fn(&World) -> bool) {
+    pub(crate) async fn eventually(&self, what: &str, holds: impl Fn(&World) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !holds(self) {
             assert!(Instant::now() < until, "never: {what}; {}", self.shown());
@@ -263,13 +263,13 @@ impl World {
     }
 
     /// What must hold of every entry that was written.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         let notes: Vec<String> = self.log.notes().iter().map(ToString::to_string).collect();
         assert_eq!(notes, Vec::<String>::new());
     }
 }
 
-pub fn replicated(name: &str, image: &str, replicas: u64) -> ServiceSpec {
+pub(crate) fn replicated(name: &str, image: &str, replicas: u64) -> ServiceSpec {
     let mut spec = ServiceSpec {
         name: name.to_owned(),
         mode: Mode { replicated: Some(Replicated { replicas: Some(replicas) }), ..Mode::default() },
@@ -288,10 +288,10 @@ pub fn replicated(name: &str, image: &str, replicas: u64) -> ServiceSpec {
     spec
 }
 
-pub fn set_replicas(spec: &mut ServiceSpec, replicas: u64) {
+pub(crate) fn set_replicas(spec: &mut ServiceSpec, replicas: u64) {
     spec.mode.replicated = Some(Replicated { replicas: Some(replicas) });
 }
 
-pub fn set_image(spec: &mut ServiceSpec, image: &str) {
+pub(crate) fn set_image(spec: &mut ServiceSpec, image: &str) {
     spec.task_template.container_spec.as_mut().unwrap().image = image.to_owned();
 }
