@@ -1,33 +1,54 @@
 //! Connections that are lost, refused and made again; messages of any size.
 
-use crate::fixture::{Cluster, addr, soon, tls};
+use crate::fixture::{Cluster, addr, soon};
 use bytes::Bytes;
-use rpc::{Client, Code, Server};
+use rpc::{Client, Code};
 use std::time::Duration;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use types::swarm::node::Role;
 use types::swarm::session::{AgentMessage, ManagerMessage, TaskReport};
 use types::swarm::task::TaskStatus;
 use types::{NodeId, TaskId};
 
-/// A wire that can be cut: forwards one connection after another until then.
-async fn wire(to: String) -> (String, oneshot::Sender<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap().to_string();
-    let (cut, is_cut) = oneshot::channel::<()>();
-    tokio::spawn(async move {
-        let forward = async {
+/// A wire to an address that can be changed: a new connection goes where it leads by then, or nowhere.
+struct Wire {
+    addr: String,
+    leads_to: watch::Sender<Option<String>>,
+    _forwards: JoinSet<()>,
+}
+
+impl Wire {
+    async fn to(addr: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (leads_to, target) = watch::channel(Some(addr));
+        let addr = listener.local_addr().unwrap().to_string();
+        let mut forwards = JoinSet::new();
+        forwards.spawn(async move {
+            let mut connections = JoinSet::new();
             loop {
-                let (mut near, _) = listener.accept().await.unwrap();
-                let mut far = TcpStream::connect(&to).await.unwrap();
-                let _ = copy_bidirectional(&mut near, &mut far).await;
+                let (near, _) = listener.accept().await.unwrap();
+                connections.spawn(forward(near, target.clone()));
             }
-        };
-        tokio::select! { () = forward => {}, _ = is_cut => {} }
-    });
-    (addr, cut)
+        });
+        Wire { addr, leads_to, _forwards: forwards }
+    }
+
+    /// Cuts every connection.
+    fn lead_to(&self, addr: Option<String>) {
+        self.leads_to.send_replace(addr);
+    }
+}
+
+async fn forward(mut near: TcpStream, mut target: watch::Receiver<Option<String>>) {
+    let Some(to) = target.borrow_and_update().clone() else { return };
+    let mut far = TcpStream::connect(&to).await.unwrap();
+    tokio::select! {
+        _ = copy_bidirectional(&mut near, &mut far) => {}
+        _ = target.changed() => {}
+    }
 }
 
 fn report(size: usize) -> TaskReport {
@@ -39,11 +60,11 @@ fn report(size: usize) -> TaskReport {
 async fn a_session_whose_wire_is_cut_ends_at_both_ends() {
     let cluster = Cluster::new("c1");
     let manager = cluster.manager().await;
-    let (through, cut) = wire(addr(&manager)).await;
+    let wire = Wire::to(addr(&manager)).await;
     let client = cluster.client("w1", Role::Worker);
-    let (say, mut hear) = soon(client.session(&through, None)).await.unwrap();
+    let (say, mut hear) = soon(client.session(&wire.addr, None)).await.unwrap();
     soon(hear.recv()).await.unwrap();
-    cut.send(()).unwrap();
+    wire.lead_to(None);
     assert_eq!(soon(hear.recv()).await, None);
     soon(say.closed()).await;
 }
@@ -68,7 +89,8 @@ async fn either_end_may_end_a_session() {
     assert_eq!(soon(hear.recv()).await, None);
 }
 
-#[tokio::test]
+// Several threads: reading 16 MB of JSON without optimisation holds one up for longer than a keep-alive may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn messages_of_many_megabytes_pass() {
     let cluster = Cluster::new("c1");
     let manager = cluster.manager().await;
@@ -79,7 +101,7 @@ async fn messages_of_many_megabytes_pass() {
     soon(say.send(AgentMessage::Statuses(statuses.clone()))).await.unwrap();
     assert!(soon(hear.recv()).await == Some(ManagerMessage::Written(statuses)), "all of it");
 
-    let request = Bytes::from_iter((0..20u32 << 20).map(|at| (at % 251) as u8));
+    let request = Bytes::from_iter((0..3u32 << 20).map(|at| (at % 251) as u8));
     let to = addr(&manager);
     let answer = soon(client.consensus(&to, &NodeId::new("m1"), request.clone())).await.unwrap();
     assert!(answer.iter().eq(request.iter().rev()), "all of it");
@@ -92,20 +114,22 @@ async fn a_peer_that_comes_back_is_found_again() {
     let cluster = Cluster::new("c1");
     let m1 = NodeId::new("m1");
     let manager = cluster.manager().await;
-    let at = manager.addr();
+    let wire = Wire::to(addr(&manager)).await;
     let client = cluster.client("m2", Role::Manager);
-    let call = async || client.consensus(&at.to_string(), &m1, Bytes::from("ab")).await;
+    let call = async || client.consensus(&wire.addr, &m1, Bytes::from("ab")).await;
     assert_eq!(soon(call()).await.unwrap(), "ba");
 
     soon(manager.stop()).await;
-    let err = soon(call()).await.unwrap_err();
-    assert_eq!(err.code, Code::Unavailable);
-    // While it rests, calls fail as the attempt did.
-    assert!(soon(call()).await.unwrap_err().message.contains(&at.to_string()));
+    wire.lead_to(None);
+    // The lost connection, then the attempt to make another, then a rest: each fails and says where.
+    for _ in 0..3 {
+        let err = soon(call()).await.unwrap_err();
+        assert_eq!(err.code, Code::Unavailable);
+        assert!(err.message.contains(&wire.addr), "{err}");
+    }
 
-    let listener = TcpListener::bind(at).await.unwrap();
-    let credentials = cluster.credentials("m1", Role::Manager);
-    let _manager = Server::start(listener, tls(&credentials), cluster.services()).unwrap();
+    let manager = cluster.manager().await;
+    wire.lead_to(Some(addr(&manager)));
     let answered = async {
         let mut retry = tokio::time::interval(Duration::from_millis(20));
         loop {

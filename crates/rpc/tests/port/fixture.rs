@@ -25,7 +25,7 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What is waited for must come; a loaded machine may take its time.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never happened")
+    tokio::time::timeout(Duration::from_secs(180), what).await.expect("it never happened")
 }
 
 /// A clock that tests turn, in seconds.
