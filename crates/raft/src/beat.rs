@@ -109,10 +109,28 @@ pub(crate) async fn hear(node: &Node, beat: &Beat) -> Reply {
     Reply::Beat { vote: metrics.vote, applied: metrics.last_applied, full }
 }
 
-/// Once the log reaches as far as the leader's did when it spoke, what was lost is back.
+/// Once the log reaches as far as the leader's did when it first spoke, what was lost is back: whatever
+/// this manager had promised to anyone was either in that log, or never had a majority. The leader must
+/// be one whom a majority without this manager answers; another could be one that was replaced already.
 async fn mend(node: &Node, beat: &Beat, follows: bool) {
     let state = node.log.state();
-    if state.lost && follows && node.log.last() >= beat.last {
+    let members = node.members_now();
+    // Of two, the other always has all: nothing is confirmed without it.
+    let counts = members.get_joint_config().iter().all(|voters| voters.len() <= 2);
+    let others: BTreeSet<u64> =
+        beat.reachable.iter().copied().filter(|id| counts || *id != node.id).collect();
+    if !state.lost || !follows || !elect::carried(members.get_joint_config(), &others) {
+        return;
+    }
+    let leader = LeaderOf::new(beat.vote.leader_id.term, beat.vote.leader_id.node_id);
+    let target = {
+        let mut hearing = lock(&node.hearing);
+        match hearing.target {
+            Some((of, target)) if of == leader => target,
+            _ => hearing.target.insert((leader, beat.last)).1,
+        }
+    };
+    if node.log.last() >= target {
         tracing::info!("what the raft log had lost is back from the leader");
         let _ = node.log.save_state(State { lost: false, ..state }).await;
     }

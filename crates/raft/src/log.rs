@@ -535,16 +535,14 @@ fn read_all(dir: &Path, keys: &Keys) -> Result<(Memory, Found), Error> {
     let mut files = segments(dir).map_err(failed)?;
     let mut memory = Memory::default();
     let mut found: Option<Found> = None;
-    // A segment is durable before anything is written to it: one without a beginning was never used.
-    if let Some((_, path)) = files.last().filter(|_| files.len() > 1) {
-        let bytes = fs::read(path).map_err(failed)?;
-        let begun =
-            Head::decode(&bytes).is_ok_and(|head| !frame::scan(&bytes, head.first).0.is_empty());
-        if !begun {
-            tracing::warn!(path = %path.display(), "a segment of the log was never begun");
-            fs::remove_file(path).map_err(failed)?;
-            files.pop();
-        }
+    let mut cut = false;
+    if let Some((_, path)) = files.last().filter(|_| files.len() > 1)
+        && is_cut(&fs::read(path).map_err(failed)?)
+    {
+        tracing::warn!(path = %path.display(), "a segment of the raft log is cut to nothing");
+        fs::remove_file(path).map_err(failed)?;
+        files.pop();
+        cut = true;
     }
     let last = files.last().map(|(number, _)| *number);
     for (number, path) in files {
@@ -566,11 +564,24 @@ fn read_all(dir: &Path, keys: &Keys) -> Result<(Memory, Found), Error> {
         let what = format!("entry {index} is missing before entry {}", slot.id.index);
         return Err(Error::Damaged { path: dir.to_owned(), at: 0, what });
     }
+    found.torn |= cut;
     if found.torn {
         found.hard.state.lost = true;
         memory.hard.state.lost = true;
     }
     Ok((memory, found))
+}
+
+/// Whether a segment has not even its first frame left, and nothing behind it.
+fn is_cut(bytes: &[u8]) -> bool {
+    match Head::decode(bytes) {
+        Ok(head) => {
+            let (frames, end) = frame::scan(bytes, head.first);
+            frames.is_empty() && !matches!(end, End::Damaged(_))
+        }
+        Err(BadHead::Broken) => bytes.len() < frame::SEGMENT_HEADER,
+        Err(BadHead::Newer(_)) => false,
+    }
 }
 
 /// One segment being read.

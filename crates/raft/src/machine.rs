@@ -46,6 +46,7 @@ struct Published {
     members: StoredMembers,
 }
 
+#[expect(clippy::result_large_err, reason = "the error is openraft's")]
 impl View {
     pub(crate) fn new(node: u64, state: Snapshot, meta: &Meta) -> View {
         let version = state.version();

@@ -1,7 +1,7 @@
 //! What the parts of one manager's Raft share.
 
 use crate::elect::Situation;
-use crate::kinds::{Kinds, LeaderOf, Members, Metrics};
+use crate::kinds::{Id, Kinds, LeaderOf, Members, Metrics};
 use crate::log::Log;
 use crate::machine::View;
 use crate::network::{Caller, Incoming};
@@ -52,6 +52,8 @@ pub(crate) struct Hearing {
     pub(crate) heard: Instant,
     /// How long its disk had stood still then.
     pub(crate) stalled: Duration,
+    /// After the end of the log was lost: how far it must reach again, by whose word.
+    pub(crate) target: Option<(LeaderOf, Option<Id>)>,
     /// Whom it heard then.
     pub(crate) reachable: BTreeSet<u64>,
     /// As leader: what each member last answered.
@@ -74,6 +76,7 @@ impl Hearing {
         Hearing {
             heard: Instant::now(),
             stalled: Duration::ZERO,
+            target: None,
             reachable: BTreeSet::new(),
             answers: BTreeMap::new(),
             led_since: None,

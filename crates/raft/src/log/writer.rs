@@ -117,7 +117,7 @@ impl Writer {
         let head = Head { number: 1, key: key.id, first: 1 };
         let path = path_of(dir, 1);
         let failed = |source| Error::Io { action: "make", path: path.clone(), source };
-        let file = disk::create(&path).map_err(failed)?;
+        let file = disk::create(&path.with_extension("new")).map_err(failed)?;
         let mut writer = Writer {
             dir: dir.to_owned(),
             keys: keys.clone(),
@@ -233,7 +233,7 @@ impl Writer {
             first: self.sequence,
         };
         let path = path_of(&self.dir, head.number);
-        let file = disk::create(&path)?;
+        let file = disk::create(&path.with_extension("new"))?;
         let old = Closed { number: self.head.number, key: self.head.key, highest: self.highest };
         let before = (
             std::mem::replace(&mut self.file, file),
@@ -246,14 +246,15 @@ impl Writer {
         if let Err(error) = self.begin() {
             (self.file, self.head, self.at, self.claimed, self.highest) = before;
             self.sequence = sequence;
-            let _ = fs::remove_file(&path);
+            let _ = fs::remove_file(path.with_extension("new"));
             return Err(error);
         }
         self.closed.push(old);
         Ok(())
     }
 
-    /// Head and first frame of a segment, durable.
+    /// Head and first frame of a segment, durable. Only then it gets its name: a segment without them was
+    /// cut.
     fn begin(&mut self) -> io::Result<()> {
         self.claim(SLACK)?;
         self.file.write_all_at(&self.head.encode(), 0)?;
@@ -262,7 +263,9 @@ impl Writer {
         self.hard.records().iter().for_each(|record| record.encode(&mut body));
         self.put(&body)?;
         self.file.sync_all()?;
-        disk::sync_parent(&path_of(&self.dir, self.head.number))
+        let path = path_of(&self.dir, self.head.number);
+        fs::rename(path.with_extension("new"), &path)?;
+        disk::sync_parent(&path)
     }
 
     fn put(&mut self, body: &[u8]) -> io::Result<()> {

@@ -173,7 +173,7 @@ async fn what_clients_see_has_an_order_and_nothing_acknowledged_is_lost() {
     let clients: Vec<_> = (0..6)
         .map(|_| tokio::spawn(client(shared.clone(), StdRng::seed_from_u64(random.random()))))
         .collect();
-    for _ in 0..8 {
+    for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(random.random_range(200..800))).await;
         let (one, two) = (random.random_range(1..=size), random.random_range(1..=size));
         if random.random_bool(0.3) {
