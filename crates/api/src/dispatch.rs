@@ -54,7 +54,7 @@ pub(crate) fn routes(app: App) -> Router {
 
 /// Whose request it is.
 #[derive(Clone)]
-pub(crate) enum From {
+pub(crate) enum Origin {
     Client(Peer),
     /// Another node sent it on.
     Node,
@@ -65,11 +65,11 @@ pub(crate) enum From {
 pub(crate) async fn dispatch(
     app: App,
     routes: Router,
-    from: From,
+    origin: Origin,
     request: Request<Body>,
 ) -> Result<Response, Infallible> {
     tracing::debug!("calling {} {}", request.method(), request.uri());
-    let call = app.tasks.spawn(handle(app.clone(), routes, from, request));
+    let call = app.tasks.spawn(handle(app.clone(), routes, origin, request));
     let mut response = call.await.unwrap_or_else(|err| {
         tracing::error!("a handler failed: {err}");
         Failure::from(Error::system("internal error: the request's handler panicked"))
@@ -88,7 +88,12 @@ fn version_header() -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-async fn handle(app: App, mut routes: Router, from: From, mut request: Request<Body>) -> Response {
+async fn handle(
+    app: App,
+    mut routes: Router,
+    origin: Origin,
+    mut request: Request<Body>,
+) -> Response {
     let Route { version, path } = route(request.uri().path());
     let version = match version.unwrap_or(ApiVersion::MAX).check() {
         Ok(version) => version,
@@ -98,10 +103,10 @@ async fn handle(app: App, mut routes: Router, from: From, mut request: Request<B
         return Failure::page_not_found().into_response();
     };
     *request.uri_mut() = uri;
-    let forwarded = matches!(from, From::Node);
-    let peer = match from {
-        From::Client(peer) => Some(peer),
-        From::Node => None,
+    let forwarded = matches!(origin, Origin::Node);
+    let peer = match origin {
+        Origin::Client(peer) => Some(peer),
+        Origin::Node => None,
     };
     request.extensions_mut().insert(Context { version, peer, stop: app.stop, forwarded });
     let Ok(response) = routes.call(request).await;

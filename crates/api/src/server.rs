@@ -6,7 +6,7 @@
 //! ```
 
 use crate::context::App;
-use crate::dispatch::{self, dispatch, routes};
+use crate::dispatch::{Origin, dispatch, routes};
 use crate::listen::{Listener, Listeners};
 use crate::socket::{Peer, Socket, Stream};
 use axum::Router;
@@ -70,7 +70,7 @@ fn for_nodes(app: App, routes: Router) -> cluster::Serve {
         let (app, routes) = (app.clone(), routes.clone());
         Box::pin(async move {
             let request = request.map(Body::new);
-            let answered = dispatch(app, routes, dispatch::From::Node, request).await;
+            let answered = dispatch(app, routes, Origin::Node, request).await;
             let response = answered.unwrap_or_else(|never| match never {});
             response.map(|body| body.map_err(Into::into).boxed_unsync())
         })
@@ -118,8 +118,8 @@ where
 {
     let stop = app.stop.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let from = dispatch::From::Client(peer.clone());
-        dispatch(app.clone(), routes.clone(), from, request.map(Body::new))
+        let origin = Origin::Client(peer.clone());
+        dispatch(app.clone(), routes.clone(), origin, request.map(Body::new))
     });
     // Half-close: a client may end its side and still read; `Peer` notices those that left.
     let connection = http1::Builder::new()
