@@ -304,7 +304,7 @@ fn networks(
         }
     }
     let wished = task.spec.networks.iter().map(|wish| wish.target.as_str());
-    let predefined = wished.filter(|target| is_predefined(target) || *target == "bridge").last();
+    let predefined = wished.rev().find(|target| is_predefined(target) || *target == "bridge");
     if let Some(target) = predefined {
         target.clone_into(&mut mode);
     }

@@ -88,7 +88,8 @@ fn a_task_runs_once_it_is_healthy_and_fails_when_it_is_not() {
             retries,
             ..HealthConfig::default()
         };
-        let well = ContainerSpec { health_check: Some(check("test -e /well", 1_000_000)), ..server() };
+        let well =
+            ContainerSpec { health_check: Some(check("test -e /well", 1_000_000)), ..server() };
         let sick = ContainerSpec { health_check: Some(check("exit 1", 1)), ..server() };
         world
             .manager
@@ -97,6 +98,12 @@ fn a_task_runs_once_it_is_healthy_and_fails_when_it_is_not() {
         let sick = world.manager.reaches("sick", TaskState::Failed).await;
         assert_eq!(sick.err, "task: unhealthy container");
         assert!(!world.manager.states("sick").contains(&TaskState::Running));
+        until("the container is up", async || {
+            let up = world.engine().container_inspect("web.1.well", false).await;
+            up.is_ok_and(|it| it.state.running)
+        })
+        .await;
+        assert!(world.manager.status("well").state <= TaskState::Starting);
         world.exec("web.1.well", "touch /well").await;
         world.manager.reaches("well", TaskState::Running).await;
     });
