@@ -1,8 +1,8 @@
 //! Links of the time before networks (`--link other:alias` on the default bridge): lines in `/etc/hosts` and
 //! variables that tell where the other is.
 //!
-//! They are kept in `HostConfig.Links` as `<id>:<alias>` and shown as `/other:/own/alias`. They tell what was
-//! true at the start: one who starts again later is not told anew. On networks that users made, a link is
+//! They are kept in `HostConfig.Links` as `<id>:<alias>` and shown as `/other:/own/alias`. The variables
+//! tell what was true at the start; the lines follow the other when it starts again. On networks that users made, a link is
 //! an alias in the resolver instead (see `networks`).
 
 use super::merge::env_name;
@@ -90,6 +90,24 @@ impl Engine {
             linked.env.extend(variables(&record.name, alias, &place.ip_address, &other));
         }
         Ok(linked)
+    }
+
+    /// Running containers that are linked to one that starts learn where it is now.
+    pub(crate) fn tell_linked(&self, started: &Container) {
+        let record = started.record();
+        let Some(place) = record.networks.get("bridge") else { return };
+        for parent in self.0.containers.all() {
+            let of_parent = parent.record();
+            if !of_parent.state.running {
+                continue;
+            }
+            let links = self.links_of(&of_parent.host_config);
+            for (_, alias) in links.iter().filter(|(other, _)| other.id == started.id) {
+                if let Err(err) = parent.move_host(alias, &place.ip_address) {
+                    tracing::warn!(container = parent.id.short(), error = %err, "failed to follow a link");
+                }
+            }
+        }
     }
 
     /// `DELETE /containers/{id}/{alias}?link=1`.

@@ -233,6 +233,17 @@ impl Container {
         self.edit_hosts(|text| text.split_inclusive('\n').filter(others).collect())
     }
 
+    /// The line whose first name is `name` gets another address.
+    pub(crate) fn move_host(&self, name: &str, address: &str) -> Result<()> {
+        let moved = |line: &str| match line.split_once(char::is_whitespace) {
+            Some((_, names)) if names.split_ascii_whitespace().next() == Some(name) => {
+                format!("{address}\t{}", names.trim_start_matches([' ', '\t']))
+            }
+            _ => line.to_owned(),
+        };
+        self.edit_hosts(|text| text.split_inclusive('\n').map(moved).collect())
+    }
+
     fn edit_hosts(&self, edit: impl FnOnce(&str) -> String) -> Result<()> {
         let text = std::fs::read_to_string(self.dir.join("hosts"))
             .map_err(|err| Error::caused("failed to read the container's hosts file", err))?;

@@ -57,6 +57,7 @@ impl Engine {
             Ok(shim) => shim,
             Err(err) => return Err(self.start_failed(container, err).await),
         };
+        self.tell_linked(container);
         self.0.events.emit("container", "start", container.id.as_str(), container.attributes());
         self.watch(container.clone(), shim, backoff);
         Ok(())
