@@ -51,8 +51,8 @@ async fn forward(mut near: TcpStream, mut target: watch::Receiver<Option<String>
     }
 }
 
-fn report(size: usize) -> TaskReport {
-    let status = TaskStatus { message: "x".repeat(size), ..TaskStatus::default() };
+fn report(message: String) -> TaskReport {
+    let status = TaskStatus { message, ..TaskStatus::default() };
     TaskReport { task: TaskId::new("t1"), status }
 }
 
@@ -97,9 +97,11 @@ async fn messages_of_many_megabytes_pass() {
     let client = cluster.client("m2", Role::Manager);
     let (say, mut hear) = soon(client.session(&addr(&manager), None)).await.unwrap();
     soon(hear.recv()).await.unwrap();
-    let statuses = vec![report(16 << 20), report(3)];
-    soon(say.send(AgentMessage::Statuses(statuses.clone()))).await.unwrap();
-    assert!(soon(hear.recv()).await == Some(ManagerMessage::Written(statuses)), "all of it");
+    // As large as a config may be, and one behind it.
+    let statuses = vec![report("x".repeat(16 << 20)), report("xyz".to_owned())];
+    soon(say.send(AgentMessage::Statuses(statuses))).await.unwrap();
+    let lengths = vec![report((16 << 20).to_string()), report("3".to_owned())];
+    assert_eq!(soon(hear.recv()).await, Some(ManagerMessage::Written(lengths)));
 
     let request = Bytes::from_iter((0..3u32 << 20).map(|at| (at % 251) as u8));
     let to = addr(&manager);

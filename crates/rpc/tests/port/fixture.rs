@@ -179,7 +179,7 @@ impl rpc::Trust for Manager {
 
 #[async_trait]
 impl rpc::Dispatch for Manager {
-    /// Greets the agent by its name, acknowledges statuses with themselves, ends on a heartbeat.
+    /// Greets the agent by its name, acknowledges statuses by the length of their messages, ends on a heartbeat.
     async fn session(
         &self,
         peer: PeerIdentity,
@@ -194,7 +194,10 @@ impl rpc::Dispatch for Manager {
             answers.send(ManagerMessage::Settings(greeting)).await.ok()?;
             loop {
                 match messages.recv().await? {
-                    AgentMessage::Statuses(statuses) => {
+                    AgentMessage::Statuses(mut statuses) => {
+                        for report in &mut statuses {
+                            report.status.message = report.status.message.len().to_string();
+                        }
                         answers.send(ManagerMessage::Written(statuses)).await.ok()?;
                     }
                     AgentMessage::Heartbeat => return Some(()),
