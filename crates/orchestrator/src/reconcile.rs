@@ -93,7 +93,8 @@ fn serve(plan: &mut Plan<'_>) {
     if choice.rolled_back {
         return;
     }
-    let roles = roles(plan, &slots, &new, &choice);
+    let steady = new.is_empty() && unmet.is_empty();
+    let roles = roles(plan, &slots, steady, &choice);
     let context = Context {
         breaker: restart::breaker(plan, &slots),
         unmet,
@@ -112,13 +113,14 @@ fn serve(plan: &mut Plan<'_>) {
     }
 }
 
+/// The updater's roles, or else the rebalancer's, which adds nothing while the service lacks something.
 fn roles(
     plan: &mut Plan<'_>,
     slots: &BTreeMap<SlotKey, Slot<'_>>,
-    new: &[Slot<'_>],
+    steady: bool,
     choice: &Choice,
 ) -> BTreeMap<SlotKey, Role> {
-    if choice.number.is_some() || choice.paused || !new.is_empty() {
+    if choice.number.is_some() || choice.paused || !steady {
         return choice.roles.clone();
     }
     rebalance::choose(plan, slots)

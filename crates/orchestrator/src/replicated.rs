@@ -34,7 +34,8 @@ fn free_numbers(plan: &Plan<'_>, slots: &BTreeMap<SlotKey, Slot<'_>>) -> impl It
     (1..).filter(move |slot| !taken.contains(slot))
 }
 
-/// Which slots go: first those that do not run, then from the node that has most, the newest.
+/// Which slots go: first those without a task, then those that do not run, then from the node that has most, the
+/// newest.
 fn surplus(plan: &Plan<'_>, slots: &BTreeMap<SlotKey, Slot<'_>>, count: u64) -> Vec<SlotKey> {
     if count == 0 {
         return Vec::new();
@@ -44,7 +45,9 @@ fn surplus(plan: &Plan<'_>, slots: &BTreeMap<SlotKey, Slot<'_>>, count: u64) -> 
     let (running, idle): (Vec<_>, Vec<_>) =
         slots.values().partition(|slot| slot.is_running(target) && !evicted(plan, slot));
     let mut shed: Vec<SlotKey> = Vec::new();
-    shed.extend(idle.iter().rev().map(|slot| slot.key.clone()));
+    let (starting, empty): (Vec<&Slot<'_>>, Vec<&Slot<'_>>) =
+        idle.into_iter().rev().partition(|slot| !slot.live(target).is_empty());
+    shed.extend(empty.into_iter().chain(starting).map(|slot| slot.key.clone()));
     shed.truncate(count);
     let mut crowd: BTreeMap<&NodeId, Vec<&Slot<'_>>> = BTreeMap::new();
     for slot in running {

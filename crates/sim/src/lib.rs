@@ -17,6 +17,8 @@ mod fault;
 mod leader;
 mod real;
 mod rng;
+#[cfg(test)]
+mod script;
 mod user;
 mod world;
 

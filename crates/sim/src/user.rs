@@ -25,7 +25,7 @@ use types::{ClusterId, NetworkId, NodeId, SecretId, ServiceId, Timestamp};
 
 const SECOND: i64 = 1_000_000_000;
 const HISTORY_LIMIT: i64 = 3;
-const NETWORKS: [&str; 2] = ["front", "back"];
+pub(crate) const NETWORKS: [&str; 2] = ["front", "back"];
 /// A label of nodes: `a` or `b`.
 pub(crate) const ZONE: &str = "zone";
 /// Of each node.
@@ -56,7 +56,7 @@ pub(crate) fn found(world: &mut World) {
     }
 }
 
-fn network(name: &str) -> Change {
+pub(crate) fn network(name: &str) -> Change {
     let spec = CreateRequest { name: name.to_owned(), ..CreateRequest::default() };
     let network = ClusterNetwork { id: NetworkId::new(name), spec, ..ClusterNetwork::default() };
     Change::Create(network.into())
@@ -69,7 +69,7 @@ fn secret(number: u64) -> Change {
 }
 
 /// Odd ones lie in another zone.
-fn node(number: u64) -> Node {
+pub(crate) fn node(number: u64) -> Node {
     let name = format!("node{number}");
     let mut node = Node { id: NodeId::new(name.clone()), ..Node::default() };
     node.spec.labels.insert(ZONE.to_owned(), zone(number).to_owned());
@@ -95,7 +95,9 @@ pub(crate) fn act(world: &mut World) {
         9 => world.request(|state, rng| {
             change(state, rng, |spec, _| spec.task_template.force_update += 1)
         }),
-        10 => world.request(|state, rng| back(state, rng, now)),
+        10 => {
+            world.request(|state, rng| pick(state, rng).map_or_else(Vec::new, |it| back(it, now)))
+        }
         11 => world.request(|state, rng| change(state, rng, pause)),
         12 => world.request(|state, rng| {
             let service = pick(state, rng);
@@ -115,12 +117,12 @@ pub(crate) fn act(world: &mut World) {
     }
 }
 
-fn removal(kind: Kind, id: &str) -> Change {
+pub(crate) fn removal(kind: Kind, id: &str) -> Change {
     Change::Remove { kind, id: id.to_owned(), version: None }
 }
 
 /// Another machine joins.
-fn join(world: &mut World) {
+pub(crate) fn join(world: &mut World) {
     let number = world.agents.len() as u64;
     if number >= MOST_NODES {
         return;
@@ -380,8 +382,7 @@ fn change(
     vec![Change::Update(accept_spec(service, spec).into())]
 }
 
-fn back(state: &Snapshot, rng: &mut Rng, now: Timestamp) -> Vec<Change> {
-    let Some(service) = pick(state, rng) else { return Vec::new() };
+pub(crate) fn back(service: &Service, now: Timestamp) -> Vec<Change> {
     roll_back(service, now).map_or_else(|_| Vec::new(), |after| vec![Change::Update(after.into())])
 }
 

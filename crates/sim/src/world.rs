@@ -122,7 +122,16 @@ pub fn run(seed: u64, decide: Box<dyn Decide>, trace: bool) -> Report {
 
 impl World {
     fn new(seed: u64, decide: Box<dyn Decide>, trace: bool) -> World {
-        let mut world = World {
+        let mut world = World { trace, ..World::bare(seed, decide) };
+        user::found(&mut world);
+        world.elect();
+        world.plan_troubles();
+        world
+    }
+
+    /// Nothing in it, and nobody leads.
+    pub(crate) fn bare(seed: u64, decide: Box<dyn Decide>) -> World {
+        World {
             now: 0,
             order: 0,
             queue: BTreeMap::new(),
@@ -138,14 +147,22 @@ impl World {
             slow_pulls: false,
             decide,
             report: Report::default(),
-            trace,
+            trace: false,
             calm: false,
             converged: false,
-        };
-        user::found(&mut world);
-        world.elect();
-        world.plan_troubles();
-        world
+        }
+    }
+
+    /// Lets so many milliseconds pass.
+    #[cfg(test)]
+    pub(crate) fn run_for(&mut self, ms: u64) {
+        let until = self.now + ms;
+        while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= until) {
+            let ((at, _), happening) = entry.remove_entry();
+            self.now = at;
+            self.happen(happening);
+        }
+        self.now = until;
     }
 
     fn play(&mut self) {

@@ -41,15 +41,16 @@ pub(super) fn networks(state: &Snapshot, fault: Option<Fault>) -> Vec<Transactio
     let Ok(pool) = Pool::new(POOL.0, POOL.1) else { return Vec::new() };
     let (mut vnis, mut in_use) = (Vnis::default(), Vec::new());
     for network in state.networks().iter().filter(|network| network.vni != 0) {
-        if fault != Some(Fault::SharesVnis) {
-            let _ = vnis.claim(network.vni);
-        }
+        let _ = vnis.claim(network.vni);
         in_use.extend(network.subnet.parse::<Cidr>().map(Cidr::subnet));
     }
     let mut transactions = Vec::new();
     for network in state.networks().iter().filter(|network| network.vni == 0) {
         let subnet = choose_subnet(std::slice::from_ref(&pool), &in_use);
         let (Ok(subnet), Ok(vni)) = (subnet, vnis.allocate()) else { continue };
+        if fault == Some(Fault::SharesVnis) {
+            vnis.release(vni);
+        }
         in_use.push(subnet);
         let gateway = Ipv4Addr::from_bits(subnet.network().to_bits() + 1).to_string();
         let row =
@@ -77,7 +78,6 @@ impl Gifts {
             for vip in &service.endpoint.virtual_ips {
                 if let Some(given) = gifts.networks.get_mut(&vip.network_id)
                     && let Ok(cidr) = vip.addr.parse::<Cidr>()
-                    && fault != Some(Fault::SharesVips)
                 {
                     let _ = given.blocks.claim_vip(&service.id, cidr.address);
                 }
@@ -144,6 +144,9 @@ impl Gifts {
                 return Err(format!("network {} has no subnet yet", network.target));
             };
             let vip = given.blocks.allocate_vip(&service.id).map_err(|error| error.to_string())?;
+            if self.fault == Some(Fault::SharesVips) {
+                given.blocks.release_vip(&service.id);
+            }
             let addr = given.subnet.with(vip).to_string();
             virtual_ips.push(VirtualIp { network_id: network.target.clone(), addr });
         }
