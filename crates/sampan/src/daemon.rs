@@ -1,8 +1,8 @@
 //! `sampan daemon`: wiring, signals, an orderly end.
 //!
 //! ```text
-//! settings → pid file, data root's lock → sockets → engine → READY=1 → serve … SIGTERM
-//!   → STOPPING=1 → requests drain → engine closes → exit; containers go on
+//! settings → pid file, data root's lock → sockets → engine → cluster → READY=1 → serve … SIGTERM
+//!   → STOPPING=1 → requests drain → cluster and engine close → exit; containers go on
 //! ```
 
 use crate::flags::Cli;
@@ -13,6 +13,7 @@ use crate::settings::Settings;
 use anyhow::{Context, Result};
 use api::{ListenOptions, Listeners};
 use clap::Parser;
+use cluster::Cluster;
 use engine::Engine;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -61,7 +62,7 @@ fn start(cli: &Cli) -> Result<()> {
         allow_plain_tcp: settings.allow_plain_tcp,
         activated,
     };
-    let ended = runtime.block_on(run(cli, settings.engine, listen, &level));
+    let ended = runtime.block_on(run(cli, settings.engine, settings.cluster, listen, &level));
     runtime.shutdown_timeout(LAST_WORK);
     ended
 }
@@ -69,6 +70,7 @@ fn start(cli: &Cli) -> Result<()> {
 async fn run(
     cli: &Cli,
     config: engine::EngineConfig,
+    membership: cluster::Config,
     listen: ListenOptions,
     level: &Level,
 ) -> Result<()> {
@@ -76,8 +78,11 @@ async fn run(
     let mut signals = Signals::new().context("failed to handle signals")?;
     let listeners = Listeners::bind(listen).await?;
     let engine = Engine::open(config).await.context("failed to start daemon")?;
+    let cluster = Cluster::open(membership, engine.clone()).await;
+    let cluster = cluster.context("failed to take up the swarm")?;
     let stop = CancellationToken::new();
-    let server = tokio::spawn(api::serve(engine.clone(), listeners, stop.clone()));
+    let api = api::serve(engine.clone(), cluster.clone(), listeners, stop.clone());
+    let server = tokio::spawn(api);
     notify::tell("READY=1");
     let watchdog = tokio::spawn(notify::feed_watchdog(engine.clone(), stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "daemon has completed initialization");
@@ -85,6 +90,7 @@ async fn run(
     notify::tell("STOPPING=1");
     stop.cancel();
     let (served, watched) = tokio::join!(server, watchdog);
+    cluster.close().await;
     engine.close().await;
     served.and(watched).context("a part of the daemon failed")?;
     tracing::info!("daemon has ended; containers go on");

@@ -99,6 +99,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tlskey: Option<PathBuf>,
+    /// Address or interface that a swarm is told of this node
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) swarm_default_advertise_addr: Option<String>,
     /// Interface of the default network
     #[arg(short = 'b', long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,7 @@ const PIDFILE: &str = "/run/sampan.pid";
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) engine: EngineConfig,
+    pub(crate) cluster: cluster::Config,
     pub(crate) hosts: Vec<Host>,
     pub(crate) group: Option<String>,
     pub(crate) tls: Option<TlsFiles>,
@@ -72,6 +73,7 @@ fn settle(options: Options) -> Result<Settings> {
         allow_plain_tcp: options.allow_plain_tcp.unwrap_or(false),
         group: options.group.clone(),
         pidfile: options.pidfile.clone().unwrap_or_else(|| PIDFILE.into()),
+        cluster: cluster(&options),
         engine: engine(options, debug)?,
         hosts,
         log_filter,
@@ -107,6 +109,12 @@ fn tls(options: &Options) -> Option<TlsFiles> {
         key: or_home(&options.tlskey, "key.pem"),
         client_ca: verify.then(|| or_home(&options.tlscacert, "ca.pem")),
     })
+}
+
+fn cluster(options: &Options) -> cluster::Config {
+    let data_root = options.data_root.clone().unwrap_or_else(|| DATA_ROOT.into());
+    let default_advertise_addr = options.swarm_default_advertise_addr.clone().unwrap_or_default();
+    cluster::Config { dir: data_root.join("swarm"), default_advertise_addr }
 }
 
 fn engine(options: Options, debug: bool) -> Result<EngineConfig> {

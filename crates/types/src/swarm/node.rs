@@ -54,7 +54,9 @@ pub enum Role {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Availability {
+    /// Also when a client says nothing.
     #[default]
+    #[serde(alias = "")]
     Active,
     Pause,
     Drain,
