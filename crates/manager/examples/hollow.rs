@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people to run")]
 
+#[allow(dead_code, reason = "tests use the rest of it")]
 #[path = "../tests/support/hollow.rs"]
 mod hollow;
 

@@ -45,7 +45,7 @@ pub fn update_secret(
     if !kept {
         return Err(StoreError::OnlyLabels.into());
     }
-    check_version(Kind::Secret, &old.id.to_string(), old.meta.version, version)?;
+    check_version(Kind::Secret, old.id.as_ref(), old.meta.version, version)?;
     let mut new = Secret::clone(old);
     new.spec.labels.clone_from(&spec.labels);
     Ok(vec![Change::Update(new.into())])
@@ -81,7 +81,7 @@ pub fn update_config(
     if !kept {
         return Err(StoreError::OnlyLabels.into());
     }
-    check_version(Kind::Config, &old.id.to_string(), old.meta.version, version)?;
+    check_version(Kind::Config, old.id.as_ref(), old.meta.version, version)?;
     let mut new = Config::clone(old);
     new.spec.labels.clone_from(&spec.labels);
     if !spec.data.is_empty() {

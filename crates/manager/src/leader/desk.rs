@@ -223,6 +223,9 @@ impl Desk {
                 }
                 self.marks.networks.insert(network);
             }
+            for row in subject.tasks.iter().filter_map(|task| state.tasks().get(task.as_str())) {
+                self.scheduler.set_task(row);
+            }
             self.marks.tasks.extend(subject.tasks);
         }
     }

@@ -81,7 +81,11 @@ impl Marks {
             }
             (Object::Network(network), _) => {
                 self.networks.insert(network.id.clone());
-                self.freed |= event.kind == EventKind::Removed;
+                if event.kind == EventKind::Removed {
+                    self.freed = true;
+                    let bare = state.networks().iter().filter(|row| row.subnet.is_empty());
+                    self.networks.extend(bare.map(|row| row.id.clone()));
+                }
                 let users = state.services_referring(RefKind::Network, network.id.as_str());
                 self.services.extend(users.map(|service| service.id.clone()));
                 self.room = true; // tasks wait for its subnet

@@ -56,7 +56,7 @@ impl Desk {
             decided.insert(decision.task().clone(), decision);
         }
         for draft in drafts.iter_mut() {
-            self.into_draft(draft, &mut decided, state, now);
+            self.place_draft(draft, &mut decided, state, now, round);
         }
         for (id, decision) in decided {
             if let Some(task) = rows.get(&id) {
@@ -65,26 +65,21 @@ impl Desk {
         }
     }
 
-    fn into_draft(
+    fn place_draft(
         &mut self,
         draft: &mut Draft,
         decided: &mut BTreeMap<TaskId, Decision>,
         state: &Snapshot,
         now: Timestamp,
+        round: &mut Round,
     ) {
         let mut assigned = Vec::new();
         for task in &mut draft.made {
-            let Some(decision) = decided.get(&task.id) else { continue };
-            if matches!(decision, Decision::Preempt { .. }) {
-                // Its victims are stopped once it is in the store: they are another transaction's.
-                decided.remove(&task.id);
-                refuse(task, "", now);
-                self.refused.insert(task.id.clone(), String::new());
-                continue;
-            }
-            if let Some(decision) = decided.remove(&task.id) {
-                self.settle_task(task, decision, state, now);
-            }
+            let Some(decision) = decided.remove(&task.id) else { continue };
+            // Before the task itself is there: if that is refused, its service makes it anew and finds the room.
+            let subject = Subject { tasks: victims(&decision), ..Subject::default() };
+            round.push(stops(&subject.tasks), subject);
+            self.settle_task(task, decision, state, now);
             if task.status.state == TaskState::Assigned {
                 assigned.push((task.id.clone(), task.node_id.clone()));
             }
@@ -101,10 +96,12 @@ impl Desk {
         now: Timestamp,
         round: &mut Round,
     ) {
-        let mut changes = victims(&decision);
+        let victims = victims(&decision);
+        let mut changes = stops(&victims);
         let mut next = task.as_ref().clone();
         self.settle_task(&mut next, decision, state, now);
-        let mut subject = Subject { tasks: vec![task.id.clone()], ..Subject::default() };
+        let mut subject = Subject { tasks: victims, ..Subject::default() };
+        subject.tasks.push(task.id.clone());
         if next.status.state == TaskState::Assigned {
             subject.assigned.push((task.id.clone(), next.node_id.clone()));
         }
@@ -181,8 +178,14 @@ fn differs(next: &Task, task: &Task) -> bool {
         || next.status.message != task.status.message
 }
 
-fn victims(decision: &Decision) -> Vec<Change> {
-    let Decision::Preempt { victims, .. } = decision else { return Vec::new() };
+fn victims(decision: &Decision) -> Vec<TaskId> {
+    match decision {
+        Decision::Preempt { victims, .. } => victims.clone(),
+        Decision::Assign { .. } | Decision::Refuse { .. } => Vec::new(),
+    }
+}
+
+fn stops(victims: &[TaskId]) -> Vec<Change> {
     let stop = |task: &TaskId| Change::Desire {
         task: task.clone(),
         state: TaskState::Shutdown,
