@@ -140,3 +140,6 @@ fn check_pending(state: &Snapshot, now: Timestamp) -> Vec<Note> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
