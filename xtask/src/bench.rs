@@ -70,35 +70,40 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let is_chosen =
         |name: &str| args.names.is_empty() || args.names.iter().any(|chosen| chosen == name);
     let mut table = Table::default();
+    // One that fails does not take the figures of the others along.
+    let mut failures = Vec::new();
     if is_chosen("run") || is_chosen("exec") {
-        run::measure(&bench, &mut table, is_chosen("run"), is_chosen("exec"))?;
+        failures
+            .extend(run::measure(&bench, &mut table, is_chosen("run"), is_chosen("exec")).err());
     }
     if is_chosen("logs") {
-        logs::measure(&bench, &mut table)?;
+        failures.extend(logs::measure(&bench, &mut table).err());
     }
     if is_chosen("memory") {
-        memory::measure(&bench, &mut table)?;
+        failures.extend(memory::measure(&bench, &mut table).err());
     }
     let text = table.to_string();
     println!("\n{text}");
-    if args.write {
+    if args.write && failures.is_empty() {
         let path = testkit::workspace().join("docs/benchmarks.md");
         fs::write(&path, page(&text, bench.rounds))?;
         println!("written to {}", path.display());
     }
-    Ok(())
+    failures.into_iter().next().map_or(Ok(()), Err)
 }
 
 fn page(table: &str, rounds: usize) -> String {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
         "# Benchmarks\n\nMade by `cargo xtask bench --write`: Sampan and Debian's dockerd 20.10 side by side in one run, each in \
-         a network namespace of its own,\nsamples taken in turns, {rounds} rounds. {cpus} CPUs, Linux {kernel}. Medians; the \
+         a network namespace of its own,\nsamples taken in turns, {rounds} rounds. {cpus} CPUs, Linux {kernel}, load average {load} at the end. Medians; the \
          same engine against itself gives ratios of 0.8 to 1.1, so that differences\nunder a quarter prove nothing. Times \
          include the docker CLI's own start.\n\n{table}\nMemory is PSS (shared pages divided among their users) of daemon, \
          containerd and shims, without the containers' own processes;\nprivate memory of a container is its shim's and its \
          share of the daemon's growth.\n",
         kernel = kernel.trim(),
+        load = load.split(' ').next().unwrap_or("?"),
     )
 }

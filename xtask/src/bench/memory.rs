@@ -21,12 +21,10 @@ const SHARE: (&str, &str) =
 const SETTLE: Duration = Duration::from_secs(5);
 
 pub(crate) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
-    // Memory varies far less than time: fewer rounds do.
-    for round in 0..bench.rounds.div_ceil(2) {
-        for engine in [Engine::Dockerd, Engine::Sampan] {
-            eprintln!("==> memory: round {}", round + 1);
-            one_side(&bench.start(engine)?, engine, table)?;
-        }
+    // Memory hardly varies from one time to the next: one round does.
+    for engine in [Engine::Dockerd, Engine::Sampan] {
+        eprintln!("==> memory: {engine:?}");
+        one_side(&bench.start(engine)?, engine, table)?;
     }
     Ok(())
 }
