@@ -1,4 +1,5 @@
 //! A manager as a process of its own, killed while it writes, again and again.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use async_trait::async_trait;
 use bytes::Bytes;

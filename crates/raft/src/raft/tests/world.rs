@@ -127,10 +127,12 @@ impl World {
     pub(super) fn plug_in(&self, number: usize, raft: &Raft) {
         self.plug(number, raft.clone());
     }
-    /// Drops a manager without a word. What it was doing ends where it was.
+    /// Stops a manager without a word, whoever still holds a handle. What it was doing ends where it was.
     pub(super) fn kill(&self, number: usize, rafts: &mut [Option<Raft>]) {
         self.unplug(number);
-        rafts[number] = None;
+        if let Some(raft) = rafts[number].take() {
+            raft.node().stop.cancel();
+        }
     }
     pub(super) fn unplug(&self, number: usize) {
         self.wire.rafts.lock().unwrap().remove(&addr(number));
