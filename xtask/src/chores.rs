@@ -5,7 +5,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::debian;
+use crate::{debian, sim};
+
+/// Simulated clusters in each run of CI: about half a minute, and a minute to build.
+const SIM_SEEDS: u64 = 2000;
 
 /// `cargo test --workspace`, those tests included that need root and network namespaces.
 pub(crate) fn test(args: &[String]) -> Result<()> {
@@ -20,6 +23,7 @@ pub(crate) fn ci() -> Result<()> {
     debian::ensure_installed(&[debian::BUILD, debian::RUN, debian::TEST])?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    sim::run(&sim::Args::seeds(SIM_SEEDS))?;
     let failed = run_tests(&[])?;
     for target in &failed {
         let words: Vec<&str> = ["test", "--locked"].into_iter().chain(target.split(' ')).collect();

@@ -12,10 +12,17 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
+impl Args {
+    /// The first so many seeds.
+    pub(crate) fn seeds(count: u64) -> Args {
+        Args { args: vec!["--seeds".to_owned(), count.to_string()] }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let status = Command::new(cargo)
-        .args(["run", "--quiet", "--profile", "sim", "--package", "sim", "--"])
+        .args(["run", "--locked", "--quiet", "--profile", "sim", "--package", "sim", "--"])
         .args(&args.args)
         .current_dir(testkit::workspace())
         .status()
