@@ -192,8 +192,10 @@ impl Node {
     pub(crate) async fn leave(&self) {
         self.end_upkeep().await;
         let agent = guard(&self.agent).take();
-        if let Some(agent) = agent {
-            agent.leave().await;
+        if let Some(agent) = agent
+            && let Err(err) = agent.leave().await
+        {
+            tracing::warn!("what the node ran for its cluster is not all gone: {err}");
         }
         self.shut().await;
     }
@@ -295,10 +297,7 @@ async fn tend(shared: &Arc<Shared>, server: &rpc::Server, jitter: f64) -> Result
     }
     follow_role(shared, server).await?;
     let next = guard(&shared.identity).renew_at(jitter);
-    Ok(Tended {
-        renewed: renew,
-        next: next.since(now).clamp(RETRY, Duration::from_secs(3600)),
-    })
+    Ok(Tended { renewed: renew, next: next.since(now).clamp(RETRY, Duration::from_secs(3600)) })
 }
 
 /// Writes down whom to turn to and whom to trust.

@@ -1,0 +1,324 @@
+//! A swarm of several hosts, driven by the real docker CLI as the tutorials drive it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use testkit::{Hosts, Options, eventually};
+
+/// A command that ends at once on SIGTERM.
+const WAIT: &str = "trap 'exit 0' TERM; sleep 86400 & wait";
+
+fn hosts(count: u8) -> Hosts {
+    Hosts::start(count, &Options::with_images(&["busybox"]))
+}
+
+/// The lines that `docker` prints with this template, sorted.
+#[track_caller]
+fn lines(hosts: &Hosts, on: usize, args: &[&str]) -> Vec<String> {
+    let mut lines: Vec<String> = hosts[on].docker(args).ok().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// The nodes on which the service's tasks run and shall run, sorted; none while nobody can say.
+fn running_on(hosts: &Hosts, on: usize, service: &str) -> Vec<String> {
+    let format = "{{.Node}} {{.CurrentState}}";
+    let args = ["service", "ps", service, "--filter", "desired-state=running", "--format", format];
+    let output = hosts[on].docker(&args);
+    let running = output.stdout.lines().filter(|line| line.contains(" Running "));
+    let mut nodes: Vec<String> =
+        running.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    nodes.sort();
+    nodes
+}
+
+/// Waits until the service's tasks run on these nodes.
+#[track_caller]
+fn settles_on(hosts: &Hosts, on: usize, service: &str, nodes: &[&str]) {
+    eventually(&format!("{service} runs on {nodes:?}"), || {
+        (running_on(hosts, on, service) == nodes).then_some(())
+    });
+}
+
+/// Waits until so many tasks of the service run, none of them on `without`.
+#[track_caller]
+fn settles_without(hosts: &Hosts, on: usize, service: &str, count: usize, without: &str) {
+    eventually(&format!("{count} tasks of {service} run, none on {without}"), || {
+        let nodes = running_on(hosts, on, service);
+        (nodes.len() == count && !nodes.iter().any(|node| node == without)).then_some(())
+    });
+}
+
+/// How many containers of the service run on a host, by its own word.
+#[track_caller]
+fn containers(hosts: &Hosts, on: usize, service: &str) -> usize {
+    let label = format!("label=com.docker.swarm.service.name={service}");
+    hosts[on].docker(&["ps", "-q", "--filter", &label]).ok().lines().count()
+}
+
+fn create(hosts: &Hosts, name: &str, replicas: &str) {
+    let args = [
+        "service",
+        "create",
+        "--name",
+        name,
+        "--replicas",
+        replicas,
+        "--restart-delay",
+        "0s",
+        "busybox",
+        "sh",
+        "-c",
+        WAIT,
+    ];
+    hosts[0].docker(&args).ok();
+}
+
+#[test]
+fn the_tutorial_on_three_hosts() {
+    let hosts = hosts(3);
+    let second = ["ip", "link", "add", "eth1", "type", "veth", "peer", "name", "far1"];
+    hosts[0].namespace().run(&second).unwrap();
+    hosts[0].namespace().run(&["ip", "addr", "add", "192.168.99.100/24", "dev", "eth1"]).unwrap();
+    hosts[0].namespace().run(&["ip", "link", "set", "eth1", "up"]).unwrap();
+    let refused = hosts[0].docker(&["swarm", "init"]).err();
+    assert!(
+        refused.contains(
+            "could not choose an IP address to advertise since this system has multiple addresses"
+        ),
+        "{refused}"
+    );
+    assert!(refused.contains("specify one with --advertise-addr"), "{refused}");
+
+    let first = hosts[0].address().to_string();
+    let said = hosts[0].docker(&["swarm", "init", "--advertise-addr", &first]).ok();
+    assert!(said.contains("is now a manager."), "{said}");
+    let join =
+        said.lines().find(|line| line.contains("docker swarm join --token SWMTKN-1-")).unwrap();
+    assert!(join.ends_with(&format!("{first}:2377")), "{join}");
+    let token = hosts[0].docker(&["swarm", "join-token", "-q", "worker"]).ok();
+    for host in hosts.iter().skip(1) {
+        let said =
+            host.docker(&["swarm", "join", "--token", &token, &format!("{first}:2377")]).ok();
+        assert_eq!(said, "This node joined a swarm as a worker.");
+    }
+    eventually("three nodes are ready", || {
+        let nodes = lines(
+            &hosts,
+            0,
+            &[
+                "node",
+                "ls",
+                "--format",
+                "{{.Hostname}} {{.Status}} {{.Availability}} {{.ManagerStatus}} {{.Self}}",
+            ],
+        );
+        (nodes
+            == [
+                "node1 Ready Active Leader true",
+                "node2 Ready Active  false",
+                "node3 Ready Active  false",
+            ])
+        .then_some(())
+    });
+
+    let args =
+        ["service", "create", "--name", "web", "--replicas", "3", "busybox", "sh", "-c", WAIT];
+    let said = hosts[0].docker(&args).ok();
+    assert!(said.contains("converged"), "{said}");
+    assert_eq!(
+        lines(
+            &hosts,
+            0,
+            &["service", "ls", "--format", "{{.Name}} {{.Mode}} {{.Replicas}} {{.Image}}"]
+        ),
+        ["web replicated 3/3 busybox:latest"]
+    );
+    settles_on(&hosts, 0, "web", &["node1", "node2", "node3"]);
+    for (place, _) in hosts.iter().enumerate() {
+        assert_eq!(containers(&hosts, place, "web"), 1);
+    }
+
+    hosts[0].docker(&["service", "scale", "web=2"]).ok();
+    settles_without(&hosts, 0, "web", 2, "nowhere");
+    hosts[0].docker(&["service", "scale", "web=3"]).ok();
+    settles_on(&hosts, 0, "web", &["node1", "node2", "node3"]);
+
+    hosts[0].docker(&["service", "update", "--env-add", "A=b", "web"]).ok();
+    let env = hosts[0]
+        .docker(&[
+            "service",
+            "inspect",
+            "web",
+            "--format",
+            "{{json .Spec.TaskTemplate.ContainerSpec.Env}}",
+        ])
+        .ok();
+    assert_eq!(env, "[\"A=b\"]");
+    hosts[0].docker(&["service", "update", "--rollback", "web"]).ok();
+    hosts[0].docker(&["service", "update", "--force", "web"]).ok();
+
+    hosts[0].docker(&["node", "update", "--availability", "drain", "node3"]).ok();
+    eventually("node3 is empty", || (containers(&hosts, 2, "web") == 0).then_some(()));
+    settles_without(&hosts, 0, "web", 3, "node3");
+    hosts[0]
+        .docker(&["node", "update", "--availability", "active", "--label-add", "disk=ssd", "node3"])
+        .ok();
+    let pinned = [
+        "service",
+        "create",
+        "--name",
+        "pinned",
+        "--constraint",
+        "node.labels.disk==ssd",
+        "busybox",
+        "sh",
+        "-c",
+        WAIT,
+    ];
+    hosts[0].docker(&pinned).ok();
+    settles_on(&hosts, 0, "pinned", &["node3"]);
+    hosts[0]
+        .docker(&[
+            "service", "create", "--mode", "global", "--name", "each", "busybox", "sh", "-c", WAIT,
+        ])
+        .ok();
+    settles_on(&hosts, 0, "each", &["node1", "node2", "node3"]);
+
+    hosts[0].docker(&["service", "rm", "web", "pinned", "each"]).ok();
+    assert_eq!(lines(&hosts, 0, &["service", "ls", "-q"]), Vec::<String>::new());
+    for (place, _) in hosts.iter().enumerate() {
+        eventually("no container is left", || {
+            hosts[place].docker(&["ps", "-aq"]).ok().is_empty().then_some(())
+        });
+    }
+    assert_eq!(hosts[2].docker(&["swarm", "leave"]).ok(), "Node left the swarm.");
+    let left = hosts[2].docker(&["service", "ls"]).err();
+    assert!(left.contains("This node is not a swarm manager"), "{left}");
+}
+
+#[test]
+fn another_manager_leads_when_the_leader_dies() {
+    let mut hosts = hosts(3);
+    hosts.swarm(3);
+    create(&hosts, "web", "3");
+    settles_on(&hosts, 0, "web", &["node1", "node2", "node3"]);
+
+    hosts[0].power_off();
+    eventually("an update is accepted by another manager", || {
+        let update = hosts[1].docker(&[
+            "service",
+            "update",
+            "--detach",
+            "--label-add",
+            "after=death",
+            "web",
+        ]);
+        (update.status == 0).then_some(())
+    });
+    settles_without(&hosts, 1, "web", 3, "node1");
+
+    hosts[0].again();
+    eventually("the old leader is a manager again", || {
+        let nodes = lines(
+            &hosts,
+            0,
+            &["node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}"],
+        );
+        let ready = nodes
+            .iter()
+            .filter(|line| line.ends_with("Ready Leader") || line.ends_with("Ready Reachable"))
+            .count();
+        (ready == 3).then_some(())
+    });
+    eventually("no duplicate remains", || {
+        let running: usize = (0..3).map(|place| containers(&hosts, place, "web")).sum();
+        (running == 3).then_some(())
+    });
+}
+
+#[test]
+fn a_lost_worker_is_replaced_and_comes_back_without_duplicates() {
+    let mut hosts = hosts(3);
+    hosts.swarm(1);
+    create(&hosts, "web", "3");
+    settles_on(&hosts, 0, "web", &["node1", "node2", "node3"]);
+
+    hosts.isolate(2);
+    settles_without(&hosts, 0, "web", 3, "node3");
+    assert_eq!(containers(&hosts, 2, "web"), 1, "a node without managers keeps what runs");
+    hosts.heal();
+    eventually("the superseded task is stopped", || {
+        (containers(&hosts, 2, "web") == 0).then_some(())
+    });
+    eventually("it is ready", || {
+        let state =
+            hosts[0].docker(&["node", "inspect", "node3", "--format", "{{.Status.State}}"]).ok();
+        (state == "ready").then_some(())
+    });
+
+    let before = lines(&hosts, 1, &["ps", "-q", "--no-trunc"]);
+    hosts[1].kill9();
+    hosts[1].again();
+    assert_eq!(
+        lines(&hosts, 1, &["ps", "-q", "--no-trunc"]),
+        before,
+        "containers outlive their daemon"
+    );
+    eventually("it is ready again", || {
+        let state =
+            hosts[0].docker(&["node", "inspect", "node2", "--format", "{{.Status.State}}"]).ok();
+        (state == "ready").then_some(())
+    });
+}
+
+#[test]
+fn a_cluster_that_lost_its_majority_is_made_anew_by_force() {
+    let mut hosts = hosts(3);
+    hosts.swarm(3);
+    create(&hosts, "web", "2");
+    settles_without(&hosts, 0, "web", 2, "nowhere");
+    hosts[1].power_off();
+    hosts[2].power_off();
+    let first = hosts[0].address().to_string();
+    hosts[0].docker(&["swarm", "init", "--force-new-cluster", "--advertise-addr", &first]).ok();
+    settles_on(&hosts, 0, "web", &["node1", "node1"]);
+    hosts[0].docker(&["service", "scale", "--detach", "web=1"]).ok();
+    settles_on(&hosts, 0, "web", &["node1"]);
+}
+
+#[test]
+fn wrong_tokens_and_addresses_change_nothing() {
+    let hosts = hosts(2);
+    let first = hosts[0].address().to_string();
+    hosts[0].docker(&["swarm", "init", "--advertise-addr", &first]).ok();
+    let token = hosts[0].docker(&["swarm", "join-token", "-q", "worker"]).ok();
+    let at = format!("{first}:2377");
+    let join = |token: &str| hosts[1].docker(&["swarm", "join", "--token", token, &at]).err();
+    assert!(join("nonsense").contains("invalid join token"), "{}", join("nonsense"));
+    let (head, _) = token.rsplit_once('-').unwrap();
+    let wrong_secret = join(&format!("{head}-{}", "0".repeat(25)));
+    assert!(wrong_secret.contains("valid join token"), "{wrong_secret}");
+    let (_, secret) = token.rsplit_once('-').unwrap();
+    let wrong_root = join(&format!("SWMTKN-1-{}-{secret}", "1".repeat(50)));
+    assert!(wrong_root.contains("fingerprint"), "{wrong_root}");
+    assert_eq!(
+        hosts[1].docker(&["info", "--format", "{{.Swarm.LocalNodeState}}"]).ok(),
+        "inactive"
+    );
+    assert_eq!(lines(&hosts, 0, &["node", "ls", "-q"]).len(), 1);
+
+    hosts[0].docker(&["swarm", "join-token", "--rotate", "-q", "worker"]).ok();
+    assert!(join(&token).contains("valid join token"));
+    let again = hosts[0].docker(&["swarm", "init", "--advertise-addr", &first]).err();
+    assert!(again.contains("This node is already part of a swarm."), "{again}");
+    let leave = hosts[0].docker(&["swarm", "leave"]).err();
+    assert!(
+        leave.contains("Removing the last manager erases all current state of the swarm."),
+        "{leave}"
+    );
+    hosts[0].docker(&["swarm", "leave", "--force"]).ok();
+    assert_eq!(
+        hosts[0].docker(&["info", "--format", "{{.Swarm.LocalNodeState}}"]).ok(),
+        "inactive"
+    );
+}
