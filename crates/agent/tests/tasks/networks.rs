@@ -99,7 +99,7 @@ fn a_published_port_leads_to_a_task_that_is_there() {
             .await;
         world.manager.reaches("t1", TaskState::Running).await;
         world.manager.reaches("t2", TaskState::Running).await;
-        let address = nix_address(&world).await;
+        let address = published_address(&world).await;
         let get = async || http(&address).await;
         until("an answer", async || !get().await.is_empty()).await;
         world.manager.change(Vec::new(), vec![gone("t1")]).await;
@@ -108,14 +108,19 @@ fn a_published_port_leads_to_a_task_that_is_there() {
 }
 
 /// An address of the host's that containers are published at: the default bridge's.
-async fn nix_address(world: &crate::world::World) -> String {
+async fn published_address(world: &crate::world::World) -> String {
     let bridge = world.engine().network_inspect("bridge", "").await.unwrap();
     let gateway = bridge.ipam.config.unwrap()[0].gateway.clone();
     format!("{gateway}:8080")
 }
 
-/// The page at `address`, or nothing.
+/// The page at `address`, or nothing: what was sent to a container that just went is never answered.
 async fn http(address: &str) -> String {
+    let patience = std::time::Duration::from_secs(5);
+    tokio::time::timeout(patience, fetch(address)).await.unwrap_or_default()
+}
+
+async fn fetch(address: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else {
         return String::new();
