@@ -1,3 +1,5 @@
+//! Leaders that change, and managers that come and go.
+
 use crate::world::{World, replicated, set_replicas};
 use manager::Log;
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+//! Nodes that are lost, return, drain and are removed.
+
 use crate::world::{World, replicated};
 use store::Kind;
 use types::swarm::node::{Availability, NodeState};

@@ -1,3 +1,5 @@
+//! Services from their making to their end.
+
 use crate::world::{World, replicated, set_image, set_replicas};
 use std::collections::BTreeSet;
 use store::{Change, Kind};

@@ -1,3 +1,5 @@
+//! Sessions of agents: what they are told, and when they end.
+
 use crate::hollow::Stream;
 use crate::world::{World, replicated, set_image, set_replicas};
 use std::sync::Arc;

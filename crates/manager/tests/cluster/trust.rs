@@ -1,3 +1,5 @@
+//! Certificates: who gets one, and as what.
+
 use crate::world::World;
 use rpc::{Code, Peer};
 use store::{Change, Kind};
