@@ -42,6 +42,8 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => Just(line("service paused".to_owned())),
         1 => Just(line("service paused=no".to_owned())),
         2 => node.prop_map(move |(n, state)| line(format!("node {} {state}", NODES[n]))),
+        1 => Just(line("dependency db started".to_owned())),
+        1 => Just(line("dependency db started healthy".to_owned())),
         4 => (1u64..40).prop_map(move |s| line(format!("wait {s}s"))),
         4 => Just(line("agents".to_owned())),
         2 => (0usize..12).prop_map(Happening::Fail),
@@ -65,7 +67,8 @@ struct Setting {
 fn setting() -> impl Strategy<Value = Setting> {
     let action = prop_oneof![Just("pause"), Just("continue"), Just("rollback")];
     let some = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (some, 0u64..3, 0u64..12, action).prop_map(|(some, parallelism, delay, action)| {
+    let rest = (0u64..3, 0u64..12, any::<bool>());
+    (some, rest, action).prop_map(|(some, (parallelism, delay, needs), action)| {
         let (global, start_first, moves, ports, capacity) = some;
         let mut wishes = vec![
             "image=a".to_owned(),
@@ -82,6 +85,9 @@ fn setting() -> impl Strategy<Value = Setting> {
         }
         if ports {
             wishes.push("host-port=80".to_owned());
+        }
+        if needs {
+            wishes.push("depends-on=db:healthy".to_owned());
         }
         let capacity = capacity && !global && !ports;
         if capacity {
@@ -101,6 +107,7 @@ impl Trial {
         let mut script = Script::new();
         script.run("nodes n1 n2 n3 n4");
         script.run("history 2");
+        script.run("dependency db started healthy");
         script.run(&format!("service {}", setting.wishes.join(" ")));
         script.run("settle");
         Trial { script, setting }
@@ -226,6 +233,7 @@ impl Trial {
             self.script.run(&format!("node {node} ready"));
             self.script.run(&format!("node {node} active"));
         }
+        self.script.run("dependency db started healthy");
         self.script.run("service image=a paused=no force");
         for _ in 0..200 {
             self.script.run("settle");
@@ -292,6 +300,9 @@ proptest! {
                 .map(|task| task.id.clone())
                 .collect();
             prop_assert!(running.len() as u64 <= concurrent);
+            let mut tasks: Vec<&Task> = script.world.tasks.values().collect();
+            tasks.reverse();
+            prop_assert_eq!(script.world.decide(), script.world.decide_on(&tasks));
             match (failures.next(), running.first()) {
                 (Some(n), Some(_)) => {
                     script.world.report(&running[n % running.len()], TaskState::Failed, "no");
