@@ -69,6 +69,19 @@ impl Control {
         self.log.changed_since(version)
     }
 
+    /// The version from which on everything that happened is remembered here.
+    pub fn oldest(&self) -> u64 {
+        let (mut forgotten, mut known) = (0, self.log.snapshot().version());
+        while forgotten < known {
+            let middle = forgotten + (known - forgotten) / 2;
+            match self.log.changed_since(middle) {
+                Some(_) => known = middle,
+                None => forgotten = middle + 1,
+            }
+        }
+        known
+    }
+
     /// The managers that vote.
     pub fn members(&self) -> Vec<Member> {
         self.log.members()
