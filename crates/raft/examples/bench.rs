@@ -63,7 +63,60 @@ fn main() -> Result<(), Failure> {
         );
         std::fs::remove_dir_all(&dir)?;
     }
+    for round in 0..5 {
+        let dir = Path::new(&dir).join(format!("{}-over-{round}", std::process::id()));
+        let took = runtime.block_on(fail_over(&dir))?;
+        println!("leader gone, a write by another manager accepted after {took:?}");
+        std::fs::remove_dir_all(&dir)?;
+    }
     Ok(())
+}
+
+/// So many managers, the first of them leading.
+async fn cluster(dir: &Path, managers: usize, wire: &Wire) -> Result<Vec<Raft>, Failure> {
+    let plug = |name: String, raft: &Raft| {
+        wire.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, raft.clone());
+    };
+    let mut cluster = Cluster { id: ClusterId::new("c"), ..Cluster::default() };
+    cluster.spec.name = "default".to_owned();
+    let first = Entry::one(Timestamp(1), vec![Change::Create(cluster.into())]);
+    let first = Raft::bootstrap(options(dir, 1, wire)?, first).await?;
+    plug("m1".to_owned(), &first);
+    let mut rafts = vec![first.clone()];
+    for number in 2..=managers {
+        let options = options(dir, number, wire)?;
+        let (node, addr) = (options.node.clone(), options.addr.clone());
+        let raft = Raft::join(options).await?;
+        plug(addr.clone(), &raft);
+        first.add(&node, &addr).await?;
+        rafts.push(raft);
+    }
+    first.read().await?;
+    Ok(rafts)
+}
+
+/// From the leader's end until another manager has written something.
+async fn fail_over(dir: &Path) -> Result<Duration, Failure> {
+    let wire = Wire::default();
+    let mut rafts = cluster(dir, 3, &wire).await?;
+    let mut leadership = rafts[1].leadership();
+    leadership.wait_for(|now| now.leader.is_some()).await?;
+    wire.0.lock().unwrap_or_else(PoisonError::into_inner).remove("m1");
+    drop(rafts.remove(0));
+    let began = Instant::now();
+    let outcome = rafts[0].propose(vec![Transaction::from(vec![create("after", 10)])]).await?;
+    let took = began.elapsed();
+    outcome.into_iter().collect::<Result<Vec<()>, _>>()?;
+    wire.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    for raft in rafts {
+        raft.shutdown().await;
+    }
+    Ok(took)
+}
+
+fn create(name: &str, bytes: usize) -> Change {
+    let spec = ConfigSpec { name: name.to_owned(), data: "x".repeat(bytes), ..Default::default() };
+    Change::Create(Config { id: ConfigId::new(name), spec, ..Config::default() }.into())
 }
 
 async fn run(
@@ -74,24 +127,7 @@ async fn run(
     time: Duration,
 ) -> Result<(u64, Vec<Duration>), Failure> {
     let wire = Wire::default();
-    let plug = |name: String, raft: &Raft| {
-        wire.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, raft.clone());
-    };
-    let mut cluster = Cluster { id: ClusterId::new("c"), ..Cluster::default() };
-    cluster.spec.name = "default".to_owned();
-    let first = Entry::one(Timestamp(1), vec![Change::Create(cluster.into())]);
-    let first = Raft::bootstrap(options(dir, 1, &wire)?, first).await?;
-    plug("m1".to_owned(), &first);
-    let mut rafts = vec![first.clone()];
-    for number in 2..=managers {
-        let options = options(dir, number, &wire)?;
-        let (node, addr) = (options.node.clone(), options.addr.clone());
-        let raft = Raft::join(options).await?;
-        plug(addr.clone(), &raft);
-        first.add(&node, &addr).await?;
-        rafts.push(raft);
-    }
-    first.read().await?;
+    let rafts = cluster(dir, managers, &wire).await?;
     let (over, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut tasks = Vec::new();
     for client in 0..clients {
@@ -102,13 +138,7 @@ async fn run(
             while !over.load(Ordering::Relaxed) {
                 let began = Instant::now();
                 let name = format!("c{client}-{turn}");
-                let spec = ConfigSpec {
-                    name: name.clone(),
-                    data: "x".repeat(bytes),
-                    ..Default::default()
-                };
-                let config = Config { id: ConfigId::new(&name), spec, ..Config::default() };
-                let change = Transaction::from(vec![Change::Create(config.into())]);
+                let change = Transaction::from(vec![create(&name, bytes)]);
                 match raft.propose(vec![change]).await {
                     Ok(outcomes) if outcomes.iter().all(Result::is_ok) => {
                         written.fetch_add(1, Ordering::Relaxed);
