@@ -57,7 +57,7 @@ async fn follow(app: App, options: EventsOptions, told: Sender<Event>) {
     let Ok(control) = app.cluster.control() else { return };
     let mut changes = control.changes();
     let mut seen = match options.since {
-        Some(_) => 0,
+        Some(_) => control.oldest(),
         None => control.snapshot().version(),
     };
     let over = end(options.until);
