@@ -33,8 +33,8 @@ async fn list(State(app): State<App>, query: Query) -> Reply {
     let mut networks = app.engine.network_list(filters.clone()).await?;
     let Ok(control) = app.cluster.control() else { return reply::json(&networks) };
     let state = control.read().await.map_err(refused)?;
-    // What is realised here is shown once, as the cluster has it.
-    networks.retain(|network| state.networks().get(network.id.as_str()).is_none());
+    // The cluster's own are shown as the cluster has them, also when this node still holds one that is gone.
+    networks.retain(|network| network.scope != "swarm");
     let shared = state.networks().iter().map(|network| answer(network));
     networks.extend(shared.filter(|network| wanted(&filters, network)));
     reply::json(&networks)
