@@ -135,6 +135,8 @@ impl Decide for Real {
         }
         let mut ahead = Store::keeping(state.clone(), 0);
         ahead.apply(&Entry { at: now, transactions: decided.transactions.clone() });
+        // A task must be seen between its assignment and its end, or the scheduler would hold its place for ever.
+        self.placer.learn(ahead.state(), self.fault);
         let waits = |task: &Arc<Task>| task.status.state <= TaskState::Pending;
         if !self.desk.see_owners(ahead.state()) && !ahead.state().tasks().iter().any(waits) {
             return decided;

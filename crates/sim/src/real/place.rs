@@ -98,7 +98,7 @@ impl Placer {
     }
 
     /// Tells the scheduler what is new since the last time.
-    fn learn(&mut self, state: &Snapshot, fault: Option<Fault>) {
+    pub(super) fn learn(&mut self, state: &Snapshot, fault: Option<Fault>) {
         for node in self.known.nodes().iter() {
             if state.nodes().get(node.id.as_str()).is_none() {
                 self.scheduler.remove_node(&node.id);
