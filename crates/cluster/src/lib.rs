@@ -19,6 +19,7 @@ mod link;
 mod membership;
 mod node;
 mod plane;
+mod renewal;
 mod state;
 
 use bytes::Bytes;

@@ -10,6 +10,7 @@ use crate::error;
 use crate::forward::Served;
 use crate::link::Link;
 use crate::plane::Plane;
+use crate::renewal;
 use crate::state::State;
 use crate::{Config, Serve};
 use agent::Agent;
@@ -115,6 +116,16 @@ impl Shared {
 
     pub(crate) fn running_plane(&self) -> Option<Arc<Plane>> {
         self.plane.borrow().clone()
+    }
+
+    /// Is this from now on: on the disk, for new connections, for whoever asks.
+    fn take(&self, identity: Identity) -> Result<(), Error> {
+        let dir = certificates(&self.config.dir);
+        identity.save(&dir, guard(&self.lock).as_ref()).map_err(certificate)?;
+        self.credentials.set(&identity).map_err(certificate)?;
+        *guard(&self.identity) = identity;
+        self.client.renew();
+        Ok(())
     }
 
     fn services(&self) -> rpc::Services {
@@ -226,6 +237,14 @@ async fn start_plane(
     begin: Begin,
 ) -> Result<(), Error> {
     let plane = Plane::start(shared, begin).await?;
+    if let Some(identity) =
+        renewal::without_others(&guard(&shared.identity), &plane.raft().snapshot(), now())?
+    {
+        tracing::warn!(
+            "the certificate ended while this manager was off: it has signed a new one itself"
+        );
+        shared.take(identity)?;
+    }
     shared.plane.send_replace(Some(Arc::new(plane)));
     server.set_services(shared.services());
     Ok(())
@@ -331,12 +350,7 @@ async fn renew_certificate(shared: &Shared) -> Result<(), Error> {
             Ok(issued) => {
                 let identity =
                     Identity::new(&issued.chain, key, &issued.roots).map_err(certificate)?;
-                let dir = certificates(&shared.config.dir);
-                identity.save(&dir, guard(&shared.lock).as_ref()).map_err(certificate)?;
-                shared.credentials.set(&identity).map_err(certificate)?;
-                *guard(&shared.identity) = identity;
-                shared.client.renew();
-                return Ok(());
+                return shared.take(identity);
             }
             Err(err) => failed = Error::from_lower(err),
         }
