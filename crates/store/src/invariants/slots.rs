@@ -186,8 +186,7 @@ fn changing(state: &Snapshot, service: &Service) -> u64 {
         slot.0 |= made && may_start && task.status.state < TaskState::Running;
         slot.1 |= task.record.stop == Some(Stop::Updated)
             && task.record.update < number
-            && task.status.state >= TaskState::Assigned
-            && !task.status.state.is_terminal();
+            && may_run(state, task);
     }
     slots.values().filter(|(starts, stopped)| *starts && *stopped).count() as u64
 }
@@ -197,6 +196,12 @@ fn on_open_node(state: &Snapshot, task: &Task) -> bool {
     let node = state.nodes().get(task.node_id.as_str());
     let open = node.is_some_and(|node| node.spec.availability == Availability::Active);
     on_ready_node(state, task) && (open || task.status.state >= TaskState::Assigned)
+}
+
+/// An agent that can be heard may run it.
+pub(super) fn may_run(state: &Snapshot, task: &Task) -> bool {
+    let given = task.status.state >= TaskState::Assigned && !task.status.state.is_terminal();
+    given && on_ready_node(state, task)
 }
 
 fn parallelism(service: &Service) -> u64 {

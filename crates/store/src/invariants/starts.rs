@@ -1,7 +1,7 @@
 //! What may start: where nothing else of its slot is still stopping, and after what it depends on.
 
-use super::slots::{is_wanted, may_overlap, replicas, returned_after, slot_of};
-use super::{Note, Rule, on_ready_node};
+use super::slots::{is_wanted, may_overlap, may_run, replicas, returned_after, slot_of};
+use super::{Note, Rule};
 use crate::{Event, EventKind, Kind, Object, Snapshot};
 use std::collections::BTreeSet;
 use types::swarm::extension::DependencyCondition;
@@ -50,12 +50,6 @@ fn started(event: &Event) -> Option<&Task> {
         }
         _ => None,
     }
-}
-
-/// An agent that can be heard may run it.
-fn may_run(state: &Snapshot, task: &Task) -> bool {
-    let given = task.status.state >= TaskState::Assigned && !task.status.state.is_terminal();
-    given && on_ready_node(state, task)
 }
 
 /// The first service that this one depends on and that was not nearly as it should be, before the step or after.
