@@ -17,6 +17,7 @@ mod client;
 mod error;
 mod facts;
 mod oci;
+mod program;
 mod protocol;
 mod runtime;
 mod seccomp;

@@ -3,12 +3,14 @@
 use crate::bundle::{self, Launch};
 use crate::client::Shim;
 use crate::error::RuntimeError;
+use crate::program::{self, Program};
 use crate::protocol::{Boot, Reply};
 use crate::seccomp::Cache;
 use crate::wire;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -47,7 +49,9 @@ impl Default for RuntimeConfig {
 /// Makes containers and finds them again. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    config: RuntimeConfig,
+    program: Arc<Program>,
+    /// What makes the program a shim.
+    shim_args: Arc<[OsString]>,
     filters: Arc<Cache>,
 }
 
@@ -57,7 +61,9 @@ impl Runtime {
         if !sys::seccomp::is_available() {
             return Err(RuntimeError::NoSeccomp);
         }
-        Ok(Runtime { config, filters: Arc::default() })
+        let RuntimeConfig { shim, shim_args } = config;
+        let program = Arc::new(Program::open(shim));
+        Ok(Runtime { program, shim_args: shim_args.into(), filters: Arc::default() })
     }
 
     /// Writes the bundle, starts the shim and has it create the container, which then waits for
@@ -109,8 +115,9 @@ impl Runtime {
     fn command(&self, run_dir: &Path, socket: OwnedFd) -> io::Result<Command> {
         let log =
             std::fs::File::options().create(true).append(true).open(run_dir.join("shim.log"))?;
-        let mut command = Command::new(&self.config.shim);
-        command.args(&self.config.shim_args).arg(run_dir).env_clear();
+        let mut command = Command::new(self.program.path());
+        command.arg0(OsStr::from_bytes(program::NAME.to_bytes()));
+        command.args(self.shim_args.iter()).arg(run_dir).env_clear();
         command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::from(log));
         Ok(command)
     }

@@ -52,6 +52,8 @@ pub(super) fn boot(mut args: impl Iterator<Item = OsString>) -> io::Result<Shim>
 
 /// A session of its own, a subreaper, deaf to what ends the daemon.
 fn detach() -> io::Result<SignalFd> {
+    // The kernel would call it after the descriptor it was executed through.
+    let _named = nix::sys::prctl::set_name(crate::program::NAME);
     nix::unistd::setsid()?;
     nix::sys::prctl::set_child_subreaper(true)?;
     let mut mask = SigSet::empty();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as the tests do")]
 
 mod defaults;
+mod program;
 mod world;
 
 use runtime::{Adopted, Attach};
@@ -257,7 +258,9 @@ async fn an_exec_ends_with_its_container(world in World) {
 }
 
 async fn an_exec_is_in_the_containers_cgroup_namespaces_and_limits(world in World) {
-    let shim = world.run(&["sleep", "1000"]).await;
+    // runc's start may return before its init has become the command, which `ps` is to find.
+    let shim = world.run(&["sh", "-c", "echo up; exec sleep 1000"]).await;
+    world.logs("up").await;
     let mut request = world.exec_request("e", &["sh", "-c",
         "cat /proc/self/cgroup; for n in ipc mnt net pid uts; do readlink /proc/self/ns/$n; done; \
          ulimit -n; grep ^Groups: /proc/self/status; ps | grep -c [s]leep; pwd"]);

@@ -111,12 +111,15 @@ impl World {
         }
     }
 
-    /// Kills the shim as the kernel's OOM killer would. Its socket knows which process it is: processes
-    /// that it has forked and that execute nothing new look just like it.
+    /// The shim's pid. Its socket knows which process it is: processes that it has forked and that execute
+    /// nothing new look just like it.
+    pub(crate) fn shim_pid(&self) -> i32 {
+        getsockopt(&self.connect().unwrap(), sockopt::PeerCredentials).unwrap().pid()
+    }
+
+    /// Kills the shim as the kernel's OOM killer would.
     pub(crate) async fn kill_shim(&self) {
-        let socket = self.connect().unwrap();
-        let shim = getsockopt(&socket, sockopt::PeerCredentials).unwrap().pid();
-        sys::process::kill(shim, libc::SIGKILL).unwrap();
+        sys::process::kill(self.shim_pid(), libc::SIGKILL).unwrap();
         self.until(|| self.connect().is_err()).await;
     }
 
@@ -256,9 +259,12 @@ impl Drop for World {
     }
 }
 
+/// The program that shims execute.
+pub(crate) const SHIM: &str = env!("CARGO_BIN_EXE_sampan-shim");
+
 /// A second daemon's runtime.
 pub(crate) fn runtime() -> Runtime {
-    let shim = PathBuf::from(env!("CARGO_BIN_EXE_sampan-shim"));
+    let shim = PathBuf::from(SHIM);
     Runtime::new(RuntimeConfig { shim, shim_args: Vec::new() }).unwrap()
 }
 
