@@ -52,7 +52,7 @@ pub(crate) struct RmArgs {
 }
 
 /// Whether to wait until the tasks are as they should be.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Waiting {
     /// Exit immediately instead of waiting for the service to converge
     #[arg(short = 'd', long)]

@@ -116,12 +116,6 @@ pub(crate) struct Common {
     pub(crate) workdir: Option<String>,
 }
 
-impl Default for Waiting {
-    fn default() -> Self {
-        Waiting { detach: false, quiet: false }
-    }
-}
-
 /// `--update-…`
 #[derive(Debug, Default, Args)]
 pub(crate) struct UpdateConfig {

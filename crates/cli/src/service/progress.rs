@@ -135,10 +135,7 @@ async fn look(client: &Client, service: &Value, board: &mut Board, back: bool) -
 }
 
 /// The newest live task of each slot; the node is the slot of a global service.
-fn slots<'a>(
-    tasks: &'a Value,
-    alive: impl Fn(&Value) -> bool,
-) -> BTreeMap<(u64, &'a str), &'a Value> {
+fn slots(tasks: &Value, alive: impl Fn(&Value) -> bool) -> BTreeMap<(u64, &str), &Value> {
     let mut slots: BTreeMap<(u64, &str), &Value> = BTreeMap::new();
     for task in tasks.as_array().into_iter().flatten().filter(|task| alive(task)) {
         if matches!(text(&task["DesiredState"]), "shutdown" | "remove") {

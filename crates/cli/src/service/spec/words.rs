@@ -197,7 +197,7 @@ pub(super) fn change_ports(ports: &mut Value, added: Vec<Value>, gone: &[String]
     entries.retain(|port| {
         !gone.iter().any(|word| {
             let (target, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
-            port["TargetPort"].to_string() == target && port["Protocol"] == protocol
+            port["TargetPort"].as_u64() == target.parse().ok() && port["Protocol"] == protocol
         })
     });
     for port in added {
