@@ -1,4 +1,4 @@
-//! Makes the kernel hold what a [`netplan::NetPlan`] says: bridges, veth pairs, addresses, routes,
+//! Makes the kernel hold what a [`netplan::NetPlan`] or [`netplan::overlay::OverlayPlan`] says: bridges, tunnels, veth pairs, addresses, routes,
 //! sysctls, nftables rules; and the network namespaces ("sandboxes") that containers live in.
 //!
 //! Everything here is synchronous (a call is a few netlink messages; callers on an async runtime use a
@@ -9,6 +9,9 @@
 //! | `netlink` | sockets and attributes of any netlink family |
 //! | `link` | rtnetlink: links, addresses, routes |
 //! | `netdev` | applies plans, audits |
+//! | `overlay` | applies and audits the cluster's networks on this node |
+//! | `tunnel` | rtnetlink: the tunnel between nodes, tasks' pairs |
+//! | `fib` | rtnetlink: an overlay's routes, routing rules, neighbours, forwarding entries |
 //! | `nft` | the ruleset, through `nft -f -` |
 //! | `conntrack` | forgets UDP flows of ports that came or went |
 //! | `sandbox` | network namespaces pinned below the exec root |
@@ -16,14 +19,18 @@
 
 mod conntrack;
 mod error;
+mod fib;
 mod link;
 mod netdev;
 mod netlink;
 mod nft;
+mod overlay;
 mod ports;
 mod sandbox;
+mod tunnel;
 
 pub use error::{ApplyError, Failure, PortError, SandboxError};
 pub use netdev::{NetDev, Note};
+pub use overlay::{Overlay, Seat, Seats};
 pub use ports::{PortRange, Reservation, reserve};
 pub use sandbox::{Sandboxes, run_in};

@@ -3,6 +3,7 @@
 //! What we make carries an alias (`sampan:INSTANCE`), by which a later daemon knows it as ours.
 
 use crate::netlink::{CREATE, Netlink, REPLACE, Request, attrs, find, read_text, read_u32};
+use crate::tunnel::{Vxlan, read_vxlan};
 use netplan::{BridgePlan, VethPlan};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
@@ -12,7 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use types::subnet::{Cidr, Subnet};
 
 // linux/veth.h, linux/if_link.h, linux/rtnetlink.h: not in libc.
-const VETH_INFO_PEER: u16 = 1;
+pub(crate) const VETH_INFO_PEER: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_FLUSH: u16 = 24;
@@ -22,10 +23,10 @@ const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 /// linux/if_bridge.h.
 const BR_STATE_DISABLED: u8 = 0;
 
-const UP: u32 = libc::IFF_UP as u32;
+pub(crate) const UP: u32 = libc::IFF_UP as u32;
 
 /// A link as the kernel lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
@@ -33,11 +34,15 @@ pub(crate) struct Link {
     pub(crate) master: Option<u32>,
     pub(crate) up: bool,
     pub(crate) is_bridge: bool,
+    pub(crate) mtu: u32,
+    pub(crate) mac: Vec<u8>,
+    /// Of a VXLAN device.
+    pub(crate) vxlan: Option<Vxlan>,
 }
 
 /// The rtnetlink socket of one namespace.
 #[derive(Debug)]
-pub(crate) struct Route(Netlink);
+pub(crate) struct Route(pub(crate) Netlink);
 
 impl Route {
     pub(crate) fn open() -> io::Result<Self> {
@@ -266,7 +271,7 @@ fn new_address(index: u32, address: Cidr) -> Request {
 }
 
 /// struct ifinfomsg.
-fn ifinfo(index: u32, flags: u32, change: u32) -> [u8; 16] {
+pub(crate) fn ifinfo(index: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut header = [0; 16];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
@@ -288,22 +293,18 @@ fn rtmsg() -> [u8; 12] {
 fn read_link(payload: &[u8]) -> Option<Link> {
     let index = read_u32(payload.get(4..8)?)?;
     let flags = read_u32(payload.get(8..12)?)?;
-    let mut link = Link {
-        index,
-        name: String::new(),
-        alias: String::new(),
-        master: None,
-        up: flags & UP != 0,
-        is_bridge: false,
-    };
+    let mut link = Link { index, up: flags & UP != 0, ..Link::default() };
     for (kind, value) in attrs(payload.get(16..)?) {
         match kind {
             libc::IFLA_IFNAME => link.name = read_text(value),
             libc::IFLA_IFALIAS => link.alias = read_text(value),
             libc::IFLA_MASTER => link.master = read_u32(value),
+            libc::IFLA_MTU => link.mtu = read_u32(value).unwrap_or_default(),
+            libc::IFLA_ADDRESS => link.mac = value.to_vec(),
             libc::IFLA_LINKINFO => {
                 link.is_bridge = find(value, libc::IFLA_INFO_KIND)
                     .is_some_and(|kind| read_text(kind) == "bridge");
+                link.vxlan = read_vxlan(value);
             }
             _ => {}
         }
@@ -319,7 +320,7 @@ fn read_route(payload: &[u8]) -> Option<Subnet> {
 }
 
 /// What is there already is what was wanted.
-fn existing(outcome: Result<(), Errno>) -> Result<(), Errno> {
+pub(crate) fn existing(outcome: Result<(), Errno>) -> Result<(), Errno> {
     match outcome {
         Err(Errno::EEXIST) => Ok(()),
         outcome => outcome,

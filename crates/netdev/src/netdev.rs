@@ -12,9 +12,9 @@
 use crate::conntrack;
 use crate::error::{ApplyError, Failure, SandboxError};
 use crate::link::{Link, Route};
-use crate::nft::{Found, Rules};
+use crate::nft::{Found, Rules, foreign_drop_policy};
 use crate::sandbox::{Sandboxes, run_in};
-use netplan::{Gateway, NetPlan, VethPlan};
+use netplan::{Gateway, NetPlan, Ruleset, VethPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -28,19 +28,22 @@ use types::subnet::Subnet;
 pub struct NetDev {
     sandboxes: Sandboxes,
     route: Route,
-    rules: Rules,
+    rules: Rules<Ruleset>,
     /// `None` before the first plan and after a failure: then the kernel is read.
     applied: Option<NetPlan>,
     /// Index of every bridge we made sure of.
     bridges: BTreeMap<String, u32>,
 }
 
-/// What an audit found and mended, or can only tell.
+/// What an audit found and mended, or can only tell. Of bridges and of overlay networks alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// A bridge or the host's end of a pair was gone, down or off its bridge.
     LinkMended(String),
     RulesMended,
+    /// Of an overlay's routes, routing rules, neighbours and forwarding entries, this many were gone, other than
+    /// planned or not planned.
+    PathsMended(usize),
     /// The table `ip filter` drops forwarded packets unless it accepts them itself: containers reach
     /// nothing outside until the administrator lets our bridges through there.
     ForeignDropPolicy,
@@ -96,7 +99,7 @@ impl NetDev {
         steps.take("list the nftables rules", self.rules.remember());
         notes = steps.finish(notes)?;
         let forwards_out = plan.sysctls.contains_key("net/ipv4/ip_forward");
-        if forwards_out && Rules::foreign_drop_policy() {
+        if forwards_out && foreign_drop_policy() {
             notes.push(Note::ForeignDropPolicy);
         }
         Ok(notes)
@@ -327,9 +330,8 @@ impl Have {
             index: 0,
             name: name.clone(),
             alias: alias(plan),
-            master: None,
             up: true,
-            is_bridge: false,
+            ..Link::default()
         };
         Have {
             bridges: plan.bridges.keys().cloned().collect(),
@@ -368,18 +370,18 @@ fn alias(plan: &NetPlan) -> String {
 
 /// Collects what failed while the rest goes on.
 #[derive(Debug, Default)]
-struct Steps {
+pub(crate) struct Steps {
     failures: Vec<Failure>,
 }
 
 impl Steps {
-    fn take<T>(&mut self, step: &str, outcome: io::Result<T>) -> Option<T> {
+    pub(crate) fn take<T>(&mut self, step: &str, outcome: io::Result<T>) -> Option<T> {
         outcome.map_err(|source| self.failures.push(Failure { step: step.to_owned(), source })).ok()
     }
-    fn extend(&mut self, failures: Vec<Failure>) {
+    pub(crate) fn extend(&mut self, failures: Vec<Failure>) {
         self.failures.extend(failures);
     }
-    fn finish(self, notes: Vec<Note>) -> Result<Vec<Note>, ApplyError> {
+    pub(crate) fn finish(self, notes: Vec<Note>) -> Result<Vec<Note>, ApplyError> {
         if self.failures.is_empty() {
             Ok(notes)
         } else {

@@ -4,6 +4,7 @@
 //! change, nothing is called at all; else our table is listed and compared.
 
 use crate::netlink::{Netlink, Request, find};
+use netplan::overlay::OverlayRules;
 use netplan::{Ruleset, USER_CHAIN};
 use nix::sys::socket::SockProtocol;
 use std::io::{self, Write};
@@ -13,15 +14,46 @@ use std::process::{Command, Stdio};
 const NFT_MSG_GETGEN: u16 = (10 << 8) | 16;
 const NFTA_GEN_ID: u16 = 1;
 
-#[derive(Debug)]
-pub(crate) struct Rules {
-    netlink: Netlink,
-    applied: Option<Applied>,
+/// A table of ours as a plan has it: texts for `nft -f`.
+pub(crate) trait TableText: Clone {
+    fn table(&self) -> &str;
+    fn text(&self) -> String;
+    fn text_since(&self, before: &Self) -> String;
+}
+
+impl TableText for Ruleset {
+    fn table(&self) -> &str {
+        &self.table
+    }
+    fn text(&self) -> String {
+        Ruleset::text(self)
+    }
+    fn text_since(&self, before: &Self) -> String {
+        Ruleset::text_since(self, before)
+    }
+}
+
+impl TableText for OverlayRules {
+    fn table(&self) -> &str {
+        &self.table
+    }
+    fn text(&self) -> String {
+        OverlayRules::text(self)
+    }
+    fn text_since(&self, before: &Self) -> String {
+        OverlayRules::text_since(self, before)
+    }
 }
 
 #[derive(Debug)]
-struct Applied {
-    ruleset: Ruleset,
+pub(crate) struct Rules<T> {
+    netlink: Netlink,
+    applied: Option<Applied<T>>,
+}
+
+#[derive(Debug)]
+struct Applied<T> {
+    ruleset: T,
     /// The count after our change; `None` when somebody else changed rules meanwhile.
     generation: Option<u32>,
     /// Our table as the kernel shows it, once it had to be asked for.
@@ -38,13 +70,13 @@ pub(crate) enum Found {
     Tampered,
 }
 
-impl Rules {
+impl<T: TableText> Rules<T> {
     pub(crate) fn open() -> io::Result<Self> {
         Ok(Rules { netlink: Netlink::open(SockProtocol::NetlinkNetFilter)?, applied: None })
     }
 
     /// Makes the kernel hold `ruleset`.
-    pub(crate) fn ensure(&mut self, ruleset: &Ruleset) -> io::Result<Found> {
+    pub(crate) fn ensure(&mut self, ruleset: &T) -> io::Result<Found> {
         let known = self.applied.is_some();
         let untouched = self.untouched()?;
         let text = match &self.applied {
@@ -73,7 +105,7 @@ impl Rules {
             return Ok(true);
         }
         let untouched =
-            applied.listing.is_some() && applied.listing == list(&applied.ruleset.table)?;
+            applied.listing.is_some() && applied.listing == list(applied.ruleset.table())?;
         if untouched {
             applied.generation = Some(generation);
         }
@@ -84,7 +116,7 @@ impl Rules {
     /// the audit, because it costs a call of the program.
     pub(crate) fn remember(&mut self) -> io::Result<()> {
         if let Some(applied) = self.applied.as_mut().filter(|applied| applied.listing.is_none()) {
-            applied.listing = list(&applied.ruleset.table)?;
+            applied.listing = list(applied.ruleset.table())?;
         }
         Ok(())
     }
@@ -96,12 +128,12 @@ impl Rules {
         nft(&["-f", "-"], format!("add table ip {table}\ndelete table ip {table}\n").as_bytes())
             .map(drop)
     }
+}
 
-    /// Whether another firewall drops what is forwarded and not accepted by itself.
-    pub(crate) fn foreign_drop_policy() -> bool {
-        let chain = nft(&["list", "chain", "ip", "filter", "FORWARD"], b"");
-        chain.is_ok_and(|chain| chain.contains("policy drop"))
-    }
+/// Whether another firewall drops what is forwarded and not accepted by itself.
+pub(crate) fn foreign_drop_policy() -> bool {
+    let chain = nft(&["list", "chain", "ip", "filter", "FORWARD"], b"");
+    chain.is_ok_and(|chain| chain.contains("policy drop"))
 }
 
 fn generation(netlink: &mut Netlink) -> io::Result<u32> {

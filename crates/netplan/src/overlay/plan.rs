@@ -4,7 +4,7 @@ use super::rules::{OverlayRules, rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use types::subnet::Subnet;
-use types::swarm::endpoint::{EndpointTable, PeerRow};
+use types::swarm::endpoint::{EndpointRow, EndpointTable, NetworkRow, PeerRow};
 use types::{NetworkId, NodeId, TaskId};
 
 /// IANA's port for VXLAN, and Docker's.
@@ -66,13 +66,17 @@ pub struct TunnelPlan {
     pub mtu: u32,
 }
 
-/// A veth pair: the host's end has [`SANDBOX_GATEWAY`] and a route to `address`; the task's end has `address`/32
-/// and the default route.
+/// A veth pair: the host's end has [`SANDBOX_GATEWAY`] and a route to `address`; the task's end has `address`/32,
+/// a route to `subnet`, and what is sent as `address` leaves by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalPlan {
     pub task: TaskId,
     pub network: NetworkId,
     pub address: Ipv4Addr,
+    /// The network's.
+    pub subnet: Subnet,
+    /// The task's default route is here: on one of its networks that is not internal, the ingress one last.
+    pub leads_out: bool,
     pub mtu: u32,
 }
 
@@ -137,18 +141,30 @@ fn routes(
     blocks.filter_map(|of| Some((of.block, peers.get(&of.node)?.underlay))).collect()
 }
 
+/// A row of a network that is not in the table has no place: who may reach it is not known.
 fn locals(table: &EndpointTable, me: &Me, mtu: u32) -> BTreeMap<String, LocalPlan> {
-    let mine = table.endpoints.iter().filter(|row| row.node == me.node);
-    mine.map(|row| {
+    let networks: BTreeMap<&NetworkId, &NetworkRow> =
+        table.networks.iter().map(|network| (&network.id, network)).collect();
+    let rows = table.endpoints.iter().filter(|row| row.node == me.node);
+    let mine: Vec<(&EndpointRow, &NetworkRow)> =
+        rows.filter_map(|row| Some((row, *networks.get(&row.network)?))).collect();
+    let mut outs: BTreeMap<&TaskId, (bool, &NetworkId)> = BTreeMap::new();
+    for (row, network) in mine.iter().filter(|(_, network)| !network.internal) {
+        let this = (network.ingress, &network.id);
+        outs.entry(&row.task).and_modify(|out| *out = this.min(*out)).or_insert(this);
+    }
+    let local = |(row, network): &(&EndpointRow, &NetworkRow)| {
         let local = LocalPlan {
             task: row.task.clone(),
             network: row.network.clone(),
             address: row.address,
+            subnet: network.subnet,
+            leads_out: outs.get(&row.task).is_some_and(|(_, out)| *out == &row.network),
             mtu,
         };
         (host_interface(row.address), local)
-    })
-    .collect()
+    };
+    mine.iter().map(local).collect()
 }
 
 /// At most 15 bytes, and nobody else's: an address is owned once in the cluster.
@@ -170,6 +186,8 @@ fn sysctls(
     for interface in locals.keys().chain(tunnel.map(|tunnel| &tunnel.interface)) {
         sysctls.insert(format!("net/ipv4/conf/{interface}/rp_filter"), "0");
         sysctls.insert(format!("net/ipv4/conf/{interface}/route_localnet"), "1");
+        // The rules are IPv4's: what they do not see must not pass.
+        sysctls.insert(format!("net/ipv6/conf/{interface}/disable_ipv6"), "1");
     }
     sysctls
 }

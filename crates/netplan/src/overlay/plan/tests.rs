@@ -91,6 +91,22 @@ fn change(table: &mut EndpointTable, task: &str, change: impl Fn(&mut EndpointRo
 }
 
 #[test]
+fn a_task_leaves_by_a_network_of_its_own_rather_than_by_ingress_and_never_by_an_internal_one() {
+    let mut table = table();
+    let out = |table: &EndpointTable| -> Vec<String> {
+        let locals = plan(table, &me("n1")).locals.into_values();
+        locals.filter(|local| local.leads_out).map(|local| local.network.to_string()).collect()
+    };
+    assert_eq!(out(&table), ["ingress"], "the other is internal");
+    table.networks[0].internal = false;
+    assert_eq!(out(&table), ["back"]);
+    table.networks.iter_mut().for_each(|network| network.internal = true);
+    assert_eq!(out(&table), [""; 0]);
+    table.networks.remove(0);
+    assert_eq!(plan(&table, &me("n1")).locals.len(), 1, "a network that is not in the table");
+}
+
+#[test]
 fn links_and_routes_follow_from_the_table() {
     let plan = plan(&table(), &me("n1"));
     assert_eq!(plan.version, 7);
@@ -103,10 +119,13 @@ fn links_and_routes_follow_from_the_table() {
     let locals: Vec<_> = plan
         .locals
         .iter()
-        .map(|(name, local)| format!("{name} {} {} {}", local.task, local.network, local.address))
+        .map(|(name, local)| {
+            let out = if local.leads_out { " out" } else { "" };
+            format!("{name} {} {} {}{out}", local.task, local.network, local.address)
+        })
         .collect();
     assert_snapshot!(locals.join("\n"), @r#"
-    smt0a000009 t1 ingress 10.0.0.9
+    smt0a000009 t1 ingress 10.0.0.9 out
     smt0a000109 t1 back 10.0.1.9
     "#);
     let returns: Vec<_> =
@@ -116,7 +135,7 @@ fn links_and_routes_follow_from_the_table() {
     0xc0a80003 via 192.168.0.3
     "#);
     assert_snapshot!(format!("{:?}", plan.sysctls), @r#"
-    {"net/ipv4/conf/smt0a000009/route_localnet": "1", "net/ipv4/conf/smt0a000009/rp_filter": "0", "net/ipv4/conf/smt0a000109/route_localnet": "1", "net/ipv4/conf/smt0a000109/rp_filter": "0", "net/ipv4/conf/smx0a1b2c3d/route_localnet": "1", "net/ipv4/conf/smx0a1b2c3d/rp_filter": "0", "net/ipv4/ip_forward": "1"}
+    {"net/ipv4/conf/smt0a000009/route_localnet": "1", "net/ipv4/conf/smt0a000009/rp_filter": "0", "net/ipv4/conf/smt0a000109/route_localnet": "1", "net/ipv4/conf/smt0a000109/rp_filter": "0", "net/ipv4/conf/smx0a1b2c3d/route_localnet": "1", "net/ipv4/conf/smx0a1b2c3d/rp_filter": "0", "net/ipv4/ip_forward": "1", "net/ipv6/conf/smt0a000009/disable_ipv6": "1", "net/ipv6/conf/smt0a000109/disable_ipv6": "1", "net/ipv6/conf/smx0a1b2c3d/disable_ipv6": "1"}
     "#);
 }
 

@@ -1,0 +1,299 @@
+//! rtnetlink messages for where an overlay's packets go: routes, routing rules, neighbours, forwarding entries.
+//!
+//! Routes are known as ours by their origin and metric, rules by their origin and preference: both follow from the
+//! instance, so that daemons in one namespace do not meet.
+
+use crate::link::Route;
+use crate::netlink::{CREATE, REPLACE, Request, find, read_u32};
+use nix::errno::Errno;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::Ipv4Addr;
+use types::subnet::Subnet;
+
+/// Who made a route or rule, in the kernel's books: a number that no routing daemon has.
+const ORIGIN: u8 = 83;
+
+// linux/fib_rules.h, linux/rtnetlink.h: not in libc.
+const FRA_SRC: u16 = 2;
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_TABLE: u16 = 15;
+const FRA_PROTOCOL: u16 = 21;
+const FR_ACT_TO_TBL: u8 = 1;
+const RTNH_F_ONLINK: u32 = 4;
+
+pub(crate) const MAIN: u32 = libc::RT_TABLE_MAIN as u32;
+
+/// What tells one instance's routes and rules from another's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    /// Of routes.
+    pub(crate) metric: u32,
+    /// Of routing rules; before that of the main table, 32766.
+    pub(crate) preference: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Path {
+    pub(crate) table: u32,
+    pub(crate) to: Subnet,
+    pub(crate) way: Way,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    /// Whether the device has an address of the gateway's subnet or not.
+    Via {
+        gateway: Ipv4Addr,
+        device: u32,
+        source: Option<Ipv4Addr>,
+    },
+    Device(u32),
+    Unreachable,
+}
+
+/// `from FROM fwmark MARK lookup TABLE`; without a mark if that is 0.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Choice {
+    pub(crate) from: Subnet,
+    pub(crate) mark: u32,
+    pub(crate) table: u32,
+}
+
+/// On the tunnel: a next hop's MAC.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Neighbour {
+    pub(crate) address: Ipv4Addr,
+    /// `None` of one that the kernel looks for by itself.
+    pub(crate) mac: Option<[u8; 6]>,
+}
+
+/// Of the tunnel: where a MAC's packets go.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Forwarding {
+    pub(crate) mac: [u8; 6],
+    pub(crate) to: Ipv4Addr,
+}
+
+impl Route {
+    /// The routes of `owner`, in all tables.
+    pub(crate) fn paths(&mut self, owner: Owner) -> io::Result<BTreeSet<Path>> {
+        let mut paths = BTreeSet::new();
+        let header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        self.0.dump(Request::new(libc::RTM_GETROUTE, 0, &header), |payload| {
+            paths.extend(read_path(payload, owner.metric));
+        })?;
+        Ok(paths)
+    }
+
+    /// Makes the route, in the place of another of the same owner to the same place.
+    pub(crate) fn put_path(&mut self, owner: Owner, path: &Path) -> io::Result<()> {
+        self.0.run(path_request(libc::RTM_NEWROUTE, REPLACE, owner, path))
+    }
+
+    /// Exactly this one; fine when it is gone.
+    pub(crate) fn remove_path(&mut self, owner: Owner, path: &Path) -> io::Result<()> {
+        gone(self.0.run(path_request(libc::RTM_DELROUTE, 0, owner, path)))
+    }
+
+    pub(crate) fn choices(&mut self, owner: Owner) -> io::Result<BTreeSet<Choice>> {
+        let mut choices = BTreeSet::new();
+        let header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        self.0.dump(Request::new(libc::RTM_GETRULE, 0, &header), |payload| {
+            choices.extend(read_choice(payload, owner.preference));
+        })?;
+        Ok(choices)
+    }
+
+    pub(crate) fn put_choice(&mut self, owner: Owner, choice: &Choice) -> io::Result<()> {
+        match self.0.run(choice_request(libc::RTM_NEWRULE, CREATE, owner, choice)) {
+            Err(err) if err.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    pub(crate) fn remove_choice(&mut self, owner: Owner, choice: &Choice) -> io::Result<()> {
+        gone(self.0.run(choice_request(libc::RTM_DELRULE, 0, owner, choice)))
+    }
+
+    /// Neighbours on `device`, but for those that no packet goes to.
+    pub(crate) fn neighbours(&mut self, device: u32) -> io::Result<BTreeSet<Neighbour>> {
+        let mut neighbours = BTreeSet::new();
+        let request = Request::new(libc::RTM_GETNEIGH, 0, &ndmsg(libc::AF_INET, 0, 0, 0));
+        self.0.dump(request, |payload| {
+            let Some((state, address, mac)) = read_neighbour(payload, device) else { return };
+            if let Some(address) = address.filter(|address| !address.is_multicast()) {
+                let mac = mac.filter(|_| state & libc::NUD_PERMANENT != 0);
+                neighbours.insert(Neighbour { address, mac });
+            }
+        })?;
+        Ok(neighbours)
+    }
+
+    pub(crate) fn put_neighbour(&mut self, device: u32, neighbour: &Neighbour) -> io::Result<()> {
+        let header = ndmsg(libc::AF_INET, device, libc::NUD_PERMANENT, 0);
+        let request = Request::new(libc::RTM_NEWNEIGH, REPLACE, &header)
+            .attr(libc::NDA_DST, &neighbour.address.octets());
+        self.0.run(match neighbour.mac {
+            Some(mac) => request.attr(libc::NDA_LLADDR, &mac),
+            None => request,
+        })
+    }
+
+    pub(crate) fn remove_neighbour(&mut self, device: u32, address: Ipv4Addr) -> io::Result<()> {
+        let header = ndmsg(libc::AF_INET, device, 0, 0);
+        gone(self.0.run(
+            Request::new(libc::RTM_DELNEIGH, 0, &header).attr(libc::NDA_DST, &address.octets()),
+        ))
+    }
+
+    pub(crate) fn forwarding(&mut self, device: u32) -> io::Result<BTreeSet<Forwarding>> {
+        let mut entries = BTreeSet::new();
+        let request = Request::new(libc::RTM_GETNEIGH, 0, &ndmsg(libc::AF_BRIDGE, 0, 0, 0));
+        self.0.dump(request, |payload| {
+            if let Some((_, Some(to), Some(mac))) = read_neighbour(payload, device) {
+                entries.insert(Forwarding { mac, to });
+            }
+        })?;
+        Ok(entries)
+    }
+
+    pub(crate) fn put_forwarding(&mut self, device: u32, entry: &Forwarding) -> io::Result<()> {
+        self.0.run(forwarding_request(libc::RTM_NEWNEIGH, REPLACE, device, entry))
+    }
+
+    pub(crate) fn remove_forwarding(&mut self, device: u32, entry: &Forwarding) -> io::Result<()> {
+        gone(self.0.run(forwarding_request(libc::RTM_DELNEIGH, 0, device, entry)))
+    }
+}
+
+fn path_request(kind: u16, flags: u16, owner: Owner, path: &Path) -> Request {
+    let (scope, class, route_flags) = match path.way {
+        Way::Via { .. } => (libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, RTNH_F_ONLINK),
+        Way::Device(_) => (libc::RT_SCOPE_LINK, libc::RTN_UNICAST, 0),
+        Way::Unreachable => (libc::RT_SCOPE_UNIVERSE, libc::RTN_UNREACHABLE, 0),
+    };
+    let [f0, f1, f2, f3] = route_flags.to_ne_bytes();
+    // struct rtmsg: family, destination's and source's length, TOS, table, origin, scope, type, flags. A deletion
+    // matches flags by nothing.
+    let header = [
+        libc::AF_INET as u8,
+        path.to.prefix_len(),
+        0,
+        0,
+        libc::RT_TABLE_UNSPEC,
+        ORIGIN,
+        scope,
+        class,
+        f0,
+        f1,
+        f2,
+        f3,
+    ];
+    let request = Request::new(kind, flags, &header)
+        .attr(libc::RTA_DST, &path.to.network().octets())
+        .u32(libc::RTA_TABLE, path.table)
+        .u32(libc::RTA_PRIORITY, owner.metric);
+    match path.way {
+        Way::Via { gateway, device, source } => {
+            let request =
+                request.attr(libc::RTA_GATEWAY, &gateway.octets()).u32(libc::RTA_OIF, device);
+            match source {
+                Some(source) => request.attr(libc::RTA_PREFSRC, &source.octets()),
+                None => request,
+            }
+        }
+        Way::Device(device) => request.u32(libc::RTA_OIF, device),
+        Way::Unreachable => request,
+    }
+}
+
+fn read_path(payload: &[u8], metric: u32) -> Option<Path> {
+    let (header, attributes) = payload.split_first_chunk::<12>()?;
+    let [_, prefix_len, _, _, _, origin, _, class, ..] = *header;
+    let number = |kind| find(attributes, kind).and_then(read_u32);
+    let ours = origin == ORIGIN && number(libc::RTA_PRIORITY).unwrap_or_default() == metric;
+    if !ours {
+        return None;
+    }
+    let address = |kind| find(attributes, kind).and_then(read_address);
+    let device = number(libc::RTA_OIF);
+    let way = match (class, address(libc::RTA_GATEWAY), device) {
+        (libc::RTN_UNREACHABLE, _, _) => Way::Unreachable,
+        (_, Some(gateway), Some(device)) => {
+            Way::Via { gateway, device, source: address(libc::RTA_PREFSRC) }
+        }
+        (_, _, device) => Way::Device(device?),
+    };
+    let to = address(libc::RTA_DST).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    Some(Path { table: number(libc::RTA_TABLE)?, to: Subnet::new(to, prefix_len), way })
+}
+
+fn choice_request(kind: u16, flags: u16, owner: Owner, choice: &Choice) -> Request {
+    // struct fib_rule_hdr: family, destination's and source's length, TOS, table, two reserved, action, flags.
+    let family = libc::AF_INET as u8;
+    let header = [family, 0, choice.from.prefix_len(), 0, 0, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0];
+    let request = Request::new(kind, flags, &header)
+        .attr(FRA_SRC, &choice.from.network().octets())
+        .u32(FRA_PRIORITY, owner.preference)
+        .u32(FRA_TABLE, choice.table)
+        .attr(FRA_PROTOCOL, &[ORIGIN]);
+    match choice.mark {
+        0 => request,
+        mark => request.u32(FRA_FWMARK, mark),
+    }
+}
+
+fn read_choice(payload: &[u8], preference: u32) -> Option<Choice> {
+    let (header, attributes) = payload.split_first_chunk::<12>()?;
+    let number = |kind| find(attributes, kind).and_then(read_u32);
+    let origin = find(attributes, FRA_PROTOCOL) == Some(&[ORIGIN]);
+    if !origin || number(FRA_PRIORITY) != Some(preference) {
+        return None;
+    }
+    let from = find(attributes, FRA_SRC).and_then(read_address).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    Some(Choice {
+        from: Subnet::new(from, header[2]),
+        mark: number(FRA_FWMARK).unwrap_or_default(),
+        table: number(FRA_TABLE)?,
+    })
+}
+
+fn forwarding_request(kind: u16, flags: u16, device: u32, entry: &Forwarding) -> Request {
+    let header = ndmsg(libc::AF_BRIDGE, device, libc::NUD_PERMANENT, libc::NTF_SELF);
+    Request::new(kind, flags, &header)
+        .attr(libc::NDA_LLADDR, &entry.mac)
+        .attr(libc::NDA_DST, &entry.to.octets())
+}
+
+/// struct ndmsg: family, padding, device, state, flags, type.
+fn ndmsg(family: i32, device: u32, state: u16, flags: u8) -> [u8; 12] {
+    let [d0, d1, d2, d3] = device.to_ne_bytes();
+    let [s0, s1] = state.to_ne_bytes();
+    [family as u8, 0, 0, 0, d0, d1, d2, d3, s0, s1, flags, 0]
+}
+
+/// State, address and MAC of a neighbour on `device`.
+fn read_neighbour(payload: &[u8], device: u32) -> Option<(u16, Option<Ipv4Addr>, Option<[u8; 6]>)> {
+    let (header, attributes) = payload.split_first_chunk::<12>()?;
+    if read_u32(header.get(4..8)?)? != device {
+        return None;
+    }
+    let state = u16::from_ne_bytes([header[8], header[9]]);
+    let mac = find(attributes, libc::NDA_LLADDR).and_then(|mac| mac.try_into().ok());
+    Some((state, find(attributes, libc::NDA_DST).and_then(read_address), mac))
+}
+
+fn read_address(octets: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
+}
+
+/// What is gone already is what was wanted.
+fn gone(outcome: io::Result<()>) -> io::Result<()> {
+    const GONE: [i32; 3] = [Errno::ESRCH as i32, Errno::ENOENT as i32, Errno::ENODEV as i32];
+    match outcome {
+        Err(err) if err.raw_os_error().is_some_and(|code| GONE.contains(&code)) => Ok(()),
+        outcome => outcome,
+    }
+}

@@ -1,0 +1,222 @@
+//! Three hosts with tasks in the cluster's networks: who reaches whom, by which door, and what an audit mends.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/cluster.rs"]
+#[expect(unreachable_pub, reason = "a module of the test, shared as a file")]
+mod cluster;
+#[path = "support/world.rs"]
+#[expect(unreachable_pub, reason = "a module of the test, shared as a file")]
+mod world;
+
+use cluster::{BACK, CLIENT, Cluster, FRONT, INGRESS, PUBLISHED, VIP, ip, task_ip, underlay};
+use netdev::Note;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use world::{command, inside, tcp, tcp_refused, tcp_server};
+
+const WEB: &[(&str, u8)] = &[("front", FRONT), ("ingress", INGRESS)];
+
+/// Two tasks of `web` on each of `hosts`, with servers.
+fn web(cluster: &mut Cluster, hosts: &[u8]) -> Vec<(Ipv4Addr, PathBuf)> {
+    let mut tasks = Vec::new();
+    for host in hosts {
+        for task in [1, 2] {
+            let sandbox = cluster.task("web", *host, task, WEB);
+            tcp_server(&sandbox, 80);
+            tasks.push((task_ip(FRONT, *host, task), sandbox));
+        }
+    }
+    cluster.apply();
+    tasks
+}
+
+fn everybody_reaches_everybody(tasks: &[(Ipv4Addr, PathBuf)], case: &str) {
+    for (from, sandbox) in tasks {
+        for (to, _) in tasks {
+            let seen = tcp(sandbox, *to, 80);
+            assert_eq!(seen, Some(from.to_string()), "{from} to {to}, {case}");
+        }
+        // By chance any of them, itself too.
+        for _ in 0..6 {
+            assert!(tcp(sandbox, ip(FRONT, VIP), 80).is_some(), "{from} to the VIP, {case}");
+        }
+    }
+}
+
+fn the_client_is_seen(cluster: &Cluster, case: &str) {
+    for host in 1..=3 {
+        for _ in 0..4 {
+            let seen = tcp(&cluster.client, underlay(host), PUBLISHED);
+            assert_eq!(seen, Some(CLIENT.to_string()), "by host {host}, {case}");
+        }
+    }
+}
+
+#[test]
+fn tasks_reach_each_other_by_address_and_vip_and_the_client_reaches_them_by_every_host() {
+    let mut cluster = Cluster::new();
+    let tasks = web(&mut cluster, &[1, 2, 3]);
+    everybody_reaches_everybody(&tasks, "at first");
+    the_client_is_seen(&cluster, "with tasks on every host");
+    // What leaves has its host's address.
+    tcp_server(&cluster.client, 90);
+    for (position, (_, sandbox)) in tasks.iter().enumerate() {
+        let host = u8::try_from(position / 2).unwrap() + 1;
+        assert_eq!(tcp(sandbox, CLIENT, 90), Some(underlay(host).to_string()));
+    }
+}
+
+#[test]
+fn a_host_without_tasks_leads_to_those_of_others_and_keeps_the_clients_address() {
+    let mut cluster = Cluster::new();
+    web(&mut cluster, &[2]);
+    the_client_is_seen(&cluster, "with tasks on host 2 only");
+    for host in 1..=3 {
+        let path = cluster.hosts[host - 1].path.clone();
+        assert!(tcp(&path, Ipv4Addr::LOCALHOST, PUBLISHED).is_some(), "127.0.0.1 of host {host}");
+        let own = underlay(u8::try_from(host).unwrap());
+        assert!(tcp(&path, own, PUBLISHED).is_some(), "host {host} by its own address");
+    }
+    assert!(tcp_refused(&cluster.client, underlay(1), 80), "an unpublished port was reached");
+}
+
+#[test]
+fn networks_do_not_reach_each_other() {
+    let mut cluster = Cluster::new();
+    let mut databases = Vec::new();
+    for host in 1..=3 {
+        let sandbox = cluster.task("db", host, 3, &[("back", BACK)]);
+        tcp_server(&sandbox, 80);
+        databases.push((task_ip(BACK, host, 3), sandbox));
+    }
+    let tasks = web(&mut cluster, &[1, 2, 3]);
+    for (database, sandbox) in &databases {
+        for (other, _) in &databases {
+            assert_eq!(tcp(sandbox, *other, 80), Some(database.to_string()));
+        }
+        assert!(tcp_refused(&tasks[0].1, *database, 80), "web on host 1 reached {database}");
+        assert!(tcp_refused(sandbox, tasks[3].0, 80), "{database} reached web on host 2");
+    }
+    assert!(tcp_refused(&tasks[0].1, ip(BACK, VIP), 80), "another network's VIP was reached");
+    // Nor as somebody of the other network.
+    let (_, sandbox) = &tasks[0];
+    command(sandbox, "ip", &["addr", "add", "10.52.0.14/32", "dev", "eth0"]);
+    command(
+        sandbox,
+        "ip",
+        &[
+            "route",
+            "add",
+            "10.52.0.0/24",
+            "via",
+            "169.254.1.1",
+            "dev",
+            "eth0",
+            "onlink",
+            "src",
+            "10.52.0.14",
+        ],
+    );
+    for (database, _) in &databases {
+        assert!(tcp_refused(sandbox, *database, 80), "{database} was reached with a false address");
+    }
+}
+
+#[test]
+fn one_audit_mends_what_somebody_destroyed() {
+    let mut cluster = Cluster::new();
+    let tasks = web(&mut cluster, &[1, 2]);
+    assert_eq!(cluster.audit(1), [], "nobody changed anything");
+    let mark = underlay(2).to_bits().to_string();
+    let damages: [&[&str]; 9] = [
+        &["nft", "flush", "ruleset"],
+        &["nft", "flush", "chain", "ip", "sampan_overlay_0badcafe", "forward"],
+        &["ip", "route", "flush", "root", "10.48.0.0/12"],
+        &["ip", "route", "flush", "table", &mark],
+        &["ip", "rule", "del", "table", &mark],
+        &["ip", "neigh", "del", "192.0.2.2", "dev", "smx0badcafe"],
+        &["bridge", "fdb", "del", "02:53:c0:00:02:02", "dev", "smx0badcafe", "dst", "192.0.2.2"],
+        &["ip", "link", "del", "smx0badcafe"],
+        &["ip", "link", "del", "smt0a320009"],
+    ];
+    for damage in damages {
+        cluster.on_host(1, damage[0], &damage[1..]);
+        let notes = cluster.audit(1);
+        assert_ne!(notes, [], "{damage:?} went unseen");
+        assert_eq!(cluster.audit(1), [], "after {damage:?} and {notes:?}");
+    }
+    cluster.on_host(1, "ip", &["link", "set", "smx0badcafe", "down"]);
+    let notes = cluster.audit(1);
+    assert!(notes.contains(&Note::LinkMended("smx0badcafe".to_owned())), "{notes:?}");
+    command(&tasks[0].1, "ip", &["route", "flush", "table", "main"]);
+    command(&tasks[0].1, "ip", &["link", "set", "eth1", "down"]);
+    cluster.audit(1);
+    everybody_reaches_everybody(&tasks, "after the audits");
+    the_client_is_seen(&cluster, "after the audits");
+}
+
+#[test]
+fn nothing_is_left_of_an_empty_plan_and_what_is_foreign_stays() {
+    let mut cluster = Cluster::new();
+    cluster.on_host(1, "ip", &["link", "add", "foreign", "type", "bridge"]);
+    cluster.on_host(1, "ip", &["link", "set", "foreign", "up"]);
+    cluster.on_host(1, "ip", &["route", "add", "10.60.0.0/24", "dev", "foreign"]);
+    cluster.on_host(1, "ip", &["rule", "add", "from", "10.60.0.0/24", "lookup", "77"]);
+    cluster.on_host(1, "nft", &["add", "table", "ip", "foreign"]);
+    let state = |cluster: &Cluster| {
+        let ask = |program, arguments: &[&str]| cluster.on_host(1, program, arguments);
+        [
+            ask("ip", &["-o", "-br", "link"]),
+            ask("ip", &["route", "show", "table", "all", "type", "unicast"]),
+            ask("ip", &["route", "show", "table", "all", "type", "unreachable"]),
+            ask("ip", &["rule"]),
+            ask("nft", &["list", "ruleset"]),
+        ]
+    };
+    let before = state(&cluster);
+    let tasks = web(&mut cluster, &[1, 2]);
+    assert_ne!(state(&cluster), before);
+    // A daemon that knows nothing of the last one's links.
+    let host = cluster.hosts[0].path.clone();
+    let mut other = inside(&host, || netdev::Overlay::open("0badcafe").unwrap());
+    inside(&host, || other.remove_all()).unwrap();
+    assert_eq!(state(&cluster), before);
+    // The same by the one that made them, whatever happened meanwhile.
+    cluster.apply();
+    everybody_reaches_everybody(&tasks, "made again");
+    cluster.empty(1);
+    cluster.empty(1);
+    assert_eq!(state(&cluster), before);
+}
+
+#[test]
+fn a_task_that_ends_leaves_no_link_and_its_address_goes_to_another() {
+    let mut cluster = Cluster::new();
+    let tasks = web(&mut cluster, &[1, 2]);
+    let (address, _) = tasks[0];
+    cluster.table.endpoints.retain(|row| row.task.as_str() != "web11");
+    cluster.apply();
+    assert!(tcp_refused(&tasks[3].1, address, 80), "an ended task was reached");
+    let links = cluster.on_host(1, "ip", &["-o", "-br", "link"]);
+    assert!(!links.contains("smt0a320009") && links.contains("smt0a32000a"), "{links}");
+    let heir = cluster.task("db", 1, 1, WEB);
+    tcp_server(&heir, 80);
+    cluster.apply();
+    assert_eq!(tcp(&tasks[3].1, address, 80), Some(tasks[3].0.to_string()));
+}
+
+#[test]
+fn a_failure_names_what_could_not_be_done() {
+    let mut cluster = Cluster::new();
+    let sandbox = cluster.task("web", 1, 1, WEB);
+    let key = (types::TaskId::new("web11"), types::NetworkId::new("ingress"));
+    let seat = cluster.hosts[0].seats.get_mut(&key).unwrap();
+    seat.sandbox = sandbox.with_file_name("gone");
+    let text = cluster.refused(1);
+    assert_eq!(
+        text,
+        "failed to plug task web11 into network ingress: No such file or directory (os error 2)"
+    );
+    // The rest is done.
+    assert!(command(&sandbox, "ip", &["-o", "addr"]).contains("10.50.0.9/32"));
+}
