@@ -33,5 +33,6 @@ pub(crate) async fn describe(engine: &Engine) -> NodeDescription {
             plugins: all,
         },
         tls_info: None,
+        addr: String::new(),
     }
 }

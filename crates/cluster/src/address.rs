@@ -73,14 +73,6 @@ pub fn split(wanted: &str, default_port: u16) -> Result<(&str, u16), Error> {
     if host.is_empty() { Err(bad()) } else { Ok((host, port)) }
 }
 
-/// An address that may lack the port.
-pub(crate) fn with_port(address: &str) -> String {
-    match address.parse::<IpAddr>() {
-        Ok(ip) => SocketAddr::new(ip, DEFAULT_PORT).to_string(),
-        Err(_) => address.to_owned(),
-    }
-}
-
 /// The address of the interface called `name`; [`None`] when there is no such interface.
 fn of_interface(name: &str, interfaces: &[Interface]) -> Result<Option<IpAddr>, Error> {
     let Some(interface) = interfaces.iter().find(|interface| interface.name == name) else {

@@ -47,7 +47,8 @@ pub(crate) async fn send(
     let ours = request.extensions_mut().remove::<OnUpgrade>();
     let mut failed = error::a_worker();
     for node in nodes {
-        match shared.client.http_connect(&node.addr, &node.node).await {
+        let expect = Some(&node.node).filter(|node| !node.as_str().is_empty());
+        match shared.client.http_connect(&node.addr, expect).await {
             Ok(connection) => return exchange(connection, ours, request).await,
             Err(err) => {
                 failed = Error::caused(format!("node {} cannot be reached", node.node), err)

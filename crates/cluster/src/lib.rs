@@ -96,6 +96,7 @@ impl Cluster {
             changing: tokio::sync::Mutex::new(()),
         });
         inner.take_up().await?;
+        tokio::spawn(Inner::retry(Arc::downgrade(&inner)));
         Ok(Cluster { inner })
     }
 
@@ -177,11 +178,11 @@ impl Cluster {
         let snapshot = plane.raft().snapshot();
         let row = snapshot.nodes().get(id.as_str());
         let row = row.ok_or_else(|| Error::not_found(format!("node {id} not found")))?;
-        let member = plane.managers().into_iter().find(|member| member.node == *id);
-        Ok(member.unwrap_or_else(|| ManagerAddress {
-            node: id.clone(),
-            addr: address::with_port(&row.status.addr),
-        }))
+        let addr = row.description.addr.clone();
+        if addr.is_empty() {
+            return Err(Error::unavailable(format!("node {id} has not said where it is reached")));
+        }
+        Ok(ManagerAddress { node: id.clone(), addr })
     }
 
     /// Ends this node's part in an orderly way: another manager leads, containers go on.

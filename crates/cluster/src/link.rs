@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use tokio::sync::mpsc;
-use types::swarm::node::{NodeDescription, TlsInfo};
+use types::swarm::node::NodeDescription;
 use types::swarm::session::{AgentMessage, ManagerMessage, SessionSettings};
 
 /// Messages under way between an agent and the dispatcher of its own process.
@@ -32,7 +32,8 @@ type Stream = (mpsc::Sender<AgentMessage>, mpsc::Receiver<ManagerMessage>);
 impl Connect for Link {
     async fn connect(&self, mut hello: NodeDescription) -> io::Result<Stream> {
         let shared = self.shared.upgrade().ok_or_else(|| io::Error::other("the node has ended"))?;
-        hello.tls_info = Some(tls_info(&shared));
+        hello.tls_info = Some(ca::tls_info(crate::node::guard(&shared.identity).roots()));
+        hello.addr = shared.advertised();
         let (to_manager, from_manager) = self.dial(&shared).await?;
         let sent = to_manager.send(AgentMessage::Hello(hello)).await;
         sent.map_err(|_| io::Error::other("the session ended at once"))?;
@@ -42,6 +43,11 @@ impl Connect for Link {
     fn settings(&self, settings: &SessionSettings) {
         if let Some(shared) = self.shared.upgrade() {
             shared.settings.send_if_modified(|known| {
+                let first = |settings: &SessionSettings| settings.managers.first().cloned();
+                // The list has the leader first: another one is asked first the next time.
+                if known.as_ref().and_then(first) != first(settings) {
+                    self.turn.store(0, Ordering::Relaxed);
+                }
                 let is_new = known.as_ref() != Some(settings);
                 *known = Some(settings.clone());
                 is_new
@@ -57,19 +63,15 @@ impl Link {
             let answers = plane.dispatcher().session(shared.me(), messages).await?;
             return Ok((to_manager, answers));
         }
-        let managers = shared.managers();
-        let turn = self.turn.load(Ordering::Relaxed);
+        // This node does not lead: asking itself would go round in circles.
+        let me = shared.me().node;
+        let managers: Vec<_> =
+            shared.managers().into_iter().filter(|manager| manager.node != me).collect();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let manager = managers.get(turn % managers.len().max(1));
         let manager = manager.ok_or_else(|| io::Error::other("no manager is known"))?;
         let expect = Some(&manager.node).filter(|node| !node.as_str().is_empty());
         let session = shared.client.session(&manager.addr, expect).await;
-        // Another one the next time, unless this one leads: the list has the leader first.
-        self.turn.store(if session.is_ok() { 0 } else { turn + 1 }, Ordering::Relaxed);
         Ok(session?)
     }
-}
-
-fn tls_info(shared: &Shared) -> TlsInfo {
-    let identity = crate::node::guard(&shared.identity);
-    TlsInfo { trust_root: identity.roots().to_owned(), ..TlsInfo::default() }
 }

@@ -40,7 +40,9 @@ impl Inner {
         let state = State::load(dir)
             .map_err(|err| Error::caused("failed to read the node's membership", err))?;
         let Some(state) = state else {
-            return self.forget();
+            self.forget()?;
+            self.sweep().await;
+            return Ok(());
         };
         let locked = Identity::is_locked(&certificates(dir)).map_err(certificate)?;
         let part = if locked {
@@ -53,6 +55,23 @@ impl Inner {
         }
         *guard(&self.part) = part;
         Ok(())
+    }
+
+    /// Takes up again what could not be taken up: an address may come later than the daemon.
+    pub(crate) async fn retry(this: std::sync::Weak<Inner>) {
+        let mut wait = Duration::from_secs(1);
+        loop {
+            tokio::time::sleep(wait).await;
+            let Some(inner) = this.upgrade() else { return };
+            let _changing = inner.changing.lock().await;
+            let state = match &*guard(&inner.part) {
+                Part::Failed(state, _) => state.clone(),
+                _ => return,
+            };
+            let part = inner.resume(state, None, Begin::Resume).await;
+            *guard(&inner.part) = part;
+            wait = (wait * 2).min(Duration::from_secs(60));
+        }
     }
 
     /// Starts what is on the disk.
@@ -162,10 +181,9 @@ impl Inner {
         let (identity, state) = joined.unwrap_or_else(|_| Err(error::join_timeout()))?;
         let state = State { listen: listen_addr, advertise, ..state };
         let node = self.enter(identity, state, None, listener, Begin::Resume).await?;
-        if let Some(plane) = node.shared.running_plane()
-            && let Err(err) = plane.take_part(&node.shared).await
+        if node.shared.me().role == Role::Manager
+            && let Err(err) = self.take_part(&node).await
         {
-            self.undo(&node).await;
             return Err(err);
         }
         tokio::time::timeout(JOIN_WITHIN, node.taken_in()).await.map_err(|_| error::join_timeout())
@@ -223,6 +241,23 @@ impl Inner {
         }
         *guard(&self.part) = Part::Running(Arc::clone(&node));
         Ok(node)
+    }
+
+    /// Makes a node that joined as a manager one. What surely failed is undone; what may have succeeded stays, and
+    /// is tried on: a manager that the others count and that forgets itself would cost them their majority.
+    async fn take_part(&self, node: &Node) -> Result<(), Error> {
+        let Some(plane) = node.shared.running_plane() else {
+            let why = guard(&node.shared.trouble).clone().unwrap_or_default();
+            self.undo(node).await;
+            return Err(Error::system(format!("this node cannot be a manager: {why}")));
+        };
+        let Err(err) = plane.take_part(&node.shared).await else { return Ok(()) };
+        if plane.raft().members().iter().any(|member| member.node == node.id()) {
+            return Err(error::join_timeout());
+        }
+        drop(plane);
+        self.undo(node).await;
+        Err(err)
     }
 
     async fn undo(&self, node: &Node) {
@@ -293,11 +328,16 @@ impl Inner {
                 plane.go(&node.shared).await;
             }
             *guard(&self.part) = Part::None;
+            // From here a kill leaves a node that is out.
+            State::remove(&self.config.dir)
+                .map_err(|err| Error::caused("failed to remove the node's state", err))?;
             node.leave().await;
         } else {
             *guard(&self.part) = Part::None;
         }
-        self.forget()
+        self.forget()?;
+        self.sweep().await;
+        Ok(())
     }
 
     pub(crate) async fn close(&self) {
@@ -321,6 +361,19 @@ impl Inner {
         gone(State::remove(dir))?;
         gone(std::fs::remove_dir_all(dir))?;
         std::fs::create_dir_all(dir).map_err(failed)
+    }
+
+    /// Removes the containers of a cluster that this node is not in (any more), as dockerd does.
+    async fn sweep(&self) {
+        for (id, _) in self.engine.containers_labelled("com.docker.swarm.task.id") {
+            let options = engine::RemoveOptions { force: true, ..engine::RemoveOptions::default() };
+            if let Err(err) = self.engine.container_remove(id.as_str(), options).await {
+                tracing::warn!(
+                    "a container of a cluster that was left stays: {}",
+                    errdefs::chain(&err)
+                );
+            }
+        }
     }
 
     fn interfaces(&self) -> Result<Vec<address::Interface>, Error> {
@@ -359,6 +412,7 @@ impl Inner {
             node_addr: guard(&shared.state).advertise.ip().to_string(),
             local_node_state: if joined { "active" } else { "pending" }.to_owned(),
             remote_managers: Some(managers.collect()),
+            error: guard(&shared.trouble).clone().unwrap_or_default(),
             ..Swarm::default()
         };
         if let Some(plane) = shared.running_plane() {
@@ -366,9 +420,8 @@ impl Inner {
             info.control_available = true;
             info.nodes = snapshot.nodes().len() as u64;
             info.managers = plane.raft().members().len() as u64;
-            info.cluster = snapshot.clusters().iter().next().map(|cluster| {
-                types::swarm::cluster::Cluster { record: None, ..cluster.as_ref().clone() }
-            });
+            let cluster = snapshot.clusters().iter().next();
+            info.cluster = cluster.map(|cluster| manager::control::cluster::answer(cluster));
             if info.managers == 2 {
                 info.warnings.push(TWO_MANAGERS.to_owned());
             }

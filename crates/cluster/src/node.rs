@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) plane: watch::Sender<Option<Arc<Plane>>>,
     /// The key under which key and log lie on this manager's disk; none when they do not.
     pub(crate) lock: Mutex<Option<UnlockKey>>,
+    /// Why this node is not what it should be; for `docker info`.
+    pub(crate) trouble: Mutex<Option<String>>,
     serve: Arc<OnceLock<Serve>>,
 }
 
@@ -94,6 +96,7 @@ impl Shared {
             settings: watch::channel(None).0,
             plane: watch::channel(None).0,
             lock: Mutex::new(lock),
+            trouble: Mutex::new(None),
             serve,
         }))
     }
@@ -108,20 +111,26 @@ impl Shared {
 
     /// The managers to turn to, the leader first where that is known.
     pub(crate) fn managers(&self) -> Vec<ManagerAddress> {
-        if let Some(plane) = self.plane.borrow().as_ref() {
-            return plane.managers();
-        }
-        guard(&self.state).managers.clone()
+        let in_log = self.running_plane().map(|plane| plane.managers()).unwrap_or_default();
+        // A manager that is not in the log yet knows nobody by it.
+        if in_log.is_empty() { guard(&self.state).managers.clone() } else { in_log }
     }
 
     pub(crate) fn running_plane(&self) -> Option<Arc<Plane>> {
         self.plane.borrow().clone()
     }
 
+    fn troubled(&self, err: &Error) {
+        let text = errdefs::chain(err);
+        tracing::warn!("the node's membership is not up to date: {text}");
+        *guard(&self.trouble) = Some(text);
+    }
+
     /// Is this from now on: on the disk, for new connections, for whoever asks.
     fn take(&self, identity: Identity) -> Result<(), Error> {
-        let dir = certificates(&self.config.dir);
-        identity.save(&dir, guard(&self.lock).as_ref()).map_err(certificate)?;
+        // Only managers lock themselves: nobody could tell a worker a new key.
+        let lock = guard(&self.lock).clone().filter(|_| identity.peer().role == Role::Manager);
+        identity.save(&certificates(&self.config.dir), lock.as_ref()).map_err(certificate)?;
         self.credentials.set(&identity).map_err(certificate)?;
         *guard(&self.identity) = identity;
         self.client.renew();
@@ -159,8 +168,15 @@ impl Node {
         let server = rpc::Server::start(listener, tls(&shared.credentials), shared.services())
             .map_err(|err| Error::caused("failed to serve the cluster's port", err))?;
         let server = Arc::new(server);
-        if shared.me().role == Role::Manager {
-            start_plane(&shared, &server, begin).await?;
+        let tolerant = matches!(begin, Begin::Resume);
+        match shared.me().role {
+            // What a demotion left that was killed half way.
+            Role::Worker => Plane::forget(&shared.config.dir)?,
+            Role::Manager => match start_plane(&shared, &server, begin).await {
+                // The agent runs all the same, and upkeep tries again.
+                Err(err) if tolerant => shared.troubled(&err),
+                started => started?,
+            },
         }
         let agent = Agent::start(agent::Options {
             dir: shared.config.dir.join("agent"),
@@ -237,9 +253,8 @@ async fn start_plane(
     begin: Begin,
 ) -> Result<(), Error> {
     let plane = Plane::start(shared, begin).await?;
-    if let Some(identity) =
-        renewal::without_others(&guard(&shared.identity), &plane.raft().snapshot(), now())?
-    {
+    let held = guard(&shared.identity).clone();
+    if let Some(identity) = renewal::without_others(&held, &plane.raft().snapshot(), now())? {
         tracing::warn!(
             "the certificate ended while this manager was off: it has signed a new one itself"
         );
@@ -265,14 +280,16 @@ async fn upkeep(shared: Arc<Shared>, server: Arc<rpc::Server>) {
     loop {
         let wait = match tend(&shared, &server, jitter).await {
             Ok(Tended { renewed, next }) => {
+                *guard(&shared.trouble) = None;
                 if renewed {
                     jitter = rand_share();
                 }
                 next
             }
             Err(err) => {
-                tracing::warn!("the node's membership is not up to date: {}", errdefs::chain(&err));
-                RETRY
+                shared.troubled(&err);
+                tokio::time::sleep(RETRY).await;
+                continue;
             }
         };
         let changed = async {
@@ -374,7 +391,8 @@ async fn follow_role(shared: &Arc<Shared>, server: &rpc::Server) -> Result<(), E
         (false, Some(_)) => {
             stop_plane(shared).await;
             server.set_services(shared.services());
-            Plane::forget(&shared.config.dir);
+            *guard(&shared.lock) = None;
+            Plane::forget(&shared.config.dir)?;
             tracing::info!("this node is a worker now");
             Ok(())
         }

@@ -48,7 +48,7 @@ impl Plane {
     /// Makes sure that this manager is one of the log's. Returns at once when it is.
     pub(crate) async fn take_part(&self, shared: &Shared) -> Result<(), Error> {
         let me = shared.me().node;
-        if self.raft.members().iter().any(|member| member.node == me) {
+        if self.raft.members().iter().any(|member| member.node == me && member.voter) {
             return Ok(());
         }
         let mut failed = Error::unavailable("no manager is known");
@@ -101,7 +101,9 @@ impl Plane {
     /// Resolves when the store has another unlock key than this node's disk.
     pub(crate) async fn lock_changed(&self, shared: &Shared) {
         let mut changes = self.raft.changes();
-        while wanted_lock(&self.raft) == guard(&shared.lock).as_ref().map(UnlockKey::to_text) {
+        let is_held =
+            || wanted_lock(&self.raft) == guard(&shared.lock).as_ref().map(UnlockKey::to_text);
+        while !is_loaded(&self.raft) || is_held() {
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -115,11 +117,13 @@ impl Plane {
         if wanted == lock.as_ref().map(UnlockKey::to_text) || !is_loaded(&self.raft) {
             return Ok(());
         }
-        self.keys.rotate_unlock(wanted.as_deref().unwrap_or_default()).map_err(keys_error)?;
-        let key = wanted.map(|text| UnlockKey::parse(&text)).transpose().map_err(certificate)?;
+        let key = wanted.as_deref().map(UnlockKey::parse).transpose().map_err(certificate)?;
+        // Two files, and a kill between them must leave a pair that one key opens: open keys open with any.
+        self.keys.rotate_unlock("").map_err(keys_error)?;
         let identity = guard(&shared.identity);
         let dir = crate::node::certificates(&shared.config.dir);
         identity.save(&dir, key.as_ref()).map_err(certificate)?;
+        self.keys.rotate_unlock(wanted.as_deref().unwrap_or_default()).map_err(keys_error)?;
         *lock = key;
         Ok(())
     }
@@ -140,10 +144,21 @@ impl Plane {
     }
 
     /// Removes the log of a node that is a manager no more.
-    pub(crate) fn forget(dir: &Path) {
-        // What is left is removed when the node becomes a manager again or leaves.
-        let _ = std::fs::remove_dir_all(dir.join("raft"));
-        let _ = std::fs::remove_file(keys_path(dir));
+    pub(crate) fn forget(dir: &Path) -> Result<(), Error> {
+        for gone in
+            [std::fs::remove_dir_all(dir.join("raft")), std::fs::remove_file(keys_path(dir))]
+        {
+            match gone {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::caused(
+                        "failed to remove the log of a manager that is none",
+                        err,
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -165,8 +180,15 @@ fn keys_path(dir: &Path) -> PathBuf {
 
 fn open_keys(dir: &Path, lock: Option<&UnlockKey>) -> Result<Keys, Error> {
     let (path, lock) = (keys_path(dir), lock.map(UnlockKey::to_text).unwrap_or_default());
-    let keys = if path.exists() { Keys::load(&path, &lock) } else { Keys::create(&path, &lock) };
-    keys.map_err(keys_error)
+    if !path.exists() {
+        return Keys::create(&path, &lock).map_err(keys_error);
+    }
+    let keys = Keys::load(&path, &lock).map_err(keys_error)?;
+    // Left open by a kill while the lock was changed.
+    if !lock.is_empty() {
+        keys.rotate_unlock(&lock).map_err(keys_error)?;
+    }
+    Ok(keys)
 }
 
 fn keys_error(err: KeysError) -> Error {

@@ -150,8 +150,12 @@ impl Client {
     }
 
     /// An HTTP/1.1 connection of its own to `node`, with upgrades.
-    pub async fn http_connect(&self, addr: &str, node: &NodeId) -> io::Result<HttpConnection> {
-        let (stream, peer) = self.0.dialler.http(addr, node, &self.0.tasks).await?;
+    pub async fn http_connect(
+        &self,
+        addr: &str,
+        expect: Option<&NodeId>,
+    ) -> io::Result<HttpConnection> {
+        let (stream, peer) = self.0.dialler.http(addr, expect, &self.0.tasks).await?;
         let alert = stream.alert();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await

@@ -8,7 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
 
 /// The libraries' own chatter, at any level of ours.
-const QUIET: &str = "hyper=info,hyper_util=info,h2=info,rustls=info,tungstenite=info,reqwest=info,netlink_proto=info";
+const QUIET: &str = "hyper=info,hyper_util=info,h2=info,rustls=info,tungstenite=info,reqwest=info,netlink_proto=info,openraft=warn";
 
 /// A tracing filter for one of dockerd's levels, or for a filter in tracing's own language.
 pub(crate) fn filter(level: &str) -> Result<String> {

@@ -9,7 +9,6 @@ use store::{Change, Kind, Snapshot, StoreError};
 use types::Timestamp;
 use types::swarm::Version;
 use types::swarm::cluster::{Cluster, ClusterSpec};
-use types::swarm::node::TlsInfo;
 
 /// The one cluster's name.
 pub const NAME: &str = "default";
@@ -132,8 +131,7 @@ pub fn update(
 pub fn answer(cluster: &Cluster) -> Cluster {
     let mut answer = cluster.clone();
     let record = answer.record.take().unwrap_or_default();
-    let trust_root = ca::trusted_roots(&record);
-    answer.tls_info = Some(TlsInfo { trust_root, ..TlsInfo::default() });
+    answer.tls_info = Some(ca::tls_info(&ca::trusted_roots(&record)));
     answer.root_rotation_in_progress = record.next_root.is_some();
     if answer.default_addr_pool.is_empty() {
         answer.default_addr_pool = vec!["10.0.0.0/8".to_owned()];

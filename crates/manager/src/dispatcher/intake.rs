@@ -155,6 +155,9 @@ pub(crate) fn with_facts(node: &Node, facts: &Facts, now: Timestamp) -> Option<N
     }
     if let Some(description) = &facts.description {
         next.description = description.clone();
+        if let Ok(addr) = description.addr.parse::<std::net::SocketAddr>() {
+            next.status.addr = addr.ip().to_string();
+        }
     }
     (next != *node).then_some(next)
 }

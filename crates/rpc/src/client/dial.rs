@@ -65,10 +65,10 @@ impl Dialler {
     pub(super) async fn http(
         &self,
         addr: &str,
-        node: &NodeId,
+        expect: Option<&NodeId>,
         tasks: &Tasks,
     ) -> io::Result<(TlsTcp, PeerIdentity)> {
-        let (stream, peer) = self.open(&self.http, addr, Some(node), tasks).await?;
+        let (stream, peer) = self.open(&self.http, addr, expect, tasks).await?;
         let unknown = || io::Error::other(format!("{addr} did not say who it is"));
         Ok((stream, peer.ok_or_else(unknown)?))
     }

@@ -126,6 +126,7 @@ async fn another_node_at_the_address_is_not_taken_for_the_one_that_was_meant() {
     let err = soon(node.consensus(&addr(&manager), &NodeId::new("m9"), Bytes::new())).await;
     let err = err.unwrap_err().to_string();
     assert!(err.contains("is not node m9: its certificate is for swarm-manager, m1"), "{err}");
-    let err = soon(node.http_connect(&addr(&manager), &NodeId::new("m9"))).await.err().unwrap();
+    let err =
+        soon(node.http_connect(&addr(&manager), Some(&NodeId::new("m9")))).await.err().unwrap();
     assert!(err.to_string().contains("is not node m9"), "{err}");
 }

@@ -25,7 +25,7 @@ async fn a_forwarded_request_says_who_forwards_it() {
     let manager = cluster.manager().await;
     let worker = cluster.client("w1", Role::Worker);
     let mut connection =
-        soon(worker.http_connect(&addr(&manager), &NodeId::new("m1"))).await.unwrap();
+        soon(worker.http_connect(&addr(&manager), Some(&NodeId::new("m1")))).await.unwrap();
     assert_eq!(connection.peer().node.as_str(), "m1");
     // One connection, several requests.
     for _ in 0..2 {
@@ -44,7 +44,7 @@ async fn an_upgraded_stream_carries_bytes_both_ways_and_ends_with_its_client() {
     let manager = cluster.manager().await;
     let worker = cluster.client("w1", Role::Worker);
     let mut connection =
-        soon(worker.http_connect(&addr(&manager), &NodeId::new("m1"))).await.unwrap();
+        soon(worker.http_connect(&addr(&manager), Some(&NodeId::new("m1")))).await.unwrap();
     let request = Request::post("/echo")
         .header("host", "docker")
         .header("connection", "Upgrade")
@@ -79,7 +79,7 @@ async fn a_stopped_server_cuts_upgraded_streams_too() {
     let manager = cluster.manager().await;
     let worker = cluster.client("w1", Role::Worker);
     let mut connection =
-        soon(worker.http_connect(&addr(&manager), &NodeId::new("m1"))).await.unwrap();
+        soon(worker.http_connect(&addr(&manager), Some(&NodeId::new("m1")))).await.unwrap();
     let request = Request::post("/echo")
         .header("host", "docker")
         .header("connection", "Upgrade")
@@ -104,7 +104,7 @@ async fn without_a_current_certificate_http_answers_with_a_reason() {
     let expired = cluster.client("w1", Role::Worker);
     let manager = cluster.manager().await;
     let mut connection =
-        soon(nobody.http_connect(&addr(&manager), &NodeId::new("m1"))).await.unwrap();
+        soon(nobody.http_connect(&addr(&manager), Some(&NodeId::new("m1")))).await.unwrap();
     let response = soon(connection.send(get("/who"))).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(text(response).await, r#"{"message":"only nodes of the cluster are served here"}"#);
@@ -112,7 +112,7 @@ async fn without_a_current_certificate_http_answers_with_a_reason() {
     cluster.clock.forward(Duration::from_secs(100 * 24 * 3600));
     let manager = cluster.manager().await;
     let mut connection =
-        soon(expired.http_connect(&addr(&manager), &NodeId::new("m1"))).await.unwrap();
+        soon(expired.http_connect(&addr(&manager), Some(&NodeId::new("m1")))).await.unwrap();
     let response = soon(connection.send(get("/who"))).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     let message = text(response).await;

@@ -73,6 +73,9 @@ pub struct NodeDescription {
     pub engine: EngineDescription,
     #[serde(rename = "TLSInfo", skip_serializing_if = "Option::is_none")]
     pub tls_info: Option<TlsInfo>,
+    /// Where the node's port is reached, `host:port`.
+    #[serde(rename = "SampanAddr", skip_serializing_if = "String::is_empty")]
+    pub addr: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
