@@ -9,7 +9,7 @@ use netdev::Note;
 use std::net::Ipv4Addr;
 use types::port::Protocol;
 use world::{
-    HOST, OUTSIDE, World, command, inside, tcp, tcp_refused, tcp_server, udp, udp_client,
+    HOST, OUTSIDE, World, command, inside, links, tcp, tcp_refused, tcp_server, udp, udp_client,
     udp_server,
 };
 
@@ -301,14 +301,14 @@ fn a_later_daemon_takes_over_and_removes_what_it_does_not_know() {
 #[test]
 fn nothing_is_left_after_the_last_container_and_network() {
     let mut world = World::new();
-    let before = world.on_host("ip", &["-o", "link"]);
+    let before = links(&world.host);
     world.network("front", 1);
     world.connect("web", "front", 2);
     world.publish("web", Protocol::Tcp, [0, 0, 0, 0], 8080, 80);
     world.apply();
     let instance = world.table.instance.clone();
     inside(&world.host, || world.netdev.remove_all(&instance)).unwrap();
-    assert_eq!(world.on_host("ip", &["-o", "link"]), before);
+    assert_eq!(links(&world.host), before);
     assert_eq!(world.on_host("nft", &["list", "ruleset"]), "");
     world.netdev.sandboxes().remove(&types::ContainerId::new("web")).unwrap();
     assert_eq!(world.netdev.sandboxes().list().unwrap(), []);

@@ -158,6 +158,13 @@ pub fn command(namespace: &Path, program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The names of all links; their states change by themselves.
+pub fn links(namespace: &Path) -> Vec<String> {
+    let listing = command(namespace, "ip", &["-o", "link"]);
+    let name = |line: &str| line.split(": ").nth(1).map(str::to_owned);
+    listing.lines().filter_map(name).collect()
+}
+
 /// A TCP server that says to each client which address it came from.
 pub fn tcp_server(namespace: &Path, port: u16) {
     let listener = inside(namespace, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
