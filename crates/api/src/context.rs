@@ -1,6 +1,7 @@
 //! What every handler shares ([`App`]) and what it knows of the request's connection ([`Context`]).
 
 use crate::socket::Peer;
+use crate::swarm::elsewhere::Execs;
 use crate::version::ApiVersion;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -15,6 +16,8 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) cluster: Cluster,
+    /// Execs that were made on other nodes for clients of this one.
+    pub(crate) execs: Execs,
     /// Fired once, when the server is to end: live streams end with it.
     pub(crate) stop: CancellationToken,
     /// Every request and every hijacked stream; shutdown waits for them, within bounds.

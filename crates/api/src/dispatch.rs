@@ -4,6 +4,7 @@ use crate::context::{App, Context};
 use crate::failure::Failure;
 use crate::path::{Route, route};
 use crate::socket::Peer;
+use crate::swarm::elsewhere::to_its_node;
 use crate::swarm::forward::to_a_manager;
 use crate::version::ApiVersion;
 use crate::{
@@ -32,11 +33,13 @@ pub(crate) fn routes(app: App) -> Router {
         .merge(secrets::manager_routes())
         .merge(configs::manager_routes())
         .route_layer(from_fn_with_state(app.clone(), to_a_manager));
+    let containers = containers::routes()
+        .merge(exec::routes())
+        .route_layer(from_fn_with_state(app.clone(), to_its_node));
     Router::new()
         .merge(system::routes())
         .merge(events::routes())
-        .merge(containers::routes())
-        .merge(exec::routes())
+        .merge(containers)
         .merge(images::routes())
         .merge(build::routes())
         .merge(distribution::routes())

@@ -7,12 +7,16 @@
 
 use crate::context::App;
 use crate::dispatch::{Origin, dispatch, routes};
+use crate::failure::Failure;
 use crate::listen::{Listener, Listeners};
+use crate::path::route;
 use crate::socket::{Peer, Socket, Stream};
+use crate::swarm::elsewhere::{Execs, is_for_nodes};
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse;
 use cluster::Cluster;
-use engine::Engine;
+use engine::{Engine, Error};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -24,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use types::swarm::session::PeerIdentity;
 
 /// How long running requests may take to end after the stop. Live streams end at once.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -41,7 +46,8 @@ pub async fn serve(
     listeners: Listeners,
     stop: CancellationToken,
 ) {
-    let app = App { engine, cluster, stop: stop.clone(), tasks: TaskTracker::new() };
+    let execs = Execs::default();
+    let app = App { engine, cluster, execs, stop: stop.clone(), tasks: TaskTracker::new() };
     let routes = routes(app.clone());
     app.cluster.serve_with(for_nodes(app.clone(), routes.clone()));
     let connections = TaskTracker::new();
@@ -64,17 +70,34 @@ pub async fn serve(
     }
 }
 
-/// The same API for other nodes of the cluster, whose connections the cluster's port takes.
+/// What of the API other nodes of the cluster need, whose connections the cluster's port takes.
 fn for_nodes(app: App, routes: Router) -> cluster::Serve {
-    Arc::new(move |_node, request| {
+    Arc::new(move |node, request| {
         let (app, routes) = (app.clone(), routes.clone());
         Box::pin(async move {
-            let request = request.map(Body::new);
-            let answered = dispatch(app, routes, Origin::Node, request).await;
-            let response = answered.unwrap_or_else(|never| match never {});
+            let response = match admit(&app, &node, request.uri().path()) {
+                Ok(()) => {
+                    let request = request.map(Body::new);
+                    let answered = dispatch(app, routes, Origin::Node, request).await;
+                    answered.unwrap_or_else(|never| match never {})
+                }
+                Err(refusal) => Failure::from(refusal).into_response(),
+            };
             response.map(|body| body.map_err(Into::into).boxed_unsync())
         })
     })
+}
+
+/// A certificate outlives its node's removal, and none makes its holder root on every other node.
+fn admit(app: &App, peer: &PeerIdentity, path: &str) -> Result<(), Error> {
+    let knows = |state: store::Snapshot| state.nodes().get(peer.node.as_str()).is_some();
+    if app.cluster.control().is_ok_and(|control| !knows(control.snapshot())) {
+        return Err(Error::forbidden(format!("node {} is not part of the swarm", peer.node)));
+    }
+    match is_for_nodes(&route(path).path) {
+        true => Ok(()),
+        false => Err(Error::forbidden(format!("{path} is not served to other nodes"))),
+    }
 }
 
 async fn accept(

@@ -1,5 +1,6 @@
 //! `/swarm/…`: this node's part in a cluster, and the cluster's settings.
 
+pub(crate) mod elsewhere;
 pub(crate) mod forward;
 pub(crate) mod list;
 

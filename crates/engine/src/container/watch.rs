@@ -74,6 +74,11 @@ impl Engine {
         self.0.containers.all().into_iter().filter_map(labels).collect()
     }
 
+    /// Whether a container here answers to this id, id prefix or name.
+    pub fn container_exists(&self, wanted: &str) -> bool {
+        self.0.containers.find(wanted).is_ok()
+    }
+
     /// Whether `name` means an image that is here.
     pub fn image_exists(&self, name: &str) -> bool {
         self.image_id_of(name).is_some()
