@@ -87,6 +87,17 @@ impl Engine {
         }
     }
 
+    /// Takes the layer away from the container, mounted or not; what is left of it is the caller's to remove.
+    pub(crate) async fn discard_rootfs(
+        &self,
+        id: &ContainerId,
+    ) -> Result<Option<image::Discarded>> {
+        match self.0.images.rw(id.as_str()) {
+            Some(rw) => rw.discard().await.map(Some).map_err(Error::from_lower),
+            None => Ok(None),
+        }
+    }
+
     /// The mounted file system of a running container.
     pub(crate) fn live_rootfs(&self, container: &Container) -> Result<PathBuf> {
         self.rw(&container.id).map(|rw| rw.merged())

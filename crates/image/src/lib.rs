@@ -36,7 +36,7 @@ pub use reference::{Reference, ReferenceError};
 pub use registry::pull::{PullOptions, PullOutcome};
 pub use registry::push::PushOptions;
 pub use registry::{Platform, RegistryConfig};
-pub use rw::RwLayer;
+pub use rw::{Discarded, RwLayer};
 pub use store::{Image, Store};
 pub use stream::ByteStream;
 

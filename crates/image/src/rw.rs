@@ -37,6 +37,32 @@ pub struct RwLayer {
     record: RwRecord,
 }
 
+/// The files of a writable layer that is none any more, its mount among them: see [`RwLayer::discard`].
+#[must_use = "the files stay until the next open"]
+#[derive(Debug)]
+pub struct Discarded {
+    /// In `tmp`; holds the layer's directory as `rw`.
+    dir: PathBuf,
+}
+
+impl Discarded {
+    /// Unmounts and removes them. Unmounting an overlay writes its files back first, which takes tens of
+    /// milliseconds on an idle disk.
+    pub async fn removed(self) -> Result<()> {
+        blocking(move || self.remove()).await
+    }
+
+    fn remove(&self) -> Result<()> {
+        remove_discarded(&self.dir)
+    }
+}
+
+/// Also for what an earlier daemon has left of one: a tree is never removed through its mount.
+pub(crate) fn remove_discarded(dir: &Path) -> Result<()> {
+    unmount(&dir.join("rw/merged"))?;
+    fs::remove_dir_all(dir).map_err(Error::io("remove", dir))
+}
+
 impl Store {
     /// The writable layer of `container` on `image`, made if it is missing. An existing one keeps its
     /// content and its image.
@@ -146,19 +172,29 @@ impl RwLayer {
     pub async fn remove(self) -> Result<()> {
         blocking(move || {
             unmount(&self.merged())?;
-            let inner = &self.store.0;
-            let trash = inner.trash_path("rw")?;
-            let mut index = inner.index();
-            match durable::rename(&self.dir(), &trash) {
-                Err(Error::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
-                moved => moved?,
-            }
-            index.rw.remove(&self.container);
-            drop(index);
-            let dir = trash.parent().unwrap_or(&trash);
-            fs::remove_dir_all(dir).map_err(Error::io("remove", dir))
+            self.set_aside()?.remove()
         })
         .await
+    }
+
+    /// Forgets it, mounted or not: nobody finds it by its container's name any more, and it keeps no image.
+    /// What it leaves is for the caller to remove when there is time; the next open removes what is not.
+    pub async fn discard(self) -> Result<Discarded> {
+        blocking(move || self.set_aside()).await
+    }
+
+    /// A crash may undo this, for nothing is synced: then it is there once more, without a container.
+    fn set_aside(&self) -> Result<Discarded> {
+        let inner = &self.store.0;
+        let trash = inner.trash_path("rw")?;
+        let mut index = inner.index();
+        match fs::rename(self.dir(), &trash) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            moved => moved.map_err(Error::io("rename", &self.dir()))?,
+        }
+        index.rw.remove(&self.container);
+        drop(index);
+        Ok(Discarded { dir: trash.parent().map_or_else(|| trash.clone(), Path::to_owned) })
     }
 
     /// What differs from the image, sorted by path.
@@ -245,7 +281,35 @@ impl Inner {
         self.root.join("init")
     }
 
+    /// Made and synced beside its place, so that the index is locked for a rename only.
     fn make_rw(&self, container: &str, record: RwRecord) -> Result<()> {
+        if self.index().rw.contains_key(container) {
+            return Ok(());
+        }
+        let staged = self.trash_path("rw")?;
+        let parent = staged.parent().map(Path::to_owned).unwrap_or_default();
+        let made = self.stage_rw(&staged, &record);
+        let placed = made.and_then(|()| self.place_rw(&staged, container, record));
+        let removed = fs::remove_dir_all(&parent).map_err(Error::io("remove", &parent));
+        placed?;
+        let home = self.rw_dir(container);
+        durable::sync_parent(&home).map_err(Error::io("create", &home))?;
+        removed
+    }
+
+    fn stage_rw(&self, staged: &Path, record: &RwRecord) -> Result<()> {
+        let make = || -> io::Result<()> {
+            fs::DirBuilder::new().mode(0o710).create(staged)?;
+            for dir in ["upper", "merged"] {
+                fs::DirBuilder::new().mode(0o755).create(staged.join(dir))?;
+            }
+            fs::DirBuilder::new().mode(0o700).create(staged.join("work"))
+        };
+        make().map_err(Error::io("create", staged))?;
+        durable::write_json(&self.tmp(), &staged.join("rw.json"), record)
+    }
+
+    fn place_rw(&self, staged: &Path, container: &str, record: RwRecord) -> Result<()> {
         let mut index = self.index();
         if index.rw.contains_key(container) {
             return Ok(());
@@ -255,21 +319,10 @@ impl Inner {
         {
             return Err(Error::MissingBlob(missing.clone()));
         }
-        let staged = self.trash_path("rw")?;
-        let parent = staged.parent().map(Path::to_owned).unwrap_or_default();
-        let make = || -> io::Result<()> {
-            fs::DirBuilder::new().mode(0o710).create(&staged)?;
-            for dir in ["upper", "merged"] {
-                fs::DirBuilder::new().mode(0o755).create(staged.join(dir))?;
-            }
-            fs::DirBuilder::new().mode(0o700).create(staged.join("work"))
-        };
-        make().map_err(Error::io("create", &staged))?;
-        durable::write_json(&self.tmp(), &staged.join("rw.json"), &record)?;
-        durable::rename(&staged, &self.rw_dir(container))?;
+        let home = self.rw_dir(container);
+        fs::rename(staged, &home).map_err(Error::io("rename", &home))?;
         index.rw.insert(container.to_owned(), record);
-        drop(index);
-        fs::remove_dir(&parent).map_err(Error::io("remove", &parent))
+        Ok(())
     }
 
     pub(crate) fn read_rw(&self) -> Result<BTreeMap<String, RwRecord>> {

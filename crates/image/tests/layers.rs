@@ -178,6 +178,32 @@ async fn a_hundred_layers_can_be_mounted_and_one_too_many_is_refused() {
 }
 
 #[tokio::test]
+async fn a_discarded_layer_is_gone_at_once_and_its_files_at_the_latest_with_the_next_open() {
+    let mut home = home().await;
+    let base = import(&home.store, "base", Tar::new().dir("etc").file("etc/a", "a")).await;
+    for finished in [true, false] {
+        let rw = home.store.create_rw("c1", &base.id).await.unwrap();
+        fs::write(rw.mount().await.unwrap().join("f"), "x").unwrap();
+        let left = rw.discard().await.unwrap();
+        assert!(home.store.rw("c1").is_none() && home.store.rw_ids().is_empty());
+        // The name is free while the old mount is still there.
+        let again = home.store.create_rw("c1", &base.id).await.unwrap();
+        assert!(!again.mount().await.unwrap().join("f").exists());
+        again.remove().await.unwrap();
+        if finished {
+            left.removed().await.unwrap();
+        } else {
+            home = reopen(home).await; // as after a crash, with the mount in place
+        }
+        let tmp: Vec<_> = fs::read_dir(home.store.root().join("tmp")).unwrap().collect();
+        assert!(tmp.is_empty(), "{tmp:?}");
+        // Nothing was removed through the mount.
+        let layer = &home.store.layer_dirs(&base)[0];
+        assert_eq!(fs::read_to_string(layer.join("etc/a")).unwrap(), "a");
+    }
+}
+
+#[tokio::test]
 async fn a_writable_layer_survives_the_daemon_and_a_half_made_one_does_not() {
     let mut home = home().await;
     let base = import(&home.store, "base", Tar::new().dir("etc")).await;

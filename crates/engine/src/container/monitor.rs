@@ -28,10 +28,16 @@ impl Engine {
     ) {
         let op = container.op.lock().await;
         let left = self.joined_networks(&container).await;
-        self.free_run(&container).await;
-        let verdict = self.record_exit(&container, &status, &mut backoff);
-        // The record knows the exit: the shim's own note may go.
-        self.remove_run_dir(&container);
+        self.leave_run(&container).await;
+        let verdict = self.note_exit(&container, &status, &mut backoff);
+        let is_going = container.status() == Status::Removing;
+        if !is_going {
+            self.unmount_run(&container).await;
+            // A full disk must not keep a container from being restarted: memory has the truth.
+            save(&container);
+            // The record knows the exit: the shim's own note may go.
+            self.remove_run_dir(&container);
+        }
         let record = container.record();
         let mut attributes = container.attributes();
         attributes.insert("exitCode".to_owned(), status.exit_code.to_string());
@@ -48,32 +54,29 @@ impl Engine {
             life.last = WaitResponse { status_code: status.exit_code, error: None };
         });
         let exits = container.life.borrow().exits;
+        if is_going && let Err(err) = self.remove_ended(&container, true).await {
+            tracing::warn!(container = container.id.short(), error = %err, "failed to remove after exit");
+        }
         drop(op);
-        match verdict {
-            Verdict::StartAfter(delay) => {
-                self.restart_after(&container, exits, delay, backoff).await
-            }
-            Verdict::Stay
-                if record.host_config.auto_remove && !container.is_restarting_by_hand() =>
-            {
-                if let Err(err) = self.remove(&container, true).await {
-                    tracing::warn!(container = container.id.short(), error = %err, "failed to remove after exit");
-                }
-            }
-            Verdict::Stay => {}
+        if let Verdict::StartAfter(delay) = verdict {
+            self.restart_after(&container, exits, delay, backoff).await;
         }
     }
 
-    fn record_exit(
+    /// Notes the exit in memory. One that takes itself away (`--rm`) is being removed from here on and is not
+    /// written down as such: as long as its record says that it ran, a daemon that starts removes it.
+    fn note_exit(
         &self,
         container: &Container,
         status: &runtime::ExitStatus,
         backoff: &mut Backoff,
     ) -> Verdict {
-        let verdict = container.modify(|record| {
+        let restarting_by_hand = container.is_restarting_by_hand();
+        container.modify(|record| {
             let ran_for = status.finished_at.since(record.state.started_at);
             let verdict = decide(record, status.exit_code, ran_for, backoff);
             let restarting = matches!(verdict, Verdict::StartAfter(_));
+            let is_going = record.host_config.auto_remove && !restarting_by_hand;
             let state = &mut record.state;
             state.running = false;
             state.paused = false;
@@ -83,15 +86,16 @@ impl Engine {
             state.finished_at = status.finished_at;
             state.error = status.error.clone().unwrap_or_default();
             state.restarting = restarting;
-            state.status = if restarting { Status::Restarting } else { Status::Exited };
+            state.status = match (restarting, is_going) {
+                (true, _) => Status::Restarting,
+                (false, true) => Status::Removing,
+                (false, false) => Status::Exited,
+            };
             if let Some(health) = &mut state.health {
                 "unhealthy".clone_into(&mut health.status);
             }
             verdict
-        });
-        // A full disk must not keep a container from being restarted: memory has the truth.
-        save(container);
-        verdict
+        })
     }
 
     /// Starts again after the delay, and again when that fails, backed off. Whatever the user does to the
@@ -146,16 +150,22 @@ impl Engine {
 
     /// All of a run but its directory, which holds the shim's note of the exit.
     pub(crate) async fn free_run(&self, container: &Container) {
+        self.leave_run(container).await;
+        self.unmount_run(container).await;
+    }
+
+    /// Forgets the shim and leaves the networks: addresses and ports are free for others.
+    async fn leave_run(&self, container: &Container) {
         container.shim.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let warn = |what: &str, err: &Error| {
-            tracing::warn!(container = container.id.short(), error = %err, "failed to {what}");
-        };
         if let Err(err) = self.0.networks.detach(&container.id).await {
-            warn("take the container off its networks", &err);
+            tracing::warn!(container = container.id.short(), error = %err, "failed to take the container off its networks");
         }
         container.modify(Record::clear_network);
+    }
+
+    async fn unmount_run(&self, container: &Container) {
         if let Err(err) = self.unmount_rootfs(&container.id).await {
-            warn("unmount the container's file system", &err);
+            tracing::warn!(container = container.id.short(), error = %err, "failed to unmount the container's file system");
         }
         self.unmount_volumes(container).await;
     }

@@ -38,7 +38,8 @@ impl Engine {
                 _ended => {}
             }
         }
-        if container.status() == Status::Removing {
+        // Not after our own kill: one that takes itself away is waited for.
+        if !running && container.status() == Status::Removing {
             return Err(Error::conflict(format!(
                 "removal of container {id} is already in progress"
             )));
@@ -59,14 +60,25 @@ impl Engine {
                 container.name()
             )));
         }
-        container.modify(|record| {
+        // On a full disk removal must work above all.
+        let marked = container.update(|record| {
             record.state.status = Status::Removing;
             record.host_config.auto_remove |= volumes;
         });
-        // On a full disk removal must work above all.
-        if let Err(err) = container.update(|_| ()) {
+        if let Err(err) = marked {
             tracing::warn!(container = container.id.short(), error = %errdefs::chain(&err), "failed to save");
         }
+        self.sweep_run(container).await;
+        self.remove_ended(container, volumes).await
+    }
+
+    /// Takes away one that is marked as `Removing` and holds no network any more. With the operation lock held.
+    /// Returns when nothing can be seen of it; its files go in the background.
+    pub(crate) async fn remove_ended(
+        &self,
+        container: &Arc<Container>,
+        volumes: bool,
+    ) -> Result<()> {
         if let Err(err) = self.take_away(container, volumes).await {
             // Dead can be removed again; removing could not.
             container.modify(|record| record.state.status = Status::Dead);
@@ -80,29 +92,47 @@ impl Engine {
         Ok(())
     }
 
-    /// What a container has on this machine. The record goes last but for its directory: one without a record
-    /// is swept at the next start.
+    /// What a container has on this machine. The record goes last: whatever is found without one is swept at
+    /// the next start. That holds for the files that are left to the background, and nothing is synced here: a
+    /// power cut that brings the record back brings back its mark, or that it ran with `--rm`.
     async fn take_away(&self, container: &Arc<Container>, volumes: bool) -> Result<()> {
-        self.sweep_run(container).await;
+        self.unmount_volumes(container).await;
         self.0.networks.forget(&container.id).await;
         self.0.volumes.release(&container.id);
         if volumes {
             self.remove_anonymous_volumes(container).await;
         }
-        self.remove_rootfs(&container.id).await?;
-        let dir = container.dir.clone();
-        let removed = tokio::task::spawn_blocking(move || {
-            match std::fs::remove_file(dir.join("container.json")) {
-                Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
-                _ => {}
+        let layer = self.discard_rootfs(&container.id).await?;
+        let path = container.dir.join("container.json");
+        match crate::blocking::run(|| std::fs::remove_file(&path)) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::caused(format!("failed to remove {}", path.display()), err));
             }
-            std::fs::remove_dir_all(&dir)
+            _ => {}
+        }
+        let (engine, container) = (self.clone(), container.clone());
+        self.0.tasks.spawn(async move { engine.remove_files(&container, layer).await });
+        Ok(())
+    }
+
+    /// The slow part of a removal.
+    async fn remove_files(&self, container: &Container, layer: Option<image::Discarded>) {
+        let warn = |err: &dyn std::fmt::Display| {
+            tracing::warn!(container = container.id.short(), error = %err, "files of a removed container are left");
+        };
+        if let Some(layer) = layer
+            && let Err(err) = layer.removed().await
+        {
+            warn(&err);
+        }
+        let dirs = [container.run_dir.clone(), container.dir.clone()];
+        let removed = tokio::task::spawn_blocking(move || {
+            dirs.iter().try_for_each(|dir| super::monitor::remove_dir(dir))
         });
         match removed.await {
-            Ok(Err(err)) if err.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::caused(format!("failed to remove {}", container.dir.display()), err))
-            }
-            _ => Ok(()),
+            Ok(Err(err)) => warn(&err),
+            Err(err) => warn(&err),
+            Ok(Ok(())) => {}
         }
     }
 

@@ -8,7 +8,7 @@ use super::{Index, Inner, durable};
 use crate::{Digest, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +55,9 @@ impl Drop for Lease {
 
 impl Inner {
     /// Removes what nothing needs. Returns the removed layers' chain ids, topmost first, and the bytes of
-    /// their files. A failure to remove is logged and met again next time.
+    /// their files. A failure to remove is logged and met again next time. Blocking; with the locks held it
+    /// only renames, and syncs nothing: what a power cut brings back is needed by nothing as before, and the
+    /// next open collects it.
     pub(crate) fn collect(&self) -> (Vec<Digest>, u64) {
         let mut index = self.index();
         let pins = self.pins.held();
@@ -77,8 +79,9 @@ impl Inner {
             removed.push(layer.chain.clone());
             freed += layer.size_bytes;
         }
-        if let Err(err) = self.sweep_blobs(&index, &pins) {
-            tracing::warn!(error = errdefs::chain(&err), "blobs not swept");
+        match self.set_blobs_aside(&index, &pins) {
+            Ok(dir) => trash.extend(dir),
+            Err(err) => tracing::warn!(error = errdefs::chain(&err), "blobs not swept"),
         }
         drop((pins, index));
         for dir in trash {
@@ -89,7 +92,12 @@ impl Inner {
         (removed, freed)
     }
 
-    fn sweep_blobs(&self, index: &Index, pins: &BTreeMap<Digest, usize>) -> Result<()> {
+    /// Moves dead blobs into a directory, which is the caller's to remove: a large file takes the disk a while.
+    fn set_blobs_aside(
+        &self,
+        index: &Index,
+        pins: &BTreeMap<Digest, usize>,
+    ) -> Result<Option<PathBuf>> {
         let mut live: BTreeSet<&str> = pins.keys().map(Digest::hex).collect();
         live.extend(index.images.keys().filter_map(|id| id.as_str().strip_prefix("sha256:")));
         live.extend(
@@ -99,25 +107,38 @@ impl Inner {
                 .filter_map(|layer| layer.blob.as_ref())
                 .map(|blob| blob.digest.hex()),
         );
+        let mut trash: Option<PathBuf> = None;
         for path in durable::list(&self.root.join("blobs/sha256"))? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if !live.contains(name) {
-                durable::remove(&path)?;
+            if live.contains(name) {
+                continue;
+            }
+            let to = match &trash {
+                Some(dir) => dir.join(name),
+                None => {
+                    let to = self.trash_path(name)?;
+                    trash = to.parent().map(Path::to_owned);
+                    to
+                }
+            };
+            if let Err(cause) = fs::rename(&path, &to) {
+                // Those moved so far go with `tmp` at the next open.
+                return Err(crate::Error::io("rename", &path)(cause));
             }
         }
-        Ok(())
+        Ok(trash)
     }
 
     /// Empties `tmp`. A directory that is still mounted or busy is left with a warning.
     pub(crate) fn sweep_tmp(&self) -> Result<()> {
         for path in durable::list(&self.tmp())? {
             let removed = if path.is_dir() && !path.is_symlink() {
-                fs::remove_dir_all(&path)
+                crate::rw::remove_discarded(&path)
             } else {
-                fs::remove_file(&path)
+                durable::remove(&path)
             };
-            if let Err(error) = removed {
-                tracing::warn!(path = %path.display(), %error, "left-over not removed");
+            if let Err(err) = removed {
+                tracing::warn!(path = %path.display(), error = errdefs::chain(&err), "left-over not removed");
             }
         }
         Ok(())

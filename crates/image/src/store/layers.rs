@@ -112,7 +112,7 @@ impl Inner {
     pub(crate) fn unregister(&self, index: &mut Index, layer: &Layer) -> Result<PathBuf> {
         let home = self.root.join("layers").join(layer.chain.hex());
         let trash = self.trash_path("layer")?;
-        durable::rename(&home, &trash)?;
+        fs::rename(&home, &trash).map_err(Error::io("rename", &home))?;
         durable::remove(&self.root.join("l").join(&layer.link))?;
         index.layers.remove(&layer.chain);
         Ok(trash.parent().map(Path::to_owned).unwrap_or(trash))
