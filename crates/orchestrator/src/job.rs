@@ -84,7 +84,9 @@ fn scheduled(plan: &mut Plan<'_>, schedule: &Schedule, current: Option<u64>) {
 /// The iterations that still have something to do.
 fn unfinished(plan: &Plan<'_>) -> BTreeSet<u64> {
     let last = plan.state.service.job_status.as_ref().map(|status| status.job_iteration.index);
-    let seen: BTreeSet<u64> = plan.state.tasks.iter().map(|task| iteration(task)).collect();
+    // Tasks of a retired run may yet have to stop; nothing of it is left to do.
+    let kept = plan.state.tasks.iter().filter(|task| task.desired_state < TaskState::Remove);
+    let seen: BTreeSet<u64> = kept.map(|task| iteration(task)).collect();
     let mut open = BTreeSet::new();
     for index in seen.into_iter().chain(last) {
         let slots = plan.slots(|task| iteration(task) == index);

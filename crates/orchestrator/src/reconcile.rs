@@ -89,7 +89,7 @@ fn serve(plan: &mut Plan<'_>) {
         _ => global::spread(plan, &mut slots),
     };
     let unmet = depend::unmet(&plan.state);
-    let choice = update::choose(plan, &slots, &unmet);
+    let choice = update::choose(plan, &slots, &closed, &unmet);
     if choice.rolled_back {
         return;
     }

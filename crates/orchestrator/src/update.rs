@@ -20,6 +20,7 @@ use crate::slot::Role;
 use crate::task::{ended_at, ended_itself, is_dead, is_running, ran_for, settles_at};
 use crate::wait::Wait;
 use std::collections::{BTreeMap, BTreeSet};
+use types::swarm::node::NodeState;
 use types::swarm::service::{Service, ServiceSpec, UpdateStatus};
 use types::swarm::task::{Task, TaskState};
 use types::{NodeId, TaskId, Timestamp};
@@ -108,10 +109,12 @@ pub(crate) struct Choice {
     pub rolled_back: bool,
 }
 
-/// Chooses the slots to change now, and moves the update's status on.
+/// Chooses the slots to change now, and moves the update's status on. `closed` are those whose node takes nothing
+/// new: they do not change, but what changes there already counts.
 pub(crate) fn choose<'a>(
     plan: &mut Plan<'a>,
     slots: &BTreeMap<SlotKey, Slot<'a>>,
+    closed: &[Slot<'a>],
     unmet: &[Wait],
 ) -> Choice {
     let dirty = slots.values().any(|slot| is_slot_dirty(plan, slot));
@@ -136,7 +139,8 @@ pub(crate) fn choose<'a>(
         }
     };
     let rules = rules(service, rollback);
-    let sheet = Sheet::read(plan, slots, number, &rules);
+    let mut sheet = Sheet::read(plan, slots, number, &rules);
+    sheet.in_flight += closed.iter().filter(|slot| goes_on(plan, slot, number)).count() as u64;
     if let Some(choice) = sheet.fail(plan, &rules, number, rollback) {
         return choice;
     }
@@ -441,6 +445,20 @@ fn rules(service: &Service, rollback: bool) -> UpdateRules {
 fn made_by<'a>(plan: &Plan<'_>, tasks: &[&'a Task], number: u64) -> Option<&'a Task> {
     let mut newest = tasks.iter().rev().copied();
     newest.find(|task| task.record.update == number && !plan.is_dirty(task))
+}
+
+/// Whether the slot's node was given the update's task before it closed, and will yet run it.
+fn goes_on(plan: &Plan<'_>, slot: &Slot<'_>, number: u64) -> bool {
+    let starts = |task: &Task| {
+        let state = task.status.state;
+        let node = plan.state.nodes.get(&task.node_id);
+        let heard = node.is_some_and(|node| node.status.state == NodeState::Ready);
+        state >= TaskState::Assigned && !is_running(task) && heard
+    };
+    let made = made_by(plan, &slot.tasks, number);
+    made.is_some_and(|task| {
+        !is_dead(task) && task.desired_state <= TaskState::Running && starts(task)
+    })
 }
 
 /// The first failure of a slot that counts against this update.

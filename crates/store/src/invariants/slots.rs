@@ -175,20 +175,27 @@ fn possible(state: &Snapshot, service: &Service) -> u64 {
 }
 
 /// Slots whose old task the update in progress has stopped and whose new one does not run yet. A node that
-/// is down holds nothing up, nor one that takes nothing new.
+/// is down holds nothing up, nor one that takes nothing new. A slot whose last old task failed by itself is not
+/// one of them, though what an earlier update stopped there may still be stopping.
 fn changing(state: &Snapshot, service: &Service) -> u64 {
     let number = service.record.as_ref().map_or(0, |record| record.update);
-    let mut slots: BTreeMap<String, (bool, bool)> = BTreeMap::new();
+    let mut slots: BTreeMap<String, Vec<&Task>> = BTreeMap::new();
     for task in state.tasks_of_service(&service.id) {
-        let slot = slots.entry(slot_of(task)).or_default();
+        slots.entry(slot_of(task)).or_default().push(task);
+    }
+    let starts = |task: &Task| {
         let made = task.record.update == number && task.desired_state <= TaskState::Running;
         let may_start = task.node_id.as_str().is_empty() || on_open_node(state, task);
-        slot.0 |= made && may_start && task.status.state < TaskState::Running;
-        slot.1 |= task.record.stop == Some(Stop::Updated)
-            && task.record.update < number
-            && may_run(state, task);
-    }
-    slots.values().filter(|(starts, stopped)| *starts && *stopped).count() as u64
+        made && may_start && task.status.state < TaskState::Running
+    };
+    let stops = |task: &Task| task.record.stop == Some(Stop::Updated) && may_run(state, task);
+    let changes = |tasks: &&Vec<&Task>| {
+        let old: Vec<&&Task> = tasks.iter().filter(|task| task.record.update < number).collect();
+        let last = old.iter().max_by_key(|task| task.record.run);
+        let failed = last.is_some_and(|last| last.record.stop == Some(Stop::Ended));
+        !failed && old.iter().any(|task| stops(task)) && tasks.iter().any(|task| starts(task))
+    };
+    slots.values().filter(changes).count() as u64
 }
 
 /// Whether the task may yet run on the node it has, or is meant for.

@@ -235,6 +235,41 @@ fn an_update_changes_no_more_slots_at_once_than_it_may() {
 }
 
 #[test]
+fn a_slot_that_failed_by_itself_comes_on_top_though_an_older_task_still_stops_there() {
+    let numbered = |id: &str, slot, state, run, update| {
+        let mut task = task(id, slot, state);
+        (task.record.run, task.record.update) = (run, update);
+        task.status.message = "created".to_owned();
+        task
+    };
+    // An update stopped `a`; the next one, a rollback, finds that `c` has failed, or stops it itself.
+    let rolled_back = |state, stop| {
+        let mut world = World::new();
+        world.create(&[
+            task("a", 1, TaskState::Running),
+            task("b", 2, TaskState::Running),
+            numbered("c", 1, state, 2, 1),
+        ]);
+        world.stop("a", Some(Stop::Updated));
+        world.stop("c", Some(stop));
+        world.change(|web| {
+            web.spec.task_template.force_update = 1;
+            let record = types::swarm::extension::ServiceRecord { update: 2, ..Default::default() };
+            web.record = Some(record);
+        });
+        let ready = |id: &str, slot, run| {
+            let mut task = numbered(id, slot, TaskState::New, run, 2);
+            task.desired_state = TaskState::Ready;
+            Change::Create(task.into())
+        };
+        let (task, state, stop) = (TaskId::new("b"), TaskState::Shutdown, Some(Stop::Updated));
+        world.write(vec![Change::Desire { task, state, stop }, ready("d", 1, 3), ready("e", 2, 2)])
+    };
+    assert_eq!(rolled_back(TaskState::Failed, Stop::Ended), NONE);
+    assert_eq!(rolled_back(TaskState::Starting, Stop::Updated), [Rule::MinimumHealthy]);
+}
+
+#[test]
 fn nothing_starts_before_what_it_depends_on() {
     let mut shop = service("shop", 1);
     let needs = [("web".to_owned(), DependencyCondition::Healthy)].into();
