@@ -322,3 +322,63 @@ fn wrong_tokens_and_addresses_change_nothing() {
         "inactive"
     );
 }
+
+#[test]
+fn a_container_is_reached_from_any_node() {
+    let hosts = hosts(3);
+    hosts.swarm(1);
+    let args = ["service", "create", "--detach", "--name", "web", "--replicas", "3"];
+    hosts[0]
+        .docker(&[&args[..], &["busybox", "sh", "-c", "echo up; exec sleep 86400"]].concat())
+        .ok();
+    settles_on(&hosts, 0, "web", &["node1", "node2", "node3"]);
+    let third = hosts[2].docker(&["ps", "-q", "--no-trunc"]).ok();
+    let name = hosts[2].docker(&["ps", "--format", "{{.Names}}"]).ok();
+    for on in 0..3 {
+        let from = |args: &[&str]| hosts[on].docker(args).ok();
+        assert_eq!(from(&["exec", &third, "echo", "hello"]), "hello", "from node{}", on + 1);
+        assert_eq!(hosts[on].docker_with(&["exec", "-i", &name, "cat"], b"typed").ok(), "typed");
+        assert_eq!(from(&["inspect", "--format", "{{.Id}}", &name]), third);
+        assert_eq!(from(&["logs", &third[..12]]), "up");
+        assert!(from(&["top", &third]).contains("sleep 86400"));
+    }
+    // Cluster calls on a worker are sent on to a manager.
+    assert_eq!(
+        lines(&hosts, 1, &["service", "ls", "--format", "{{.Name}} {{.Replicas}}"]),
+        ["web 3/3"]
+    );
+    hosts[1].docker(&["service", "scale", "--detach", "web=1"]).ok();
+    settles_without(&hosts, 0, "web", 1, "nowhere");
+    let absent = hosts[1].docker(&["exec", "nobody", "true"]).err();
+    assert!(absent.contains("No such container: nobody"), "{absent}");
+}
+
+#[test]
+fn roles_change_without_a_restart() {
+    let hosts = hosts(3);
+    hosts.swarm(1);
+    hosts[0].docker(&["node", "promote", "node2", "node3"]).ok();
+    let managers = || {
+        let format = ["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"];
+        lines(&hosts, 0, &format)
+    };
+    eventually("three managers", || {
+        (managers() == ["node1 Leader", "node2 Reachable", "node3 Reachable"]).then_some(())
+    });
+    hosts[1].docker(&["service", "ls"]).ok();
+    hosts[0].docker(&["node", "demote", "node3"]).ok();
+    eventually("two managers", || {
+        (managers() == ["node1 Leader", "node2 Reachable", "node3 "]).then_some(())
+    });
+    eventually("the demoted node knows", || {
+        let role = hosts[2].docker(&["info", "--format", "{{.Swarm.ControlAvailable}}"]).ok();
+        (role == "false").then_some(())
+    });
+    let last = |args: &[&str]| hosts[0].docker(args);
+    last(&["node", "demote", "node2"]).ok();
+    eventually("one manager", || {
+        (managers() == ["node1 Leader", "node2 ", "node3 "]).then_some(())
+    });
+    let refused = last(&["node", "demote", "node1"]).err();
+    assert!(refused.contains("last manager"), "{refused}");
+}
