@@ -207,7 +207,9 @@ async fn poll(node: &Arc<Node>) -> bool {
             Some((id, Ok(Reply::Poll(true)))) => {
                 agreed.insert(id);
             }
-            Some((_, Ok(Reply::Removed { by }))) => note_removed(node, by),
+            Some((_, Ok(Reply::Removed { by }))) => {
+                note_removed(node, by);
+            }
             Some(_) => {}
             None => return false,
         }
@@ -216,12 +218,15 @@ async fn poll(node: &Arc<Node>) -> bool {
 }
 
 /// Somebody says that this manager was taken out, by an entry of the log.
-pub(crate) fn note_removed(node: &Node, by: Id) {
+/// Whether that is so: who says it may lag.
+pub(crate) fn note_removed(node: &Node, by: Id) -> bool {
     let ours = *node.metrics().membership_config.log_id();
-    if ours < Some(by) && !node.removed.send_replace(true) {
+    let newer = ours < Some(by);
+    if newer && !node.removed.send_replace(true) {
         tracing::warn!("this manager was removed from the cluster");
         node.tell_leadership();
     }
+    newer
 }
 
 /// Resolves when entries of a later leadership than `leader` are applied here: none of `leader`'s can

@@ -1,6 +1,7 @@
 //! Who belongs to the cluster: adding, removing, handing over the lead. Done by the leader; asked of it
 //! by any manager.
 
+use crate::beat::note_removed;
 use crate::kinds::Id;
 use crate::network::SMALL;
 use crate::node::{Answer, Node, lock};
@@ -51,6 +52,9 @@ impl Node {
                 Reply::Done => return Ok(()),
                 Reply::Quorum => return Err(Error::Quorum),
                 Reply::NotMember(node) => return Err(Error::NotMember(node)),
+                Reply::Removed { by } if note_removed(self, by) || !self.is_member() => {
+                    return Err(Error::NotMember(self.me.node.clone()));
+                }
                 Reply::Unreachable { addr, why } => return Err(Error::Unreachable { addr, why }),
                 Reply::AddressTaken { node, addr } => {
                     return Err(Error::AddressTaken { node, addr });
@@ -61,6 +65,10 @@ impl Node {
             }
         }
         Err(why.into())
+    }
+
+    fn is_member(&self) -> bool {
+        self.members_now().get_node(&self.id).is_some()
     }
 
     pub(crate) async fn add_reply(&self, peer: &Peer) -> Reply {
@@ -138,6 +146,12 @@ impl Node {
 
     pub(crate) async fn remove_reply(self: &Arc<Self>, node: &NodeId) -> Reply {
         let id = node.raft_id();
+        // Whether the others can spare it holds for the members as they are now, and no longer. This
+        // manager changes nothing when it is the one itself.
+        let _one = match id == self.id {
+            true => None,
+            false => Some(self.changing.lock().await),
+        };
         let members = self.members_now();
         let Some(peer) = members.get_node(&id).cloned() else {
             return Reply::NotMember(node.clone());
@@ -153,7 +167,6 @@ impl Node {
                 false => Reply::Failed("no other manager took over the lead".to_owned()),
             };
         }
-        let _one = self.changing.lock().await;
         let ids = BTreeSet::from([id]);
         let change = match voters.contains(&id) {
             true => ChangeMembers::RemoveVoters(ids),

@@ -97,17 +97,26 @@ impl Node {
         if leading || self.members_now().get_node(&from.raft_id()).is_some() {
             return None;
         }
-        let asks = matches!(
-            request,
-            Request::Vote { .. }
-                | Request::Poll { .. }
-                | Request::Propose { .. }
-                | Request::ReadIndex
-        );
-        // Only who hears the leader knows that it is not the one who lags.
         let by = *self.metrics().membership_config.log_id();
-        let knows = self.leadership.borrow().leader.is_some();
-        by.filter(|_| asks && knows).map(|by| Reply::Removed { by })
+        let removed = by.map_or(Reply::NotLeader, |by| Reply::Removed { by });
+        // Only who hears the leader, or is it, knows that it is not the one who lags.
+        let leads = self.leads();
+        let knows = leads || self.leadership.borrow().leader.is_some();
+        match request {
+            Request::Vote { .. }
+            | Request::Poll { .. }
+            | Request::Propose { .. }
+            | Request::ReadIndex => knows.then_some(removed),
+            // The leader knows its members; nobody else has a say in these.
+            Request::Add(_) | Request::Remove(_) | Request::Transfer => {
+                Some(if leads { removed } else { Reply::NotLeader })
+            }
+            Request::Stand => Some(removed),
+            Request::Append { .. }
+            | Request::Beat(_)
+            | Request::Chunk { .. }
+            | Request::Removed { .. } => None,
+        }
     }
 
     async fn append(&self, request: AppendEntriesRequest<crate::kinds::Kinds>) -> Reply {

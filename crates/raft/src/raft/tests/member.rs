@@ -105,6 +105,45 @@ async fn nobody_is_removed_when_the_rest_would_have_no_majority() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_manager_has_no_say_in_who_belongs() {
+    let world = World::new();
+    let rafts = world.cluster(3).await;
+    let led = leader(&rafts).await;
+    let (gone, other) = (led % 3 + 1, (led + 1) % 3 + 1);
+    let raft = rafts[led].clone().unwrap();
+    raft.remove(&node(gone)).await.unwrap();
+    let removed = rafts[gone].clone().unwrap();
+    let addr = removed.node().me.addr.clone();
+    assert!(removed.remove(&node(other)).await.is_err());
+    assert!(removed.add(&node(gone), &addr).await.is_err());
+    assert!(removed.transfer_leadership().await.is_err());
+    let members: Vec<_> = raft.members().into_iter().map(|member| member.node).collect();
+    assert_eq!(members.len(), 2);
+    assert!(!members.contains(&node(gone)));
+    assert!(create(&raft, "c", "x").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_removals_at_once_do_not_cost_the_majority_either() {
+    let world = World::new();
+    let mut rafts = world.cluster(4).await;
+    let led = leader(&rafts).await;
+    let others: Vec<usize> = (1..=4).filter(|number| *number != led).collect();
+    world.kill(others[0], &mut rafts);
+    let raft = rafts[led].clone().unwrap();
+    until("the leader misses it", || async {
+        raft.members().iter().filter(|member| member.reachable).count() == 3
+    })
+    .await;
+    let (one, two) = (node(others[1]), node(others[2]));
+    let (one, two) = tokio::join!(raft.remove(&one), raft.remove(&two));
+    let refused = [one, two].into_iter().filter_map(Result::err).collect::<Vec<_>>();
+    assert!(matches!(refused.as_slice(), [Error::Quorum]), "{refused:?}");
+    assert!(create(&raft, "c", "x").await);
+    assert_eq!(raft.members().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_manager_can_come_back_empty() {
     let world = World::new();
     let mut rafts = world.cluster(3).await;
