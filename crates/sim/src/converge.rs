@@ -201,7 +201,7 @@ fn will_be(state: &Snapshot, name: &str, condition: DependencyCondition) -> bool
         DependencyCondition::Started => true,
     };
     let firm = if job {
-        is_free(state, service)
+        is_free(state, service) && places(state, service).0 > 0
     } else {
         {
             let (least, most) = wanted(state, service);
