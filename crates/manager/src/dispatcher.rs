@@ -263,6 +263,12 @@ impl Core {
 
     pub(crate) fn hear(&self, session: &Session, message: AgentMessage) {
         lock(&self.leases).hear(&session.node, self.started.elapsed());
+        let mut others = Vec::new();
+        let state = self.log.snapshot();
+        let ours = |report: &TaskReport| {
+            let row = state.tasks().get(report.task.as_str());
+            row.is_some_and(|row| row.node_id == session.node)
+        };
         let mut intake = lock(&self.intake);
         match message {
             AgentMessage::Heartbeat => return,
@@ -275,11 +281,18 @@ impl Core {
             }
             AgentMessage::Statuses(reports) => {
                 for report in reports {
-                    intake.report(&session.node, report);
+                    match ours(&report) {
+                        true => intake.report(&session.node, report),
+                        false => others.push(report),
+                    }
                 }
             }
         }
         drop(intake);
+        // Nothing to write of tasks that are gone or another node's; saying it again would not help.
+        if !others.is_empty() {
+            session.written(others);
+        }
         self.taken_in.notify_one();
     }
 

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::log::Log;
 use crate::why::{self, Question};
 use desk::Desk;
+use raft::ProposeError;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Change, Kind, Snapshot, StoreError, Transaction};
@@ -42,8 +43,16 @@ pub(crate) async fn lead(
         if proposed {
             let transactions = guard(std::mem::take(&mut round.transactions), node, &state);
             match log.propose(transactions).await {
-                Ok(ended) => results = Some(ended),
-                Err(error) => tracing::debug!(%error, "a round of the leader was not written"),
+                Ok(ended) => {
+                    desk.resize(false);
+                    results = Some(ended);
+                }
+                Err(error) => {
+                    if error == ProposeError::TooLarge {
+                        desk.resize(true);
+                    }
+                    tracing::debug!(%error, "a round of the leader was not written");
+                }
             }
         } else {
             let wake = desk.wake_at(now).map(|wake| until(wake, now));

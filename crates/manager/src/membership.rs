@@ -9,9 +9,11 @@ use crate::roles;
 use async_trait::async_trait;
 use ca::rotation;
 use rpc::Code;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Change, Snapshot, Transaction};
+use tokio::time::Instant;
 use types::NodeId;
 use types::swarm::cluster::Cluster;
 use types::swarm::node::Role;
@@ -19,6 +21,8 @@ use types::swarm::session::{ManagerAddress, PeerIdentity};
 
 /// How long a lost manager may look reachable beyond what Raft takes to notice.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
+/// A removal that fails is tried again no later than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The membership service.
 #[derive(Clone)]
@@ -63,13 +67,43 @@ impl rpc::Membership for Membership {
     }
 }
 
+/// A manager that could not be removed.
+struct KeptOn {
+    why: String,
+    pause: Duration,
+    again: Instant,
+}
+
+impl KeptOn {
+    fn new() -> KeptOn {
+        KeptOn { why: String::new(), pause: LOOK_AROUND, again: Instant::now() }
+    }
+
+    /// Puts the next attempt off, for longer each time; whether the reason is a new one.
+    fn note(&mut self, why: String, now: Instant) -> bool {
+        self.again = now + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let new = self.why != why;
+        self.why = why;
+        new
+    }
+}
+
 /// Keeps members, manager statuses and the root's rotation as they should be. Never returns.
 pub(crate) async fn keep(log: Arc<dyn Log>, node: NodeId, dispatcher: Dispatcher) {
     let mut before = Vec::new();
+    let mut kept_on = BTreeMap::<NodeId, KeptOn>::new();
     loop {
         let (state, members) = (log.snapshot(), log.members());
-        for gone in roles::to_remove(&state, &members) {
-            if let Err(error) = log.remove(&gone).await {
+        let gone = roles::to_remove(&state, &members);
+        kept_on.retain(|node, _| gone.contains(node));
+        for gone in gone {
+            if kept_on.get(&gone).is_some_and(|kept| Instant::now() < kept.again) {
+                continue;
+            }
+            let Err(error) = log.remove(&gone).await else { continue };
+            let kept = kept_on.entry(gone.clone()).or_insert_with(KeptOn::new);
+            if kept.note(error.to_string(), Instant::now()) {
                 tracing::warn!(node = %gone, %error, "manager not removed");
             }
         }
@@ -114,4 +148,22 @@ fn rotated(state: &Snapshot) -> Option<Cluster> {
         root_rotation_in_progress: false,
         ..Cluster::clone(cluster)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removal_that_fails_is_put_off_and_said_once_for_each_reason() {
+        let now = Instant::now();
+        let mut kept = KeptOn::new();
+        assert!(kept.note("no quorum".to_owned(), now));
+        assert_eq!(kept.again, now + LOOK_AROUND);
+        for _ in 0..8 {
+            assert!(!kept.note("no quorum".to_owned(), now));
+        }
+        assert_eq!(kept.again, now + LONGEST_PAUSE);
+        assert!(kept.note("no leader".to_owned(), now));
+    }
 }

@@ -35,6 +35,8 @@ struct State {
     notes: Vec<Note>,
     entries: u64,
     checked: bool,
+    /// Bytes that an entry may have.
+    most: usize,
 }
 
 struct Manager {
@@ -58,6 +60,7 @@ impl Memory {
             notes: Vec::new(),
             entries: 1,
             checked: true,
+            most: usize::MAX,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), version, clock });
         shared.view(node, addr, true)
@@ -87,6 +90,11 @@ impl Memory {
     pub fn unchecked(self) -> Memory {
         self.shared.lock().checked = false;
         self
+    }
+
+    /// Refuses entries of more bytes than that, when they are printed, from now on: as Raft does.
+    pub fn at_most(&self, bytes: usize) {
+        self.shared.lock().most = bytes;
     }
 
     /// Entries written so far.
@@ -161,6 +169,9 @@ impl Log for Memory {
         let mut state = self.shared.lock();
         if state.leader.is_none() {
             return Err(ProposeError::NoLeader);
+        }
+        if state.most < usize::MAX && format!("{transactions:?}").len() > state.most {
+            return Err(ProposeError::TooLarge);
         }
         Ok(self.shared.write(&mut state, transactions))
     }

@@ -48,6 +48,8 @@ pub(crate) struct Desk {
     waits: BTreeMap<ServiceId, Vec<Waiting>>,
     /// Services that the allocator has nothing for. Their tasks get no node.
     pub(crate) stuck: BTreeMap<ServiceId, String>,
+    /// How often a round's size was halved because the log would not take it.
+    halved: u32,
 }
 
 /// What one round proposes.
@@ -172,6 +174,19 @@ impl Desk {
         self.waits.get(service).map_or(&[], Vec::as_slice)
     }
 
+    /// Changes that the next round may propose.
+    pub(crate) fn room(&self) -> usize {
+        (ROUND_CHANGES >> self.halved).max(1)
+    }
+
+    /// The log took the round, or it was too large for it: the next one is larger or smaller.
+    pub(crate) fn resize(&mut self, too_large: bool) {
+        self.halved = match too_large {
+            true => (self.halved + 1).min(ROUND_CHANGES.ilog2() + 1),
+            false => self.halved.saturating_sub(1),
+        };
+    }
+
     /// What should be written now.
     pub(crate) fn decide(&mut self, state: &Snapshot, now: Timestamp, ids: Ids<'_>) -> Round {
         let mut round = Round::default();
@@ -273,7 +288,8 @@ impl Desk {
         let defaults = defaults(state);
         let mut drafts: Vec<Draft> = Vec::new();
         let mut count = 0;
-        while count < ROUND_CHANGES
+        let most = self.room();
+        while count < most
             && let Some(id) = self.marks.services.pop_first()
         {
             let tasks: Vec<&Task> = state.tasks_of_service(&id).map(|row| &**row).collect();
@@ -289,7 +305,7 @@ impl Desk {
             self.timers.set(&id, decision.wake_at);
             self.note_waits(&id, &decision);
             let guard = Guard { id: &id, service, endpoint };
-            let room = ROUND_CHANGES - count;
+            let room = most - count;
             let (draft, complete) = Draft::new(guard, &tasks, decision.actions, room, now, ids);
             count += draft.len();
             if !complete {
@@ -330,11 +346,15 @@ impl Desk {
         if std::mem::take(&mut self.marks.room) {
             ids.extend(self.refused.keys().cloned());
         }
-        ids.iter()
+        let mut unplaced: Vec<Arc<Task>> = ids
+            .iter()
             .filter_map(|id| state.tasks().get(id.as_str()))
             .filter(|task| is_unplaced(task))
             .cloned()
-            .collect()
+            .collect();
+        let rest = unplaced.split_off(unplaced.len().min(self.room()));
+        self.marks.tasks.extend(rest.iter().map(|task| task.id.clone())); // they come next
+        unplaced
     }
 }
 

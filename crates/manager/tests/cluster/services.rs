@@ -255,3 +255,15 @@ async fn tasks_on_an_overlay_have_an_address_from_their_nodes_block() {
         .await;
     world.check();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_round_too_large_for_the_log_is_written_in_parts() {
+    let mut world = World::nodes(3).await;
+    world.log.at_most(1 << 20);
+    let mut spec = replicated("web", "good", 200);
+    let container = spec.task_template.container_spec.as_mut().unwrap();
+    container.env = vec![format!("BIG={}", "x".repeat(20_000))];
+    let web = world.create(spec).await;
+    world.eventually("all run", |world| world.running(&web).len() == 200).await;
+    world.check();
+}

@@ -137,6 +137,37 @@ async fn a_secret_goes_only_where_it_is_needed_and_only_as_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_node_says_of_anothers_task_does_not_cover_what_its_own_says() {
+    let mut world = World::nodes(1).await;
+    let (owner, other) = (world.join(Role::Worker).await, world.join(Role::Worker).await);
+    let (says, _owners_inbox) = open(&world, &owner).await;
+    let (lies, mut answers) = open(&world, &other).await;
+    world.eventually("they are ready", |world| world.ready() == 3).await;
+    let mut spec = replicated("web", "good", 1);
+    let constraints = vec![format!("node.id=={owner}")];
+    spec.task_template.placement = Some(Placement { constraints, ..Placement::default() });
+    let web = world.create(spec).await;
+    let placed = |world: &World| world.tasks(&web).iter().any(|task| task.node_id == owner);
+    world.eventually("it has its node", placed).await;
+    let task = world.tasks(&web)[0].id.clone();
+    let report = |state| {
+        let status = TaskStatus { state, ..TaskStatus::default() };
+        TaskReport { task: task.clone(), status }
+    };
+    // Both are heard before either is written.
+    lies.try_send(AgentMessage::Statuses(vec![report(TaskState::Failed)])).unwrap();
+    says.try_send(AgentMessage::Statuses(vec![report(TaskState::Running)])).unwrap();
+    let written = loop {
+        if let ManagerMessage::Written(written) = answers.recv().await.unwrap() {
+            break written;
+        }
+    };
+    assert_eq!(written, [report(TaskState::Failed)]);
+    world.eventually("it runs", |world| world.running(&web).len() == 1).await;
+    world.check();
+}
+
+#[tokio::test(start_paused = true)]
 async fn statuses_are_acknowledged_once_they_are_written_even_those_that_are_refused() {
     let mut world = World::nodes(1).await;
     let node = world.join(Role::Worker).await;
