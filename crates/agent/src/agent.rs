@@ -64,8 +64,8 @@ impl Agent {
         let (inputs, jobs) = mpsc::unbounded_channel();
         let (send, messages) = mpsc::channel(BEHIND);
         let (tell_connected, connected) = watch::channel(false);
-        let executor =
-            Executor::new(engine.clone(), files, Pulls::new(engine.clone(), tasks.clone()));
+        let pulls = Pulls::new(engine.clone(), tasks.clone(), &stop);
+        let executor = Executor::new(engine.clone(), files, pulls, stop.clone());
         let worker = Worker::new(
             facts,
             journal,

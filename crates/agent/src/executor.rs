@@ -30,6 +30,8 @@ pub(crate) struct Executor {
     pub(crate) files: Files,
     pulls: Pulls,
     room: Arc<Semaphore>,
+    /// The agent's.
+    stop: CancellationToken,
 }
 
 /// All that making a task's container needs.
@@ -44,10 +46,10 @@ pub(crate) struct Preparation {
 }
 
 impl Executor {
-    pub(crate) fn new(engine: Engine, files: Files, pulls: Pulls) -> Self {
+    pub(crate) fn new(engine: Engine, files: Files, pulls: Pulls, stop: CancellationToken) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let room = Arc::new(Semaphore::new((cpus * PER_CPU).max(AT_LEAST)));
-        Executor { engine, files, pulls, room }
+        Executor { engine, files, pulls, room, stop }
     }
 
     /// Makes the container, or finds it made. Answers its id too.
@@ -191,17 +193,28 @@ impl Executor {
         }
     }
 
-    /// Takes the container and the task's files away, however long it takes.
-    pub(crate) async fn remove(&self, task: &str, container: Option<&str>) {
+    /// No image is needed any more: the node leaves.
+    pub(crate) fn cancel_pulls(&self) {
+        self.pulls.cancel();
+    }
+
+    /// Takes the container and the task's files away, however long it takes; false if the agent stopped
+    /// before that was done. The next one finds the container and goes on.
+    pub(crate) async fn remove(&self, task: &str, container: Option<&str>) -> bool {
         let mut pause = RETRY_FIRST;
         if let Some(container) = container {
             while let Err(err) = self.remove_container(container).await {
                 tracing::warn!(container, error = %err, "failed to remove a task's container");
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return false,
+                    () = tokio::time::sleep(pause) => {}
+                }
                 pause = (pause * 2).min(RETRY_LAST);
             }
         }
         self.drop_files(task);
+        true
     }
 
     async fn remove_container(&self, container: &str) -> engine::Result<()> {

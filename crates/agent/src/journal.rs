@@ -40,6 +40,8 @@ pub(crate) struct Journal {
     buffer: Vec<u8>,
     bytes: u64,
     live_bytes: u64,
+    /// What the file holds is not known: it is to be written anew.
+    broken: bool,
 }
 
 impl Journal {
@@ -53,7 +55,8 @@ impl Journal {
             Err(err) => return Err(err),
         };
         let (file, bytes) = rewrite(&path, &kept)?;
-        let journal = Journal { path, file, buffer: Vec::new(), bytes, live_bytes: bytes };
+        let journal =
+            Journal { path, file, buffer: Vec::new(), bytes, live_bytes: bytes, broken: false };
         Ok((journal, kept))
     }
 
@@ -70,27 +73,32 @@ impl Journal {
     }
 
     fn line(&mut self, line: &Line) {
+        if self.broken {
+            return; // the file will be written anew, with this in it
+        }
         // Our own types: writing them to memory does not fail.
         if serde_json::to_writer(&mut self.buffer, line).is_ok() {
             self.buffer.push(b'\n');
         }
     }
 
-    /// Writes what has gathered, in one call. `kept` is what a rewritten file holds.
+    /// Writes what has gathered, in one call. `kept` is what a rewritten file holds. After a failure the
+    /// next call writes all of it anew: the end of the file may be torn.
     pub(crate) fn flush(&mut self, kept: impl FnOnce() -> Kept) -> io::Result<()> {
-        if self.buffer.is_empty() {
+        if self.buffer.is_empty() && !self.broken {
             return Ok(());
         }
-        self.bytes += self.buffer.len() as u64;
-        if self.bytes > SLACK_BYTES && self.bytes > 2 * self.live_bytes {
-            let (file, bytes) = rewrite(&self.path, &kept())?;
-            (self.file, self.bytes, self.live_bytes) = (file, bytes, bytes);
-            self.buffer.clear();
-            return Ok(());
-        }
-        self.file.write_all(&self.buffer)?;
-        self.buffer.clear();
-        Ok(())
+        let lines = std::mem::take(&mut self.buffer);
+        self.bytes += lines.len() as u64;
+        let grown = self.bytes > SLACK_BYTES && self.bytes > 2 * self.live_bytes;
+        let written = match self.broken || grown {
+            true => rewrite(&self.path, &kept()).map(|(file, bytes)| {
+                (self.file, self.bytes, self.live_bytes) = (file, bytes, bytes);
+            }),
+            false => self.file.write_all(&lines),
+        };
+        self.broken = written.is_err();
+        written
     }
 }
 
@@ -221,6 +229,21 @@ mod tests {
             assert!(kept.share.tasks.len() <= 2, "cut at {cut}");
         }
         std::fs::write(&path, &text[..text.len() - 5]).unwrap();
+        let (_, kept) = Journal::open(dir.path()).unwrap();
+        assert_eq!(kept.share.tasks.keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later_without_more_to_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        journal.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut share = Share::default();
+        share.put(task("a"));
+        let kept = || Kept { share: share.clone(), ..Kept::default() };
+        journal.put(&task("a"));
+        journal.flush(kept).unwrap_err();
+        journal.flush(kept).unwrap();
         let (_, kept) = Journal::open(dir.path()).unwrap();
         assert_eq!(kept.share.tasks.keys().collect::<Vec<_>>(), ["a"]);
     }

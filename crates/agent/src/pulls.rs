@@ -4,6 +4,7 @@ use engine::{Engine, PullRequest};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::image::AuthConfig;
 
@@ -19,11 +20,19 @@ pub(crate) struct Pulls {
     engine: Engine,
     tasks: TaskTracker,
     under_way: UnderWay,
+    /// Nobody needs an image any more.
+    stop: CancellationToken,
 }
 
 impl Pulls {
-    pub(crate) fn new(engine: Engine, tasks: TaskTracker) -> Self {
-        Pulls { engine, tasks, under_way: Arc::default() }
+    /// `stop` is the agent's.
+    pub(crate) fn new(engine: Engine, tasks: TaskTracker, stop: &CancellationToken) -> Self {
+        Pulls { engine, tasks, under_way: Arc::default(), stop: stop.child_token() }
+    }
+
+    /// Ends all fetches, and those that are asked for later.
+    pub(crate) fn cancel(&self) {
+        self.stop.cancel();
     }
 
     /// Returns once the image was fetched or could not be. A caller that gives up does not stop the fetch:
@@ -43,8 +52,13 @@ impl Pulls {
         let (tell, outcome) = watch::channel(None);
         under_way.insert(key.clone(), outcome.clone());
         let (engine, all, image) = (self.engine.clone(), self.under_way.clone(), image.to_owned());
+        let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            let fetched = fetch(&engine, &image, auth).await;
+            let fetched = tokio::select! {
+                biased;
+                () = stop.cancelled() => Err("interrupted".to_owned()),
+                fetched = fetch(&engine, &image, auth) => fetched,
+            };
             all.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             tell.send_replace(Some(fetched));
         });

@@ -12,7 +12,7 @@ use crate::spec::{self, NodeFacts};
 use engine::Sight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use taskfsm::{Effect, Event, Phase};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -21,6 +21,9 @@ use tokio_util::task::TaskTracker;
 use types::swarm::session::{Assignments, Removed, TaskReport};
 use types::swarm::task::{Task, TaskState, TaskStatus};
 use types::{NetworkId, TaskId, Timestamp};
+
+/// After the journal could not be written: the disk may have room again.
+const REWRITE: Duration = Duration::from_secs(5);
 
 /// What the worker hears.
 pub(crate) enum Input {
@@ -77,6 +80,8 @@ pub(crate) struct Worker {
     timers: BTreeSet<(Timestamp, String)>,
     began: (Timestamp, Instant),
     leaving: bool,
+    /// When a journal that could not be written is tried again.
+    rewrite_at: Option<Instant>,
 }
 
 impl Worker {
@@ -106,6 +111,7 @@ impl Worker {
             timers: BTreeSet::new(),
             began: (Timestamp::from(SystemTime::now()), Instant::now()),
             leaving: false,
+            rewrite_at: None,
         };
         let known: Vec<Arc<Task>> = worker.share.tasks.values().cloned().collect();
         for task in known {
@@ -127,7 +133,8 @@ impl Worker {
                 self.close().await;
                 return;
             }
-            let wake = self.timers.first().map(|(at, _)| self.instant(*at));
+            let timer = self.timers.first().map(|(at, _)| self.instant(*at));
+            let wake = timer.into_iter().chain(self.rewrite_at).min();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
@@ -240,7 +247,9 @@ impl Worker {
             if !self.locals.contains_key(&task) {
                 self.found.remove(&task);
                 let executor = self.executor.clone();
-                self.tasks.spawn(async move { executor.remove(&task, Some(&container)).await });
+                self.tasks.spawn(async move {
+                    executor.remove(&task, Some(&container)).await;
+                });
             }
         }
         for task in self.executor.files.tasks() {
@@ -370,6 +379,7 @@ impl Worker {
     /// for.
     fn leave(&mut self) {
         self.leaving = true;
+        self.executor.cancel_pulls();
         self.share = Share::default();
         self.timers.clear();
         self.locals.retain(|_, local| {
@@ -464,8 +474,15 @@ impl Worker {
             share: share.clone(),
             statuses: locals.iter().map(|(id, it)| (id.clone(), it.status.clone())).collect(),
         };
-        if let Err(err) = self.journal.flush(kept) {
-            tracing::error!(error = %err, "failed to write the agent's journal");
+        let now = Instant::now();
+        if self.rewrite_at.is_none_or(|at| at <= now) {
+            self.rewrite_at = match self.journal.flush(kept) {
+                Ok(()) => None,
+                Err(err) => {
+                    tracing::error!(error = %err, "failed to write the agent's journal");
+                    Some(now + REWRITE)
+                }
+            };
         }
         if self.mail.with(|outbox| !outbox.is_empty()) {
             self.mail.news.notify_one();
@@ -567,8 +584,9 @@ impl Worker {
             }
             Job::Remove => {
                 self.tasks.spawn(async move {
-                    executor.remove(&id, container.as_deref()).await;
-                    answer(Done { task: id, event: Some(Event::Removed), ..Done::default() });
+                    let gone = executor.remove(&id, container.as_deref()).await;
+                    let event = gone.then_some(Event::Removed);
+                    answer(Done { task: id, event, ..Done::default() });
                 });
             }
         }
