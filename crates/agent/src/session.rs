@@ -120,6 +120,7 @@ impl Session {
                     Input::Assignments(message)
                 }
                 ManagerMessage::Written(reports) => Input::Written(reports),
+                ManagerMessage::Endpoints(_) => continue,
             };
             if self.worker.send(input).await.is_err() {
                 return;

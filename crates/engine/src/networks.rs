@@ -6,6 +6,7 @@
 //!
 //! | part | owns |
 //! |---|---|
+//! | `beyond` | whom to ask about the cluster's networks |
 //! | `bridge` | a network's driver options and its addresses |
 //! | `cluster` | the cluster's networks and ports on this node |
 //! | `defaults` | `bridge`, `host`, `none` |
@@ -17,6 +18,7 @@
 //! | `serve` | names, and the resolvers that answer them |
 
 mod attach;
+mod beyond;
 mod bridge;
 mod cluster;
 mod connect;
@@ -28,6 +30,7 @@ mod ports;
 mod serve;
 
 pub(crate) use attach::{DNS_TCP, DNS_UDP, Joining, Publishing};
+pub use beyond::ClusterNetworks;
 pub use cluster::IngressPort;
 pub use objects::NetworkCreated;
 

@@ -271,7 +271,9 @@ impl Core {
         };
         let mut intake = lock(&self.intake);
         match message {
-            AgentMessage::Heartbeat => return,
+            AgentMessage::Heartbeat | AgentMessage::Applied(_) | AgentMessage::Attached(_) => {
+                return;
+            }
             AgentMessage::Hello(description) => {
                 let state = Some((NodeState::Ready, ""));
                 intake.node(&session.node, Facts { state, description: Some(description) });

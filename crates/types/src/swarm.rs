@@ -3,6 +3,7 @@
 //! Three writers, never two for one field: the user writes specs, managers write `desired_state`,
 //! assignments and everything allocated, agents write `status`.
 
+pub mod attach;
 pub mod cluster;
 pub mod constraint;
 pub mod endpoint;

@@ -328,7 +328,7 @@ impl Manager {
                     state.history.extend(reports.iter().cloned());
                     (!state.silent).then_some(reports)
                 }
-                AgentMessage::Hello(_) | AgentMessage::Description(_) => None,
+                _ => None,
             });
             if let Some(reports) = reply
                 && to.send(ManagerMessage::Written(reports)).await.is_err()

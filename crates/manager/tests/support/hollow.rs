@@ -181,7 +181,7 @@ impl State {
     fn take(&mut self, message: ManagerMessage) -> bool {
         match message {
             ManagerMessage::Settings(settings) => self.settings = settings,
-            ManagerMessage::Written(_) => {}
+            ManagerMessage::Written(_) | ManagerMessage::Endpoints(_) => {}
             ManagerMessage::Assignments(assignments) => return self.assign(assignments),
         }
         true

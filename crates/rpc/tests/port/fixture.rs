@@ -201,7 +201,7 @@ impl rpc::Dispatch for Manager {
                         answers.send(ManagerMessage::Written(statuses)).await.ok()?;
                     }
                     AgentMessage::Heartbeat => return Some(()),
-                    AgentMessage::Hello(_) | AgentMessage::Description(_) => {}
+                    _ => {}
                 }
             }
         });

@@ -8,13 +8,15 @@ use super::service::PortConfig;
 use crate::subnet::Subnet;
 use crate::{NetworkId, NodeId, ServiceId, TaskId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// All rows at one version. Rows are in the order of their ids, so that equal tables are equal bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct EndpointTable {
-    /// The store's version that it was derived from. An agent acknowledges the version that it has applied.
+    /// The store's version at which its rows became what they are. An agent acknowledges the version that it has
+    /// applied.
     pub version: u64,
     pub networks: Vec<NetworkRow>,
     pub peers: Vec<PeerRow>,
@@ -101,3 +103,172 @@ pub enum EndpointState {
     /// What is open stays open; nothing new comes. It is stopped when all nodes have acknowledged that.
     Draining,
 }
+
+/// What brings a node's table up to date.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct EndpointUpdate {
+    /// The rows below are the whole table. The first update of each session is.
+    pub complete: bool,
+    /// The table's version that the changes go on from.
+    pub from: u64,
+    /// The table's version that this brings the node to.
+    pub to: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<NetworkRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<RemovedRow>,
+}
+
+/// The key of a row that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemovedRow {
+    Network(NetworkId),
+    Peer(NodeId),
+    Service(ServiceId),
+    Endpoint(TaskId, NetworkId),
+}
+
+/// The update goes on from a version that the table is not at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfStep;
+
+impl EndpointUpdate {
+    /// All of `table`.
+    pub fn whole(table: &EndpointTable) -> Self {
+        EndpointUpdate {
+            complete: true,
+            from: 0,
+            to: table.version,
+            networks: table.networks.clone(),
+            peers: table.peers.clone(),
+            services: table.services.clone(),
+            endpoints: table.endpoints.clone(),
+            removed: Vec::new(),
+        }
+    }
+
+    /// What makes `new` of `old`.
+    pub fn between(old: &EndpointTable, new: &EndpointTable) -> Self {
+        let mut removed = Vec::new();
+        EndpointUpdate {
+            complete: false,
+            from: old.version,
+            to: new.version,
+            networks: changed(&old.networks, &new.networks, NetworkRow::key, |(id, ())| {
+                removed.push(RemovedRow::Network(id));
+            }),
+            peers: changed(&old.peers, &new.peers, PeerRow::key, |(id, ())| {
+                removed.push(RemovedRow::Peer(id));
+            }),
+            services: changed(&old.services, &new.services, ServiceRow::key, |(id, ())| {
+                removed.push(RemovedRow::Service(id));
+            }),
+            endpoints: changed(&old.endpoints, &new.endpoints, EndpointRow::key, |(task, net)| {
+                removed.push(RemovedRow::Endpoint(task, net));
+            }),
+            removed,
+        }
+    }
+
+    /// Whether it changes no row.
+    pub fn is_empty(&self) -> bool {
+        !self.complete
+            && self.networks.is_empty()
+            && self.peers.is_empty()
+            && self.services.is_empty()
+            && self.endpoints.is_empty()
+            && self.removed.is_empty()
+    }
+}
+
+impl EndpointTable {
+    /// Brings the table to the update's version.
+    ///
+    /// # Errors
+    /// When the update goes on from another version; the table is as it was. The agent then ends its session, and
+    /// the next one begins with the whole table.
+    pub fn apply(&mut self, update: &EndpointUpdate) -> Result<(), OutOfStep> {
+        if update.complete {
+            *self = EndpointTable::default();
+        } else if update.from != self.version {
+            return Err(OutOfStep);
+        }
+        let mut networks = Vec::new();
+        let mut peers = Vec::new();
+        let mut services = Vec::new();
+        let mut endpoints = Vec::new();
+        for row in &update.removed {
+            match row {
+                RemovedRow::Network(id) => networks.push((id.clone(), ())),
+                RemovedRow::Peer(id) => peers.push((id.clone(), ())),
+                RemovedRow::Service(id) => services.push((id.clone(), ())),
+                RemovedRow::Endpoint(task, net) => endpoints.push((task.clone(), net.clone())),
+            }
+        }
+        merge(&mut self.networks, &update.networks, &networks, NetworkRow::key);
+        merge(&mut self.peers, &update.peers, &peers, PeerRow::key);
+        merge(&mut self.services, &update.services, &services, ServiceRow::key);
+        merge(&mut self.endpoints, &update.endpoints, &endpoints, EndpointRow::key);
+        self.version = update.to;
+        Ok(())
+    }
+}
+
+impl NetworkRow {
+    fn key(&self) -> (NetworkId, ()) {
+        (self.id.clone(), ())
+    }
+}
+impl PeerRow {
+    fn key(&self) -> (NodeId, ()) {
+        (self.node.clone(), ())
+    }
+}
+impl ServiceRow {
+    fn key(&self) -> (ServiceId, ()) {
+        (self.id.clone(), ())
+    }
+}
+impl EndpointRow {
+    fn key(&self) -> (TaskId, NetworkId) {
+        (self.task.clone(), self.network.clone())
+    }
+}
+
+/// The rows of `new` that `old` lacks or has otherwise; `gone` gets the keys that `new` lacks.
+fn changed<R: Clone + PartialEq, K: Ord>(
+    old: &[R],
+    new: &[R],
+    key: fn(&R) -> K,
+    gone: impl FnMut(K),
+) -> Vec<R> {
+    let mut before: BTreeMap<K, &R> = old.iter().map(|row| (key(row), row)).collect();
+    let is_news = |row: &&R| before.remove(&key(row)) != Some(*row);
+    let put = new.iter().filter(is_news).cloned().collect();
+    before.into_keys().for_each(gone);
+    put
+}
+
+/// Puts and removes rows; they are in the order of their keys after it.
+fn merge<R: Clone, K: Ord>(rows: &mut Vec<R>, put: &[R], removed: &[K], key: fn(&R) -> K) {
+    if put.is_empty() && removed.is_empty() {
+        return;
+    }
+    let mut all: BTreeMap<K, R> = rows.drain(..).map(|row| (key(&row), row)).collect();
+    for gone in removed {
+        all.remove(gone);
+    }
+    all.extend(put.iter().map(|row| (key(row), row.clone())));
+    rows.extend(all.into_values());
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,16 @@
 //! ```text
 //! agent                                   dispatcher
 //!   Hello ───────────────────────────────►
-//!        ◄─────────────────── Settings, Assignments (whole)
+//!   Attached ────────────────────────────►
+//!        ◄─────── Settings, Assignments (whole), Endpoints (whole)
 //!   Heartbeat, Statuses, Description ────►
-//!        ◄──────────── Assignments (changes) …, Settings when they change
+//!        ◄─── Assignments (changes), Endpoints (changes) …, Settings when they change
+//!   Applied ─────────────────────────────►
 //! ```
 //!
 //! Either side may end the stream at any time; the agent then goes on with what it has and connects again.
 
+use super::endpoint::EndpointUpdate;
 use super::network::ClusterNetwork;
 use super::node::{NodeDescription, Role};
 use super::secret::{Config, Secret};
@@ -34,6 +37,12 @@ pub enum AgentMessage {
     /// Statuses that changed, the newest of each task. Sent again after a reconnect until a manager has
     /// written them; repeating one changes nothing.
     Statuses(Vec<TaskReport>),
+    /// The version of the endpoint table that this node's kernel and names follow. A task is stopped only when
+    /// every node has applied a table in which it is draining.
+    Applied(u64),
+    /// The attachments (see [`super::attach`]) that containers of this node have, all of them: others of this node
+    /// are let go. Once in each session, after `Hello`.
+    Attached(Vec<TaskId>),
 }
 
 /// One task's status as its agent has it.
@@ -52,6 +61,8 @@ pub enum ManagerMessage {
     Assignments(Assignments),
     /// These statuses are committed: they need not be sent again.
     Written(Vec<TaskReport>),
+    /// What changed in the endpoint table; the first one of a session has all of it.
+    Endpoints(Arc<EndpointUpdate>),
 }
 
 /// How the session goes on. Sent at its start and when it changes.
