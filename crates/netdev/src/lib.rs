@@ -31,6 +31,6 @@ mod tunnel;
 
 pub use error::{ApplyError, Failure, PortError, SandboxError};
 pub use netdev::{NetDev, Note};
-pub use overlay::{Overlay, Seat, Seats};
+pub use overlay::Overlay;
 pub use ports::{PortRange, Reservation, reserve};
 pub use sandbox::{Sandboxes, run_in};

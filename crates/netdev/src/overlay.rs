@@ -15,7 +15,7 @@ use crate::fib::{Choice, Forwarding, MAIN, Neighbour, Owner, Path, Way};
 use crate::link::{Link, Route};
 use crate::netdev::{Note, Steps};
 use crate::nft::{Found, Rules, foreign_drop_policy};
-use crate::sandbox::run_in;
+use crate::sandbox::{Sandboxes, run_in};
 use crate::tunnel::Vxlan;
 use netplan::overlay::{LocalPlan, OverlayPlan, OverlayRules, TunnelPlan};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,26 +23,13 @@ use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use types::subnet::Subnet;
-use types::{NetworkId, TaskId};
-
-/// Where a task of this node gets its end of the pair.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seat {
-    /// Of the namespace's pin.
-    pub sandbox: PathBuf,
-    /// Its name inside, `eth0`. At most 15 bytes, and free there.
-    pub interface: String,
-}
-
-/// By task and network. A task without one is not plugged in: its sandbox is not there yet, or no more.
-pub type Seats = BTreeMap<(TaskId, NetworkId), Seat>;
 
 /// What one daemon has in a network namespace for the cluster's networks.
 #[derive(Debug)]
 pub struct Overlay {
     instance: String,
+    sandboxes: Sandboxes,
     owner: Owner,
     route: Route,
     rules: Rules<OverlayRules>,
@@ -53,9 +40,9 @@ pub struct Overlay {
 #[derive(Debug, Default)]
 struct Last {
     /// What was wanted, if all of it was done.
-    wanted: Option<(OverlayPlan, Seats)>,
+    wanted: Option<OverlayPlan>,
     /// By the host's end: what its sandbox was configured for.
-    plugged: BTreeMap<String, (LocalPlan, Seat)>,
+    plugged: BTreeMap<String, LocalPlan>,
     /// Our table was removed, and not made since.
     without_rules: bool,
 }
@@ -64,13 +51,15 @@ struct Last {
 type Links = BTreeMap<String, Link>;
 
 impl Overlay {
-    /// For the namespace of the calling thread. `instance` as in [`netplan::overlay::Me`].
-    pub fn open(instance: &str) -> io::Result<Self> {
+    /// For the namespace of the calling thread. `instance` as in [`netplan::overlay::Me`]; the containers' sandboxes
+    /// are among `sandboxes`.
+    pub fn open(instance: &str, sandboxes: Sandboxes) -> io::Result<Self> {
         let number = u32::from_str_radix(instance, 16)
             .map_err(|err| io::Error::new(io::ErrorKind::InvalidInput, err))?;
         let owner = Owner { metric: number.max(1), preference: 10_000 + number % 20_000 };
         Ok(Overlay {
             instance: instance.to_owned(),
+            sandboxes,
             owner,
             route: Route::open()?,
             rules: Rules::open()?,
@@ -79,17 +68,18 @@ impl Overlay {
     }
 
     /// Makes the kernel hold `plan` and nothing else of ours: with an empty plan nothing at all. Safe at any time,
-    /// as often as one likes; after a failure the next one tries again.
-    pub fn apply(&mut self, plan: &OverlayPlan, seats: &Seats) -> Result<(), ApplyError> {
-        self.bring_about(plan, seats).map(drop)
+    /// as often as one likes; after a failure the next one tries again. Tells what was not as it had been left, when
+    /// it is the plan of the last time.
+    pub fn apply(&mut self, plan: &OverlayPlan) -> Result<Vec<Note>, ApplyError> {
+        self.bring_about(plan)
     }
 
     /// As [`Overlay::apply`], but looks into every sandbox and at every rule, and tells what was not as it had
     /// been left.
-    pub fn audit(&mut self, plan: &OverlayPlan, seats: &Seats) -> Result<Vec<Note>, ApplyError> {
+    pub fn audit(&mut self, plan: &OverlayPlan) -> Result<Vec<Note>, ApplyError> {
         self.last.plugged.clear();
         self.last.without_rules = false;
-        let mut notes = self.bring_about(plan, seats)?;
+        let mut notes = self.bring_about(plan)?;
         let mut steps = Steps::default();
         steps.take("list the nftables rules", self.rules.remember());
         if !plan.locals.is_empty() && foreign_drop_policy() {
@@ -98,32 +88,31 @@ impl Overlay {
         steps.finish(notes)
     }
 
-    /// Removes all that is ours, and the tasks' pairs with it.
+    /// Removes all that is ours, and the containers' pairs with it.
     pub fn remove_all(&mut self) -> Result<(), ApplyError> {
-        self.apply(&OverlayPlan::default(), &Seats::new())
+        self.apply(&OverlayPlan::default()).map(drop)
     }
 
-    fn bring_about(&mut self, plan: &OverlayPlan, seats: &Seats) -> Result<Vec<Note>, ApplyError> {
-        let again = self.last.wanted.take().is_some_and(|(p, s)| p == *plan && s == *seats);
+    fn bring_about(&mut self, plan: &OverlayPlan) -> Result<Vec<Note>, ApplyError> {
+        let again = self.last.wanted.take().is_some_and(|last| last == *plan);
         let mut steps = Steps::default();
         let mut notes = Vec::new();
         let Some(mut have) = steps.take("list links", self.observe(plan)) else {
             return steps.finish(notes);
         };
-        let locals = seated(plan, seats);
-        self.remove_unwanted(plan, &locals, &mut have, &mut steps);
+        self.remove_unwanted(plan, &mut have, &mut steps);
         if !self.ensure_rules(plan, &mut steps, &mut notes) {
             return steps.finish(notes);
         }
-        let mended = self.make_links(plan, &locals, &mut have, &mut steps);
+        let mended = self.make_links(plan, &mut have, &mut steps);
         notes.extend(mended.into_iter().map(Note::LinkMended));
         set_sysctls(plan, &have, &mut steps);
-        self.raise_links(plan, &locals, &have, &mut steps);
-        self.plug(&locals, &have, &mut steps);
+        self.raise_links(plan, &have, &mut steps);
+        self.plug(plan, &have, &mut steps);
         let changed = self.ensure_paths(plan, &have, &mut steps);
         notes.extend((changed > 0).then_some(Note::PathsMended(changed)));
         let notes = steps.finish(notes)?;
-        self.last.wanted = Some((plan.clone(), seats.clone()));
+        self.last.wanted = Some(plan.clone());
         Ok(if again { notes } else { Vec::new() })
     }
 
@@ -139,28 +128,22 @@ impl Overlay {
         Ok(links.map(|link| (link.name.clone(), link)).collect())
     }
 
-    /// `of`: the task of a pair, `tunnel` of the tunnel. Another prefix than bridges have.
+    /// `of`: the container of a pair, `tunnel` of the tunnel. Another prefix than bridges have.
     fn alias(&self, of: &str) -> String {
         format!("sampan-overlay:{}:{of}", self.instance)
     }
 
-    /// Also links that are to be otherwise than they can be made: a pair of another task, another tunnel.
-    fn remove_unwanted(
-        &mut self,
-        plan: &OverlayPlan,
-        locals: &Locals<'_>,
-        have: &mut Links,
-        steps: &mut Steps,
-    ) {
+    /// Also links that are to be otherwise than they can be made: a pair of another container, another tunnel.
+    fn remove_unwanted(&mut self, plan: &OverlayPlan, have: &mut Links, steps: &mut Steps) {
         let tunnel = plan.tunnel.as_ref();
         let wanted = |link: &Link| match tunnel.filter(|tunnel| tunnel.interface == link.name) {
             Some(tunnel) => {
                 link.alias == self.alias("tunnel") && link.vxlan == Some(Vxlan::of(tunnel))
             }
-            None => locals.get(link.name.as_str()).is_some_and(|(local, seat)| {
-                let stayed =
-                    self.last.plugged.get(&link.name).is_none_or(|(_, last)| last == *seat);
-                link.alias == self.alias(local.task.as_str()) && stayed
+            None => plan.locals.get(link.name.as_str()).is_some_and(|local| {
+                let last = self.last.plugged.get(&link.name);
+                let stayed = last.is_none_or(|last| last.interface == local.interface);
+                link.alias == self.alias(local.container.as_str()) && stayed
             }),
         };
         let unwanted: Vec<String> =
@@ -203,7 +186,6 @@ impl Overlay {
     fn make_links(
         &mut self,
         plan: &OverlayPlan,
-        locals: &Locals<'_>,
         have: &mut Links,
         steps: &mut Steps,
     ) -> BTreeSet<String> {
@@ -216,25 +198,25 @@ impl Overlay {
                 touched.insert(tunnel.interface.clone());
             }
         }
-        for (name, (local, seat)) in locals {
-            if have.contains_key(*name) {
+        for (name, local) in &plan.locals {
+            if have.contains_key(name) {
                 continue;
             }
-            self.last.plugged.remove(*name);
-            let made = self.make_pair(name, local, seat);
+            self.last.plugged.remove(name);
+            let made = self.make_pair(name, local);
             let made = made.and_then(|()| self.look_up(name, have));
-            let step = format!("plug task {} into network {}", local.task, local.network);
+            let step = format!("plug {} into {}", local.container.short(), local.subnet);
             if steps.take(&step, made).is_some() {
-                touched.insert((*name).to_owned());
+                touched.insert(name.clone());
             }
         }
         touched
     }
 
-    fn make_pair(&mut self, name: &str, local: &LocalPlan, seat: &Seat) -> io::Result<()> {
-        let sandbox = File::open(&seat.sandbox)?;
-        let alias = self.alias(local.task.as_str());
-        self.route.create_pair(name, &seat.interface, local, sandbox.as_fd(), &alias)
+    fn make_pair(&mut self, name: &str, local: &LocalPlan) -> io::Result<()> {
+        let sandbox = File::open(self.sandboxes.path(&local.container))?;
+        let alias = self.alias(local.container.as_str());
+        self.route.create_pair(name, local, sandbox.as_fd(), &alias)
     }
 
     fn look_up(&mut self, name: &str, have: &mut Links) -> io::Result<()> {
@@ -243,13 +225,7 @@ impl Overlay {
         Ok(())
     }
 
-    fn raise_links(
-        &mut self,
-        plan: &OverlayPlan,
-        locals: &Locals<'_>,
-        have: &Links,
-        steps: &mut Steps,
-    ) {
+    fn raise_links(&mut self, plan: &OverlayPlan, have: &Links, steps: &mut Steps) {
         if let Some(tunnel) = &plan.tunnel
             && let Some(link) = have.get(&tunnel.interface)
             && !is_as_planned(link, tunnel)
@@ -257,24 +233,24 @@ impl Overlay {
             let raised = self.route.raise_tunnel(tunnel);
             steps.take(&format!("raise tunnel {}", tunnel.interface), raised);
         }
-        for (name, (local, _)) in locals {
-            if let Some(link) = have.get(*name) {
+        for (name, local) in &plan.locals {
+            if let Some(link) = have.get(name) {
                 steps.take(&format!("raise {name}"), self.route.raise_pair(link, local.mtu));
             }
         }
     }
 
     /// Configures the sandboxes' ends that are new or wanted otherwise; all of them in an audit.
-    fn plug(&mut self, locals: &Locals<'_>, have: &Links, steps: &mut Steps) {
-        for (name, (local, seat)) in locals {
-            let wanted = ((*local).clone(), (*seat).clone());
-            if !have.contains_key(*name) || self.last.plugged.get(*name) == Some(&wanted) {
+    fn plug(&mut self, plan: &OverlayPlan, have: &Links, steps: &mut Steps) {
+        for (name, local) in &plan.locals {
+            if !have.contains_key(name) || self.last.plugged.get(name) == Some(local) {
                 continue;
             }
-            let configured = run_in(&seat.sandbox, || sandbox::configure(&seat.interface, local));
-            let step = format!("configure {} of task {}", seat.interface, local.task);
+            let sandbox = self.sandboxes.path(&local.container);
+            let configured = run_in(&sandbox, || sandbox::configure(local));
+            let step = format!("configure {} of {}", local.interface, local.container.short());
             if steps.take(&step, configured.map_err(|err| err.source)).is_some() {
-                self.last.plugged.insert((*name).to_owned(), wanted);
+                self.last.plugged.insert(name.clone(), local.clone());
             }
         }
     }
@@ -350,15 +326,6 @@ impl Mending<'_> {
     }
 }
 
-/// Tasks here that have a seat, by the name of the host's end.
-type Locals<'a> = BTreeMap<&'a str, (&'a LocalPlan, &'a Seat)>;
-
-fn seated<'a>(plan: &'a OverlayPlan, seats: &'a Seats) -> Locals<'a> {
-    let seat = |local: &LocalPlan| seats.get(&(local.task.clone(), local.network.clone()));
-    let locals = plan.locals.iter();
-    locals.filter_map(|(name, local)| Some((name.as_str(), (local, seat(local)?)))).collect()
-}
-
 fn is_as_planned(link: &Link, tunnel: &TunnelPlan) -> bool {
     link.up && link.mtu == tunnel.mtu && link.mac == tunnel.mac
 }
@@ -409,10 +376,14 @@ fn set_sysctls(plan: &OverlayPlan, have: &Links, steps: &mut Steps) {
         .filter(|name| !have.contains_key(*name))
         .map(|name| format!("/conf/{name}/"))
         .collect();
+    let all = fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter");
+    let is_strict = all.is_ok_and(|value| value.trim() == "1");
     for (name, value) in &plan.sysctls {
         let path = std::path::Path::new("/proc/sys").join(name);
         let is_absent = absent.iter().any(|link| name.contains(link));
-        if is_absent || fs::read_to_string(&path).is_ok_and(|now| now.trim() == *value) {
+        // The stricter of an interface's and everybody's counts, but for 2, which is as lax as we may be then.
+        let value = if name.ends_with("/rp_filter") && is_strict { "2" } else { value };
+        if is_absent || fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
             continue;
         }
         match fs::write(&path, value) {

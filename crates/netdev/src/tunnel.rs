@@ -49,11 +49,10 @@ impl Route {
         self.create(create, &plan.interface, alias)
     }
 
-    /// Makes a task's pair, both ends down: `name` here, `interface` in `sandbox`.
+    /// Makes a container's pair, both ends down: `name` here, the other in `sandbox`.
     pub(crate) fn create_pair(
         &mut self,
         name: &str,
-        interface: &str,
         plan: &LocalPlan,
         sandbox: BorrowedFd<'_>,
         alias: &str,
@@ -62,7 +61,7 @@ impl Route {
         let peer = |data: Request| {
             data.nested(VETH_INFO_PEER, |peer| {
                 peer.raw(&ifinfo(0, 0, 0))
-                    .text(libc::IFLA_IFNAME, interface)
+                    .text(libc::IFLA_IFNAME, &plan.interface)
                     .attr(libc::IFLA_ADDRESS, &sandbox_mac(plan.address))
                     .u32(libc::IFLA_MTU, plan.mtu)
                     .u32(libc::IFLA_NET_NS_FD, netns)

@@ -192,7 +192,8 @@ fn nothing_is_left_of_an_empty_plan_and_what_is_foreign_stays() {
     assert_ne!(state(&cluster), before);
     // A daemon that knows nothing of the last one's links.
     let host = cluster.hosts[0].path.clone();
-    let mut other = inside(&host, || netdev::Overlay::open("0badcafe").unwrap());
+    let sandboxes = cluster.hosts[0].sandboxes.clone();
+    let mut other = inside(&host, || netdev::Overlay::open("0badcafe", sandboxes).unwrap());
     inside(&host, || other.remove_all()).unwrap();
     assert_eq!(state(&cluster), before);
     // The same by the one that made them, whatever happened meanwhile.
@@ -209,6 +210,7 @@ fn a_task_that_ends_leaves_no_link_and_its_address_goes_to_another() {
     let tasks = web(&mut cluster, &[1, 2]);
     let (address, _) = tasks[0];
     cluster.table.endpoints.retain(|row| row.task.as_str() != "web11");
+    cluster.hosts[0].places.retain(|place| place.container.as_str() != "web11");
     cluster.apply();
     assert!(tcp_refused(&tasks[3].1, address, 80), "an ended task was reached");
     let links = links(&cluster.hosts[0].path).join(" ");
@@ -223,13 +225,11 @@ fn a_task_that_ends_leaves_no_link_and_its_address_goes_to_another() {
 fn a_failure_names_what_could_not_be_done() {
     let mut cluster = Cluster::new();
     let sandbox = cluster.task("web", 1, 1, WEB);
-    let key = (types::TaskId::new("web11"), types::NetworkId::new("ingress"));
-    let seat = cluster.hosts[0].seats.get_mut(&key).unwrap();
-    seat.sandbox = sandbox.with_file_name("gone");
+    cluster.hosts[0].places[1].container = types::ContainerId::new("gone");
     let text = cluster.refused(1);
     assert_eq!(
         text,
-        "failed to plug task web11 into network ingress: No such file or directory (os error 2)"
+        "failed to plug gone into 10.51.0.0/24: No such file or directory (os error 2)"
     );
     // The rest is done.
     assert!(command(&sandbox, "ip", &["-o", "addr"]).contains("10.50.0.9/32"));

@@ -1,7 +1,7 @@
 //! What one node's kernel must hold for the cluster's networks.
 //!
 //! ```text
-//! store's objects ──rows()──► EndpointTable ──plan(table, me)──► OverlayPlan { tunnel, routes, neighbours,
+//! store's objects ──rows()──► EndpointTable ──plan(table, me, here)──► OverlayPlan { tunnel, routes, neighbours,
 //!                             (streamed)                          locals, returns, sysctls, rules }
 //! ```
 //! The data path is routed: a task is a veth with a /32 and a host route, other nodes' blocks are one route each
@@ -13,8 +13,8 @@ mod rows;
 mod rules;
 
 pub use plan::{
-    LocalPlan, Me, OverlayPlan, ReturnPath, SANDBOX_GATEWAY, TUNNEL_PORT, TUNNEL_VNI, TunnelPlan,
-    plan, tunnel_mac,
+    Here, LocalPlan, Me, OverlayPlan, ReturnPath, SANDBOX_GATEWAY, TUNNEL_PORT, TUNNEL_VNI,
+    TunnelPlan, plan, tunnel_mac,
 };
 pub use rows::rows;
 pub use rules::OverlayRules;

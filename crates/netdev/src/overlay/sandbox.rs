@@ -11,12 +11,13 @@ use types::subnet::{Cidr, Subnet};
 /// A sandbox is all ours: its routes need not be told from others'.
 const INSIDE: Owner = Owner { metric: 0, preference: 10_000 };
 
-/// Address and routes of `interface`; fine when they are there.
+/// Address and routes of the plan's interface; fine when they are there.
 ///
 /// The host drops what a task sends as another than the address of the link it comes by. So what has an address
 /// leaves by its link (one routing table for each, its number is the address), and what has none yet gets that of
 /// the network it is sent to.
-pub(super) fn configure(interface: &str, plan: &LocalPlan) -> io::Result<()> {
+pub(super) fn configure(plan: &LocalPlan) -> io::Result<()> {
+    let interface = plan.interface.as_str();
     let mut route = Route::open()?;
     // Answers may leave by another link than the default route's.
     for name in ["all", interface] {

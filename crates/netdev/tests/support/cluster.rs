@@ -1,8 +1,9 @@
 //! Three hosts and a client on one bridge, all in network namespaces.
 
 use crate::world::{command, inside};
-use netdev::{Note, Overlay, Sandboxes, Seat, Seats};
-use netplan::overlay::{Me, OverlayPlan, TUNNEL_PORT, plan};
+use netdev::{Note, Overlay, Sandboxes};
+use netplan::overlay::{Here, Me, OverlayPlan, TUNNEL_PORT, plan};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use types::subnet::Subnet;
@@ -33,9 +34,9 @@ pub struct Cluster {
 pub struct Host {
     number: u8,
     pub path: PathBuf,
-    sandboxes: Sandboxes,
+    pub sandboxes: Sandboxes,
     overlay: Overlay,
-    pub seats: Seats,
+    pub places: Vec<Here>,
 }
 
 pub fn ip(network: u8, last: u8) -> Ipv4Addr {
@@ -77,8 +78,9 @@ impl Cluster {
             let path = machine(&format!("smp-host{number}"));
             plug(&path, number);
             let sandboxes = Sandboxes::open(&dir.path().join(format!("host{number}"))).unwrap();
-            let overlay = inside(&path, || Overlay::open("0badcafe").unwrap());
-            Host { number, path, sandboxes, overlay, seats: Seats::new() }
+            let open = || Overlay::open("0badcafe", sandboxes.clone()).unwrap();
+            let overlay = inside(&path, open);
+            Host { number, path, sandboxes, overlay, places: Vec::new() }
         };
         let hosts = (1..=3).map(host).collect();
         Cluster { client, hosts, table: table(), machines, _dir: dir }
@@ -91,9 +93,14 @@ impl Cluster {
         let sandbox =
             inside(&owner.path, || owner.sandboxes.ensure(&ContainerId::new(id.as_str())).unwrap());
         for (position, (name, network)) in networks.iter().enumerate() {
-            let key = (id.clone(), NetworkId::new(*name));
-            let seat = Seat { sandbox: sandbox.clone(), interface: format!("eth{position}") };
-            owner.seats.insert(key, seat);
+            owner.places.push(Here {
+                container: ContainerId::new(id.as_str()),
+                network: NetworkId::new(*name),
+                address: task_ip(*network, host, task),
+                interface: format!("eth{position}"),
+                leads_out: position == 0,
+                published: BTreeSet::new(),
+            });
             self.table.endpoints.push(EndpointRow {
                 task: id.clone(),
                 network: NetworkId::new(*name),
@@ -114,21 +121,21 @@ impl Cluster {
         let table = &self.table;
         for host in &mut self.hosts {
             let plan = host.plan(table);
-            inside(&host.path, || host.overlay.apply(&plan, &host.seats)).unwrap();
+            inside(&host.path, || host.overlay.apply(&plan)).unwrap();
         }
     }
 
     pub fn audit(&mut self, host: u8) -> Vec<Note> {
         let host = &mut self.hosts[usize::from(host) - 1];
         let plan = host.plan(&self.table);
-        inside(&host.path, || host.overlay.audit(&plan, &host.seats)).unwrap()
+        inside(&host.path, || host.overlay.audit(&plan)).unwrap()
     }
 
     /// What an apply that fails says.
     pub fn refused(&mut self, host: u8) -> String {
         let host = &mut self.hosts[usize::from(host) - 1];
         let plan = host.plan(&self.table);
-        let outcome = inside(&host.path, || host.overlay.apply(&plan, &host.seats));
+        let outcome = inside(&host.path, || host.overlay.apply(&plan));
         outcome.unwrap_err().to_string()
     }
 
@@ -139,7 +146,7 @@ impl Cluster {
     pub fn empty(&mut self, host: u8) {
         let host = &mut self.hosts[usize::from(host) - 1];
         let plan = OverlayPlan::default();
-        inside(&host.path, || host.overlay.apply(&plan, &host.seats)).unwrap();
+        inside(&host.path, || host.overlay.apply(&plan)).unwrap();
     }
 }
 
@@ -151,7 +158,7 @@ impl Host {
             underlay_mtu: 1500,
             tunnel_port: TUNNEL_PORT,
         };
-        plan(table, &me)
+        plan(table, &me, &self.places)
     }
 }
 

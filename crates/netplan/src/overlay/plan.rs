@@ -3,9 +3,10 @@
 use super::rules::{OverlayRules, rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use types::port::Protocol;
 use types::subnet::Subnet;
-use types::swarm::endpoint::{EndpointRow, EndpointTable, NetworkRow, PeerRow};
-use types::{NetworkId, NodeId, TaskId};
+use types::swarm::endpoint::{EndpointTable, NetworkRow, PeerRow};
+use types::{ContainerId, NetworkId, NodeId};
 
 /// IANA's port for VXLAN, and Docker's.
 pub const TUNNEL_PORT: u16 = 4789;
@@ -29,6 +30,21 @@ pub struct Me {
     pub tunnel_port: u16,
 }
 
+/// A place that a container of this node has in a cluster network. The node's own knowledge: what managers think of
+/// the node or the task cuts nobody off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Here {
+    pub container: ContainerId,
+    pub network: NetworkId,
+    pub address: Ipv4Addr,
+    /// Its name in the sandbox. At most 15 bytes, and free there.
+    pub interface: String,
+    /// The container's default route is here; at one of its places at most.
+    pub leads_out: bool,
+    /// Its ports that ports of this host lead to, beside the mesh.
+    pub published: BTreeSet<(Protocol, u16)>,
+}
+
 /// Everything that the kernel is to hold for the cluster's networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OverlayPlan {
@@ -45,7 +61,7 @@ pub struct OverlayPlan {
     /// Subnets of all networks: what no block or task has is answered at once instead of leaving by the default
     /// route. Longer prefixes win over it.
     pub unreachable: BTreeSet<Subnet>,
-    /// Tasks here, by the name of the host's end of their pair.
+    /// Containers here, by the name of the host's end of their pair.
     pub locals: BTreeMap<String, LocalPlan>,
     /// For replies to what came in by another node, which must go back to it.
     pub returns: BTreeSet<ReturnPath>,
@@ -66,16 +82,17 @@ pub struct TunnelPlan {
     pub mtu: u32,
 }
 
-/// A veth pair: the host's end has [`SANDBOX_GATEWAY`] and a route to `address`; the task's end has `address`/32,
+/// A veth pair: the host's end has [`SANDBOX_GATEWAY`] and a route to `address`; the sandbox's end has `address`/32,
 /// a route to `subnet`, and what is sent as `address` leaves by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalPlan {
-    pub task: TaskId,
-    pub network: NetworkId,
+    pub container: ContainerId,
+    /// In the sandbox.
+    pub interface: String,
     pub address: Ipv4Addr,
     /// The network's.
     pub subnet: Subnet,
-    /// The task's default route is here: on one of its networks that is not internal, the ingress one last.
+    /// The default route is here.
     pub leads_out: bool,
     pub mtu: u32,
 }
@@ -91,8 +108,8 @@ pub struct ReturnPath {
     pub from: BTreeSet<Subnet>,
 }
 
-/// The plan for the node `me`.
-pub fn plan(table: &EndpointTable, me: &Me) -> OverlayPlan {
+/// The plan for the node `me` with the containers `places`.
+pub fn plan(table: &EndpointTable, me: &Me, places: &[Here]) -> OverlayPlan {
     let here = table.peers.iter().find(|peer| peer.node == me.node);
     let peers: BTreeMap<&NodeId, &PeerRow> = table
         .peers
@@ -109,7 +126,7 @@ pub fn plan(table: &EndpointTable, me: &Me) -> OverlayPlan {
         mac: tunnel_mac(here.underlay),
         mtu,
     });
-    let locals = locals(table, me, mtu);
+    let locals = locals(table, places, mtu);
     let pools: BTreeSet<Subnet> = table.networks.iter().map(|network| network.subnet).collect();
     let mac = |peer: &&PeerRow| (peer.underlay, tunnel_mac(peer.underlay));
     let neighbours: BTreeMap<_, _> = peers.values().map(mac).collect();
@@ -125,7 +142,7 @@ pub fn plan(table: &EndpointTable, me: &Me) -> OverlayPlan {
         unreachable: pools.clone(),
         returns: returns.filter(|_| !pools.is_empty()).collect(),
         sysctls: sysctls(tunnel.as_ref(), &locals, &pools),
-        rules: rules(table, me, tunnel.as_ref(), &locals),
+        rules: rules(table, me, tunnel.as_ref(), places),
         neighbours,
         tunnel,
         locals,
@@ -141,34 +158,26 @@ fn routes(
     blocks.filter_map(|of| Some((of.block, peers.get(&of.node)?.underlay))).collect()
 }
 
-/// A row of a network that is not in the table has no place: who may reach it is not known.
-fn locals(table: &EndpointTable, me: &Me, mtu: u32) -> BTreeMap<String, LocalPlan> {
+/// In a network that is not in the table nobody has a link: who may reach it is not known.
+fn locals(table: &EndpointTable, places: &[Here], mtu: u32) -> BTreeMap<String, LocalPlan> {
     let networks: BTreeMap<&NetworkId, &NetworkRow> =
         table.networks.iter().map(|network| (&network.id, network)).collect();
-    let rows = table.endpoints.iter().filter(|row| row.node == me.node);
-    let mine: Vec<(&EndpointRow, &NetworkRow)> =
-        rows.filter_map(|row| Some((row, *networks.get(&row.network)?))).collect();
-    let mut outs: BTreeMap<&TaskId, (bool, &NetworkId)> = BTreeMap::new();
-    for (row, network) in mine.iter().filter(|(_, network)| !network.internal) {
-        let this = (network.ingress, &network.id);
-        outs.entry(&row.task).and_modify(|out| *out = this.min(*out)).or_insert(this);
-    }
-    let local = |(row, network): &(&EndpointRow, &NetworkRow)| {
+    let local = |place: &Here| {
         let local = LocalPlan {
-            task: row.task.clone(),
-            network: row.network.clone(),
-            address: row.address,
-            subnet: network.subnet,
-            leads_out: outs.get(&row.task).is_some_and(|(_, out)| *out == &row.network),
+            container: place.container.clone(),
+            interface: place.interface.clone(),
+            address: place.address,
+            subnet: networks.get(&place.network)?.subnet,
+            leads_out: place.leads_out,
             mtu,
         };
-        (host_interface(row.address), local)
+        Some((host_interface(place.address), local))
     };
-    mine.iter().map(local).collect()
+    places.iter().filter_map(local).collect()
 }
 
 /// At most 15 bytes, and nobody else's: an address is owned once in the cluster.
-fn host_interface(address: Ipv4Addr) -> String {
+pub(super) fn host_interface(address: Ipv4Addr) -> String {
     format!("smt{:08x}", address.to_bits())
 }
 

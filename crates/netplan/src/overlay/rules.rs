@@ -4,13 +4,14 @@
 //! | chain | hook | does |
 //! |---|---|---|
 //! | `loopback` | prerouting, raw | drops what `route_localnet` would let a task reach |
+//! | `input` | filter | the tunnel's packets from peers alone, and nothing for the host in them but answers |
 //! | `arrive` | prerouting, mangle | remembers which node a connection came in by, and sends its replies back there |
 //! | `prerouting`, `output` | nat | VIPs to endpoints; published ports to local endpoints, else to any |
 //! | `postrouting` | nat | masquerade: to the outside, and what a task sends to itself by a VIP |
 //! | `forward` | filter | no foreign source, no packet between networks, in only to published ports |
 //! | `vip_…`, `port_…` | | a choice among the healthy endpoints, by weight; draining ones are in none |
 
-use super::plan::{LocalPlan, Me, TunnelPlan, tunnel_mac};
+use super::plan::{Here, Me, TUNNEL_VNI, TunnelPlan, host_interface, tunnel_mac};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow, ServiceRow};
@@ -111,6 +112,9 @@ const SETS: &[(&str, &str, &str)] = &[
     // A task's interface and its own address.
     ("set", "owners", "type ifname . ipv4_addr"),
     ("set", "pools", "type ipv4_addr; flags interval"),
+    // Other nodes: where their tunnelled packets come from, and which sources these may have inside.
+    ("set", "underlays", "type ipv4_addr"),
+    ("set", "blocks", "type ether_addr . ipv4_addr; flags interval"),
     ("set", "internal", "type ipv4_addr; flags interval"),
     // A network's subnet, twice.
     ("set", "within", "type ipv4_addr . ipv4_addr; flags interval"),
@@ -129,6 +133,15 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "loopback",
         "type filter hook prerouting priority raw; policy accept;",
         &["iifname @tasks ip daddr 127.0.0.0/8 drop", "iifname @tunnel ip daddr 127.0.0.0/8 drop"],
+    ),
+    (
+        "input",
+        "type filter hook input priority filter; policy accept;",
+        &[
+            "ct state established,related accept",
+            "iifname @tunnel counter drop",
+            "iifname @tasks ip saddr @internal counter drop",
+        ],
     ),
     (
         "arrive",
@@ -160,7 +173,8 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "ip saddr . ip daddr @itself ct status dnat masquerade",
             // The host's own calls to a published port: 127.0.0.1 cannot leave.
             "ip saddr 127.0.0.0/8 ip daddr @pools masquerade",
-            "iifname @tasks ip saddr @pools ip daddr != @pools masquerade",
+            // To the outside, and to another network's published port.
+            "iifname @tasks ip saddr . ip daddr != @within masquerade",
         ],
     ),
     (
@@ -168,12 +182,13 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "type filter hook forward priority filter; policy accept;",
         &[
             "iifname != @tasks iifname != @tunnel oifname != @tasks oifname != @tunnel accept",
-            "iifname @tasks iifname . ip saddr != @owners drop",
+            "iifname @tasks iifname . ip saddr != @owners counter drop",
+            "iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop",
             "ct state established,related accept",
             "ip saddr . ip daddr @within accept",
-            "ip daddr . meta l4proto . th dport @mesh ct status dnat ip saddr != @pools accept",
-            "iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept",
             "ip saddr @internal counter drop",
+            "ip daddr . meta l4proto . th dport @mesh ct status dnat accept",
+            "iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept",
             "iifname @tasks oifname != @tasks oifname != @tunnel accept",
             "counter drop",
         ],
@@ -185,11 +200,18 @@ pub(super) fn rules(
     table: &EndpointTable,
     me: &Me,
     tunnel: Option<&TunnelPlan>,
-    locals: &BTreeMap<String, LocalPlan>,
+    places: &[Here],
 ) -> OverlayRules {
     let name = format!("sampan_overlay_{}", me.instance);
-    let mut rules = OverlayRules { frame: frame(&name), table: name, ..OverlayRules::default() };
-    describe_links(&mut rules, table, me, tunnel, locals);
+    let mut rules = OverlayRules {
+        frame: frame(&name, me.tunnel_port),
+        table: name,
+        ..OverlayRules::default()
+    };
+    describe_links(&mut rules, table, me, tunnel);
+    for place in places {
+        describe_place(&mut rules, place);
+    }
     let offers = Offers::of(table);
     for service in &table.services {
         for vip in &service.vips {
@@ -218,13 +240,19 @@ fn describe_links(
     table: &EndpointTable,
     me: &Me,
     tunnel: Option<&TunnelPlan>,
-    locals: &BTreeMap<String, LocalPlan>,
 ) {
     if let Some(tunnel) = tunnel {
         rules.put("tunnel", format!("\"{}\"", tunnel.interface), String::new());
         for peer in table.peers.iter().filter(|peer| peer.node != me.node) {
             let mark = format!("{:#010x}", peer.underlay.to_bits());
-            rules.put("peers", mac_text(tunnel_mac(peer.underlay)), mark);
+            let mac = mac_text(tunnel_mac(peer.underlay));
+            rules.put("underlays", peer.underlay.to_string(), String::new());
+            for of in table.networks.iter().flat_map(|network| &network.blocks) {
+                if of.node == peer.node {
+                    rules.put("blocks", format!("{mac} . {}", of.block), String::new());
+                }
+            }
+            rules.put("peers", mac, mark);
         }
     }
     for network in &table.networks {
@@ -234,10 +262,15 @@ fn describe_links(
             rules.put("internal", network.subnet.to_string(), String::new());
         }
     }
-    for (interface, local) in locals {
-        rules.put("tasks", format!("\"{interface}\""), String::new());
-        rules.put("owners", format!("\"{interface}\" . {}", local.address), String::new());
-        rules.put("itself", format!("{0} . {0}", local.address), String::new());
+}
+
+fn describe_place(rules: &mut OverlayRules, place: &Here) {
+    let (interface, address) = (host_interface(place.address), place.address);
+    rules.put("tasks", format!("\"{interface}\""), String::new());
+    rules.put("owners", format!("\"{interface}\" . {address}"), String::new());
+    rules.put("itself", format!("{address} . {address}"), String::new());
+    for (protocol, port) in &place.published {
+        rules.put("mesh", format!("{address} . {} . {port}", protocol.as_str()), String::new());
     }
 }
 
@@ -343,7 +376,8 @@ fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-fn frame(table: &str) -> String {
+/// `port`: of the tunnel. Another's VXLAN may share it, with other numbers for its networks.
+fn frame(table: &str, port: u16) -> String {
     let mut text = format!("add table ip {table}\n");
     for (kind, name, of) in SETS {
         text += &format!("add {kind} ip {table} {name} {{ {of}; }}\n");
@@ -351,6 +385,9 @@ fn frame(table: &str) -> String {
     for (chain, hook, _) in CHAINS {
         text += &format!("add chain ip {table} {chain} {{ {hook} }}\n");
     }
+    text += &format!(
+        "add rule ip {table} input udp dport {port} @th,96,24 {TUNNEL_VNI} ip saddr != @underlays counter drop\n"
+    );
     for (chain, _, rules) in CHAINS {
         for rule in *rules {
             text += &format!("add rule ip {table} {chain} {rule}\n");

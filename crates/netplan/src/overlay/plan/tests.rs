@@ -1,9 +1,9 @@
 use super::*;
 use insta::assert_snapshot;
-use types::ServiceId;
 use types::swarm::endpoint::{EndpointRow, EndpointState, NetworkRow, ServiceRow, Vip};
 use types::swarm::network::NodeBlock;
 use types::swarm::service::PortConfig;
+use types::{ServiceId, TaskId};
 
 fn ip(third: u8, last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, third, last)
@@ -79,9 +79,26 @@ fn table() -> EndpointTable {
     }
 }
 
+/// The places of a node's tasks, as the table has them.
+fn here(table: &EndpointTable, node: &str) -> Vec<Here> {
+    let place = |row: &EndpointRow| Here {
+        container: ContainerId::new(row.task.as_str()),
+        network: row.network.clone(),
+        address: row.address,
+        interface: format!("{}0", row.network),
+        leads_out: row.network.as_str() == "ingress",
+        published: BTreeSet::new(),
+    };
+    table.endpoints.iter().filter(|row| row.node.as_str() == node).map(place).collect()
+}
+
+fn planned(table: &EndpointTable, node: &str) -> OverlayPlan {
+    plan(table, &me(node), &here(table, node))
+}
+
 /// The rules' chains of one node that begin with `prefix`.
 fn choices(table: &EndpointTable, node: &str, prefix: &str) -> String {
-    let choices = plan(table, &me(node)).rules.choices;
+    let choices = planned(table, node).rules.choices;
     let mine = choices.into_iter().filter(|(chain, _)| chain.starts_with(prefix));
     mine.map(|(chain, rule)| format!("{chain}: {rule}\n")).collect()
 }
@@ -91,24 +108,35 @@ fn change(table: &mut EndpointTable, task: &str, change: impl Fn(&mut EndpointRo
 }
 
 #[test]
-fn a_task_leaves_by_a_network_of_its_own_rather_than_by_ingress_and_never_by_an_internal_one() {
+fn a_place_in_a_network_that_is_not_in_the_table_has_no_link() {
     let mut table = table();
-    let out = |table: &EndpointTable| -> Vec<String> {
-        let locals = plan(table, &me("n1")).locals.into_values();
-        locals.filter(|local| local.leads_out).map(|local| local.network.to_string()).collect()
-    };
-    assert_eq!(out(&table), ["ingress"], "the other is internal");
-    table.networks[0].internal = false;
-    assert_eq!(out(&table), ["back"]);
-    table.networks.iter_mut().for_each(|network| network.internal = true);
-    assert_eq!(out(&table), [""; 0]);
+    let places = here(&table, "n1");
     table.networks.remove(0);
-    assert_eq!(plan(&table, &me("n1")).locals.len(), 1, "a network that is not in the table");
+    assert_eq!(plan(&table, &me("n1"), &places).locals.len(), 1);
+}
+
+#[test]
+fn a_container_keeps_its_link_whatever_the_table_says_of_its_task() {
+    let mut table = table();
+    let places = here(&table, "n1");
+    let before = plan(&table, &me("n1"), &places);
+    table.endpoints.clear();
+    let after = plan(&table, &me("n1"), &places);
+    assert_eq!((after.locals, after.rules.elements["owners"].len()), (before.locals, 2));
+}
+
+#[test]
+fn a_port_of_the_host_alone_may_be_sent_to_as_one_of_the_mesh_is() {
+    let table = table();
+    let mut places = here(&table, "n1");
+    places[0].published.insert((Protocol::Udp, 53));
+    let mesh = &plan(&table, &me("n1"), &places).rules.elements["mesh"];
+    assert!(mesh.contains_key("10.0.1.9 . udp . 53"), "{mesh:?}");
 }
 
 #[test]
 fn links_and_routes_follow_from_the_table() {
-    let plan = plan(&table(), &me("n1"));
+    let plan = planned(&table(), "n1");
     assert_eq!(plan.version, 7);
     assert_snapshot!(format!("{:?}", plan.tunnel.unwrap()), @r#"
     TunnelPlan { interface: "smx0a1b2c3d", vni: 4096, port: 4789, local: 192.168.0.1, mac: [2, 83, 192, 168, 0, 1], mtu: 1450 }
@@ -121,12 +149,12 @@ fn links_and_routes_follow_from_the_table() {
         .iter()
         .map(|(name, local)| {
             let out = if local.leads_out { " out" } else { "" };
-            format!("{name} {} {} {}{out}", local.task, local.network, local.address)
+            format!("{name} {} {} {}{out}", local.container, local.interface, local.address)
         })
         .collect();
     assert_snapshot!(locals.join("\n"), @r#"
-    smt0a000009 t1 ingress 10.0.0.9 out
-    smt0a000109 t1 back 10.0.1.9
+    smt0a000009 t1 ingress0 10.0.0.9 out
+    smt0a000109 t1 back0 10.0.1.9
     "#);
     let returns: Vec<_> =
         plan.returns.iter().map(|path| format!("{:#x} via {}", path.mark, path.peer)).collect();
@@ -141,7 +169,7 @@ fn links_and_routes_follow_from_the_table() {
 
 #[test]
 fn the_rules_are_these() {
-    assert_snapshot!(plan(&table(), &me("n1")).rules.text(), @r#"
+    assert_snapshot!(planned(&table(), "n1").rules.text(), @r#"
     add table ip sampan_overlay_0a1b2c3d
     delete table ip sampan_overlay_0a1b2c3d
     add table ip sampan_overlay_0a1b2c3d
@@ -149,6 +177,8 @@ fn the_rules_are_these() {
     add set ip sampan_overlay_0a1b2c3d tasks { type ifname; }
     add set ip sampan_overlay_0a1b2c3d owners { type ifname . ipv4_addr; }
     add set ip sampan_overlay_0a1b2c3d pools { type ipv4_addr; flags interval; }
+    add set ip sampan_overlay_0a1b2c3d underlays { type ipv4_addr; }
+    add set ip sampan_overlay_0a1b2c3d blocks { type ether_addr . ipv4_addr; flags interval; }
     add set ip sampan_overlay_0a1b2c3d internal { type ipv4_addr; flags interval; }
     add set ip sampan_overlay_0a1b2c3d within { type ipv4_addr . ipv4_addr; flags interval; }
     add set ip sampan_overlay_0a1b2c3d itself { type ipv4_addr . ipv4_addr; }
@@ -157,13 +187,18 @@ fn the_rules_are_these() {
     add map ip sampan_overlay_0a1b2c3d ports { type inet_proto . inet_service : verdict; }
     add map ip sampan_overlay_0a1b2c3d peers { type ether_addr : mark; }
     add chain ip sampan_overlay_0a1b2c3d loopback { type filter hook prerouting priority raw; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d input { type filter hook input priority filter; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d arrive { type filter hook prerouting priority mangle; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d prerouting { type nat hook prerouting priority dstnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d output { type nat hook output priority -100; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d postrouting { type nat hook postrouting priority srcnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d forward { type filter hook forward priority filter; policy accept; }
+    add rule ip sampan_overlay_0a1b2c3d input udp dport 4789 @th,96,24 4096 ip saddr != @underlays counter drop
     add rule ip sampan_overlay_0a1b2c3d loopback iifname @tasks ip daddr 127.0.0.0/8 drop
     add rule ip sampan_overlay_0a1b2c3d loopback iifname @tunnel ip daddr 127.0.0.0/8 drop
+    add rule ip sampan_overlay_0a1b2c3d input ct state established,related accept
+    add rule ip sampan_overlay_0a1b2c3d input iifname @tunnel counter drop
+    add rule ip sampan_overlay_0a1b2c3d input iifname @tasks ip saddr @internal counter drop
     add rule ip sampan_overlay_0a1b2c3d arrive iifname @tunnel ct state new ct mark set ether saddr map @peers
     add rule ip sampan_overlay_0a1b2c3d arrive iifname @tasks ct direction reply ct mark != 0 meta mark set ct mark
     add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr vmap @vips
@@ -172,14 +207,15 @@ fn the_rules_are_these() {
     add rule ip sampan_overlay_0a1b2c3d output fib daddr type local meta l4proto . th dport vmap @ports
     add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr . ip daddr @itself ct status dnat masquerade
     add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr 127.0.0.0/8 ip daddr @pools masquerade
-    add rule ip sampan_overlay_0a1b2c3d postrouting iifname @tasks ip saddr @pools ip daddr != @pools masquerade
+    add rule ip sampan_overlay_0a1b2c3d postrouting iifname @tasks ip saddr . ip daddr != @within masquerade
     add rule ip sampan_overlay_0a1b2c3d forward iifname != @tasks iifname != @tunnel oifname != @tasks oifname != @tunnel accept
-    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks iifname . ip saddr != @owners drop
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks iifname . ip saddr != @owners counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop
     add rule ip sampan_overlay_0a1b2c3d forward ct state established,related accept
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr . ip daddr @within accept
-    add rule ip sampan_overlay_0a1b2c3d forward ip daddr . meta l4proto . th dport @mesh ct status dnat ip saddr != @pools accept
-    add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr @internal counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward ip daddr . meta l4proto . th dport @mesh ct status dnat accept
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept
     add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks oifname != @tasks oifname != @tunnel accept
     add rule ip sampan_overlay_0a1b2c3d forward counter drop
     add chain ip sampan_overlay_0a1b2c3d port_tcp_8080
@@ -191,6 +227,7 @@ fn the_rules_are_these() {
     add chain ip sampan_overlay_0a1b2c3d vip_0a000102
     flush chain ip sampan_overlay_0a1b2c3d vip_0a000102
     add rule ip sampan_overlay_0a1b2c3d vip_0a000102 dnat ip to numgen random mod 2 map { 0 : 10.0.1.9, 1 : 10.0.1.17 }
+    add element ip sampan_overlay_0a1b2c3d blocks { 02:53:c0:a8:00:02 . 10.0.0.16/29, 02:53:c0:a8:00:02 . 10.0.1.16/29 }
     add element ip sampan_overlay_0a1b2c3d internal { 10.0.1.0/24 }
     add element ip sampan_overlay_0a1b2c3d itself { 10.0.0.9 . 10.0.0.9, 10.0.1.9 . 10.0.1.9 }
     add element ip sampan_overlay_0a1b2c3d mesh { 10.0.0.17 . tcp . 80, 10.0.0.9 . tcp . 80 }
@@ -200,6 +237,7 @@ fn the_rules_are_these() {
     add element ip sampan_overlay_0a1b2c3d ports { tcp . 8080 : goto port_tcp_8080 }
     add element ip sampan_overlay_0a1b2c3d tasks { "smt0a000009", "smt0a000109" }
     add element ip sampan_overlay_0a1b2c3d tunnel { "smx0a1b2c3d" }
+    add element ip sampan_overlay_0a1b2c3d underlays { 192.168.0.2, 192.168.0.3 }
     add element ip sampan_overlay_0a1b2c3d vips { 10.0.0.2 : goto vip_0a000002, 10.0.1.2 : goto vip_0a000102 }
     add element ip sampan_overlay_0a1b2c3d within { 10.0.0.0/24 . 10.0.0.0/24, 10.0.1.0/24 . 10.0.1.0/24 }
     "#);
@@ -234,10 +272,10 @@ fn a_vip_leads_to_healthy_endpoints_by_their_weight() {
 
 #[test]
 fn one_endpoint_that_drains_changes_only_its_services_choices_and_may_still_be_sent_to() {
-    let before = plan(&table(), &me("n3")).rules;
+    let before = planned(&table(), "n3").rules;
     let mut table = table();
     change(&mut table, "t1", |row| row.state = EndpointState::Draining);
-    let after = plan(&table, &me("n3")).rules;
+    let after = planned(&table, "n3").rules;
     assert_snapshot!(after.text_since(&before), @r#"
     add chain ip sampan_overlay_0a1b2c3d port_tcp_8080
     flush chain ip sampan_overlay_0a1b2c3d port_tcp_8080
@@ -251,7 +289,7 @@ fn one_endpoint_that_drains_changes_only_its_services_choices_and_may_still_be_s
     "#);
     assert_eq!(after.text_since(&after), "");
     table.services.clear();
-    let none = plan(&table, &me("n3")).rules;
+    let none = planned(&table, "n3").rules;
     assert_snapshot!(none.text_since(&after), @r#"
     delete element ip sampan_overlay_0a1b2c3d mesh { 10.0.0.17 . tcp . 80, 10.0.0.9 . tcp . 80 }
     delete element ip sampan_overlay_0a1b2c3d ports { tcp . 8080 }
@@ -269,7 +307,7 @@ fn one_endpoint_that_drains_changes_only_its_services_choices_and_may_still_be_s
 fn a_node_that_is_not_in_the_table_reaches_nobody_and_keeps_its_own_tasks() {
     let mut table = table();
     table.peers.retain(|peer| peer.node.as_str() != "n1");
-    let plan = plan(&table, &me("n1"));
+    let plan = planned(&table, "n1");
     assert!(plan.tunnel.is_none() && plan.routes.is_empty() && plan.returns.is_empty());
     assert_eq!(plan.locals.len(), 2);
 }
@@ -280,5 +318,5 @@ fn the_order_of_rows_does_not_matter() {
     other.endpoints.reverse();
     other.peers.reverse();
     other.networks.reverse();
-    assert_eq!(plan(&other, &me("n1")), plan(&table(), &me("n1")));
+    assert_eq!(planned(&other, "n1"), planned(&table(), "n1"));
 }
