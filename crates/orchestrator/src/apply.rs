@@ -3,7 +3,6 @@
 //! Still pure: ids and time come in. The shell wraps the results in a transaction.
 
 use crate::action::{Action, NewTask, SpecSource};
-use crate::task::is_dirty;
 use std::sync::Arc;
 use types::swarm::Meta;
 use types::swarm::extension::TaskRecord;
@@ -47,7 +46,7 @@ pub fn new_task(
 }
 
 fn shared_template(service: &Service, tasks: &[&Task]) -> Arc<TaskSpec> {
-    let twin = tasks.iter().rev().find(|task| !is_dirty(task, service));
+    let twin = tasks.iter().rev().find(|task| *task.spec == service.spec.task_template);
     twin.map_or_else(|| Arc::new(service.spec.task_template.clone()), |task| Arc::clone(&task.spec))
 }
 

@@ -1,6 +1,7 @@
 //! Global services: one slot for each node that takes it.
 
 use crate::plan::{Plan, Slot, SlotKey};
+use crate::slot;
 use crate::task::is_live;
 use std::collections::BTreeMap;
 use types::NodeId;
@@ -45,7 +46,7 @@ fn leave(plan: &mut Plan<'_>, slot: &Slot<'_>) {
         match plan.place(task).eviction() {
             Some(Stop::NodeRemoved) => plan.remove(task, Stop::NodeRemoved),
             Some(stop) if is_live(task, plan.mode.target()) => plan.stop(task, stop),
-            _ => {}
+            _ => slot::settle(plan, task),
         }
     }
 }

@@ -10,12 +10,13 @@ use crate::policy::Mode;
 use crate::restart;
 use crate::schedule::{self, Due};
 use crate::slot::{self, Context, Role};
-use crate::task::is_dead;
+use crate::task::{ended_itself, is_dead};
 use crate::wait::Wait;
 use crate::{global, replicated};
 use std::collections::{BTreeMap, BTreeSet};
 use types::swarm::Version;
 use types::swarm::extension::{Overlap, Schedule, Stop};
+use types::swarm::node::NodeState;
 use types::swarm::service::JobStatus;
 use types::swarm::task::{Task, TaskState};
 
@@ -28,7 +29,7 @@ pub(crate) fn run(plan: &mut Plan<'_>) {
         None => {
             let index = once(plan, current);
             retire(plan, |iteration| iteration < index);
-            iterate(plan, index);
+            iterate(plan, index, Age::Newest);
         }
         Some(schedule) => scheduled(plan, &schedule, current),
     }
@@ -60,11 +61,14 @@ fn begin(plan: &mut Plan<'_>, index: u64) {
 }
 
 fn scheduled(plan: &mut Plan<'_>, schedule: &Schedule, current: Option<u64>) {
-    let alive: BTreeSet<u64> = unfinished(plan);
+    let alive: BTreeSet<u64> = unfinished(plan, schedule.overlap);
     let mut current = current;
     if schedule::due(plan, schedule, !alive.is_empty()) == Due::Run {
         let index = current.map_or(0, |index| index + 1);
         begin(plan, index);
+        if schedule.overlap == Overlap::Forbid {
+            stop_older(plan, index); // on nodes that nobody waits for
+        }
         current = Some(index);
     }
     let Some(index) = current else { return };
@@ -75,14 +79,21 @@ fn scheduled(plan: &mut Plan<'_>, schedule: &Schedule, current: Option<u64>) {
         stop_older(plan, index);
     } else {
         for older in alive.into_iter().filter(|older| *older != index) {
-            iterate(plan, older);
+            iterate(plan, older, Age::Older(schedule.overlap));
         }
     }
-    iterate(plan, index);
+    iterate(plan, index, Age::Newest);
+}
+
+/// Of a run: an older one goes on beside the newest, as its schedule has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Newest,
+    Older(Overlap),
 }
 
 /// The iterations that still have something to do.
-fn unfinished(plan: &Plan<'_>) -> BTreeSet<u64> {
+fn unfinished(plan: &Plan<'_>, overlap: Overlap) -> BTreeSet<u64> {
     let last = plan.state.service.job_status.as_ref().map(|status| status.job_iteration.index);
     // Tasks of a retired run may yet have to stop; nothing of it is left to do.
     let kept = plan.state.tasks.iter().filter(|task| task.desired_state < TaskState::Remove);
@@ -98,11 +109,35 @@ fn unfinished(plan: &Plan<'_>) -> BTreeSet<u64> {
         // Stopped slots of an older run (`replace`) will not go on.
         let older = last.is_some_and(|last| index < last);
         let replaced = older && slots.values().any(|slot| is_replaced(slot));
-        if (tally.active + tally.retry > 0 || left) && !replaced {
+        let age = if older { Age::Older(overlap) } else { Age::Newest };
+        let open_slots = slots.values().any(|slot| is_open(plan, slot, age));
+        if (open_slots || left) && !replaced {
             open.insert(index);
         }
     }
     open
+}
+
+/// Whether the slot holds its run open. A run of a global job waits for those nodes only that can have its tasks, and
+/// a node that comes back does not catch up with older runs.
+fn is_open(plan: &Plan<'_>, slot: &Slot<'_>, age: Age) -> bool {
+    let outcome = outcome(plan, slot);
+    let unfinished = matches!(outcome, Outcome::Active | Outcome::Retry);
+    let Some(node) = &slot.key.node else { return unfinished };
+    let Some(node) = plan.state.nodes.get(node) else { return false };
+    match outcome {
+        Outcome::Active => {
+            let stays = |task: &&Task| plan.place(task).eviction().is_none();
+            node.status.state == NodeState::Ready
+                && slot.live(TaskState::Complete).iter().any(stays)
+        }
+        Outcome::Retry => {
+            let failed = || slot.last(TaskState::Complete).is_some_and(ended_itself);
+            plan.takes_tasks(node)
+                && (age == Age::Newest || age == Age::Older(Overlap::Allow) && failed())
+        }
+        Outcome::Done | Outcome::Failed(_) => false,
+    }
 }
 
 fn is_replaced(slot: &Slot<'_>) -> bool {
@@ -170,7 +205,7 @@ fn outcome(plan: &Plan<'_>, slot: &Slot<'_>) -> Outcome {
 }
 
 /// Brings one iteration a step closer to completion.
-fn iterate(plan: &mut Plan<'_>, index: u64) {
+fn iterate(plan: &mut Plan<'_>, index: u64, age: Age) {
     let mut slots = plan.slots(|task| iteration(task) == index);
     let context = Context {
         breaker: restart::breaker(plan, &slots),
@@ -179,12 +214,17 @@ fn iterate(plan: &mut Plan<'_>, index: u64) {
         update_paused: false,
         job_iteration: Some(Version { index }),
     };
-    let (new, mut room) = match plan.mode {
+    let (new, closed, mut room) = match plan.mode {
         Mode::ReplicatedJob { max_concurrent, total } => {
             shed(plan, &mut slots, total);
-            extend(plan, &slots, max_concurrent, total)
+            let (new, room) = extend(plan, &slots, max_concurrent, total);
+            (new, Vec::new(), room)
         }
-        _ => (global::spread(plan, &mut slots).0, u64::MAX),
+        _ => {
+            let (mut new, closed) = global::spread(plan, &mut slots);
+            new.retain(|_| age == Age::Newest);
+            (new, closed, u64::MAX)
+        }
     };
     for slot in slots.values() {
         match outcome(plan, slot) {
@@ -193,7 +233,9 @@ fn iterate(plan: &mut Plan<'_>, index: u64) {
                 slot::settle_ended(plan, slot);
                 plan.wait(&slot.key, reason);
             }
-            Outcome::Retry if room == 0 => slot::settle_ended(plan, slot),
+            Outcome::Retry if room == 0 || !is_open(plan, slot, age) => {
+                slot::settle_ended(plan, slot);
+            }
             Outcome::Retry => {
                 room -= 1;
                 slot::keep(plan, slot, &Role::Keep, &context);
@@ -203,6 +245,12 @@ fn iterate(plan: &mut Plan<'_>, index: u64) {
     }
     for slot in &new {
         slot::fill(plan, slot, &context);
+    }
+    for slot in &closed {
+        match outcome(plan, slot) {
+            Outcome::Done => slot::settle_ended(plan, slot),
+            _ => slot::rest(plan, slot, &context),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::action::{Action, Decision, NewTask, SpecSource};
 use crate::policy::{Mode, RestartRules, duration, extensions, pending_until};
 use crate::state::State;
-use crate::task::{host_ports, is_dead, is_live};
+use crate::task::{differs, host_ports, is_dead, is_live};
 use crate::wait::{Wait, Waiting};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl<'a> Plan<'a> {
         let mut changed = BTreeMap::new();
         for task in state.tasks {
             let shared = address(&task.spec);
-            changed.entry(shared).or_insert_with(|| *task.spec != spec.task_template);
+            changed.entry(shared).or_insert_with(|| differs(&task.spec, &spec.task_template));
         }
         Plan {
             state: *state,

@@ -16,10 +16,13 @@ const FIVE_SECONDS: Duration = Duration::from_secs(5);
 const DOWN_GRACE: Duration = Duration::from_secs(15);
 /// SwarmKit's.
 const ORPHAN_AFTER: Duration = Duration::from_secs(24 * 3600);
-/// Doubling from 5 s reaches it at the seventh quick end: a broken service asks little of its nodes.
+/// Doubling from 5 s reaches it at the eleventh quick end: a broken service asks little of its nodes.
 const MAX_LAUNCH_DELAY: Duration = Duration::from_secs(300);
 const RESET_AFTER: Duration = Duration::from_secs(60);
 const BREAKER_THRESHOLD: u64 = 5;
+/// So many ends in a row have Docker's plain delay, unless the user asks for a back-off of another shape: a task that
+/// somebody kills a few times is no crash loop, and with a delay of 0 is back at once.
+const LEVEL_ENDS: u64 = BREAKER_THRESHOLD;
 /// With a delay of 0 growth needs somewhere to start.
 const LEAST_GROWING_DELAY: Duration = Duration::from_secs(1);
 
@@ -118,6 +121,8 @@ pub(crate) struct RestartRules {
     /// Zero counts all attempts.
     pub window: Duration,
     factor: f64,
+    /// Quick ends in a row that are followed by the delay as it is written; it grows from there on.
+    level: u64,
     max_delay: Duration,
     pub reset_after: Duration,
     /// 0 turns the breaker off.
@@ -129,8 +134,8 @@ impl RestartRules {
         let default = RestartPolicy::default();
         let policy = spec.task_template.restart_policy.as_ref().unwrap_or(&default);
         let default = Backoff::default();
-        let backoff = spec.sampan.as_ref().and_then(|wish| wish.backoff.as_ref());
-        let backoff = backoff.unwrap_or(&default);
+        let wished = spec.sampan.as_ref().and_then(|wish| wish.backoff.as_ref());
+        let backoff = wished.unwrap_or(&default);
         let condition = match policy.condition.as_str() {
             "none" => Condition::Never,
             "on-failure" => Condition::OnFailure,
@@ -144,16 +149,17 @@ impl RestartRules {
             max_attempts: policy.max_attempts.unwrap_or(0),
             window: policy.window.map_or(Duration::ZERO, duration),
             factor: backoff.factor.unwrap_or(2.0).max(1.0),
+            level: if wished.is_some() { 1 } else { LEVEL_ENDS },
             max_delay: backoff.max_launch_delay.map_or(MAX_LAUNCH_DELAY, duration),
             reset_after: backoff.reset_after.map_or(RESET_AFTER, duration),
             breaker_threshold: backoff.breaker_threshold.unwrap_or(BREAKER_THRESHOLD),
         }
     }
 
-    /// How long a task waits that follows `quick_ends` quick ends in a row: the policy's delay for the
+    /// How long a task waits that follows `quick_ends` quick ends in a row: the policy's delay at
     /// first, then growing. A delay longer than the ceiling is the user's own.
     pub(crate) fn delay_after(&self, quick_ends: u64) -> Duration {
-        let growth = i32::try_from(quick_ends.saturating_sub(1)).unwrap_or(i32::MAX);
+        let growth = i32::try_from(quick_ends.saturating_sub(self.level)).unwrap_or(i32::MAX);
         if growth == 0 || self.factor <= 1.0 {
             return self.delay;
         }

@@ -94,12 +94,15 @@ pub(crate) fn rest(plan: &mut Plan<'_>, slot: &Slot<'_>, context: &Context) {
 
 /// What ended is not wanted any more: its desired state says so. A job's completed task stays as it is.
 pub(crate) fn settle_ended(plan: &mut Plan<'_>, slot: &Slot<'_>) {
-    let target = plan.mode.target();
     for task in &slot.tasks {
-        let state = task.status.state;
-        if state.is_terminal() && state != target && task.desired_state <= target {
-            plan.stop(task, Stop::Ended);
-        }
+        settle(plan, task);
+    }
+}
+
+pub(crate) fn settle(plan: &mut Plan<'_>, task: &Task) {
+    let (state, target) = (task.status.state, plan.mode.target());
+    if state.is_terminal() && state != target && task.desired_state <= target {
+        plan.stop(task, Stop::Ended);
     }
 }
 

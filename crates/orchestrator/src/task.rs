@@ -4,7 +4,7 @@ use crate::policy::pending_until;
 use std::time::Duration;
 use types::Timestamp;
 use types::swarm::service::{PortConfig, Service};
-use types::swarm::task::{Task, TaskState};
+use types::swarm::task::{Task, TaskSpec, TaskState};
 
 /// Whether nothing of the task can run any more: it has ended, or it was given up before an agent saw it.
 pub fn is_dead(task: &Task) -> bool {
@@ -53,7 +53,31 @@ pub fn host_ports(service: &Service) -> Vec<PortConfig> {
 /// Whether the task was made from another template or with other host ports than the service's. Ports
 /// in the ingress need no new tasks.
 pub fn is_dirty(task: &Task, service: &Service) -> bool {
-    task.record.host_ports != host_ports(service) || *task.spec != service.spec.task_template
+    task.record.host_ports != host_ports(service)
+        || differs(&task.spec, &service.spec.task_template)
+}
+
+/// Whether tasks of one template must make way for tasks of the other. A registry's credential is for the next pull:
+/// a new one replaces nothing.
+pub(crate) fn differs(one: &TaskSpec, two: &TaskSpec) -> bool {
+    if one == two {
+        return false;
+    }
+    let credential = |spec: &TaskSpec| {
+        let container = spec.container_spec.as_ref();
+        container.and_then(|container| container.pull_options.clone())
+    };
+    if credential(one) == credential(two) {
+        return true;
+    }
+    let bare = |spec: &TaskSpec| {
+        let mut bare = spec.clone();
+        if let Some(container) = &mut bare.container_spec {
+            container.pull_options = None;
+        }
+        bare
+    };
+    bare(one) != bare(two)
 }
 
 /// When `wait` after the task's run or end is over, if that is after `now`.

@@ -15,7 +15,7 @@ use types::swarm::extension::{
 use types::swarm::service::{
     EndpointSpec, Global, Mode, PortConfig, Replicated, ReplicatedJob, ServiceSpec, UpdateConfig,
 };
-use types::swarm::task::{Placement, RestartPolicy, Task, TaskState};
+use types::swarm::task::{Placement, PullOptions, RestartPolicy, Task, TaskState};
 use types::{NodeId, TaskId};
 
 pub(crate) struct Script {
@@ -256,6 +256,11 @@ fn set(spec: &mut ServiceSpec, wish: &str) {
         "name" => spec.name = value.to_owned(),
         "image" => {
             template.container_spec.get_or_insert_default().image = value.to_owned();
+        }
+        "credential" => {
+            let registry_auth = value.to_owned();
+            let container = template.container_spec.get_or_insert_default();
+            container.pull_options = Some(PullOptions { registry_auth });
         }
         "force" => template.force_update += 1,
         "restart" => restart(spec).condition = value.to_owned(),
