@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask <chore>`. Everything a developer or CI runs is here, so that both run the same.
 
 mod bench;
+mod chaos;
 mod chores;
 mod cluster;
 mod debian;
@@ -27,6 +28,8 @@ enum Chore {
     Demo(demo::Args),
     /// Several daemons in network namespaces as one swarm: up, down, kill, cut, heal
     Cluster(cluster::Args),
+    /// Kill, cut and power off managers while clients write; every answer they got must hold
+    Chaos(chaos::Args),
     /// Run every test, also those that need root and network namespaces
     Test {
         /// Further arguments of `cargo test`
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Demo(args) => demo::run(&args),
+        Chore::Chaos(args) => chaos::run(&args),
         Chore::Cluster(args) => cluster::run(&args),
         Chore::Test { args } => chores::test(&args),
         Chore::Bench(args) => bench::run(&args),

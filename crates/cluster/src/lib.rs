@@ -18,6 +18,7 @@ mod interfaces;
 mod link;
 mod membership;
 mod node;
+mod places;
 mod plane;
 mod renewal;
 mod state;
@@ -95,6 +96,8 @@ impl Cluster {
             part: Mutex::new(Part::None),
             changing: tokio::sync::Mutex::new(()),
         });
+        let places = places::Places(Arc::downgrade(&inner));
+        inner.engine.set_cluster_networks(Arc::new(places));
         inner.take_up().await?;
         tokio::spawn(Inner::retry(Arc::downgrade(&inner)));
         Ok(Cluster { inner })
@@ -114,6 +117,18 @@ impl Cluster {
         let node = self.inner.running()?;
         let plane = node.shared.running_plane().ok_or_else(error::a_worker)?;
         Ok(plane.control())
+    }
+
+    /// The whole cluster in one file, not older than the call: what `raft::Raft::save` writes.
+    ///
+    /// # Errors
+    /// dockerd's 503 when this node is no manager; when no majority answers.
+    pub async fn save(&self) -> Result<Vec<u8>, Error> {
+        let node = self.inner.running()?;
+        let plane = node.shared.running_plane().ok_or_else(error::a_worker)?;
+        let mut archive = Vec::new();
+        plane.raft().save(&mut archive).await.map_err(Error::from_lower)?;
+        Ok(archive)
     }
 
     /// Makes a cluster of this node; returns its id.

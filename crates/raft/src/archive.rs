@@ -101,6 +101,11 @@ pub(crate) fn read(mut from: impl Read) -> Result<(Archive, Snapshot), Error> {
     Ok((about, state))
 }
 
+/// Reads a saved snapshot whole: what it says of itself, and the state.
+pub fn open_archive(from: impl Read) -> Result<(Archive, Snapshot), Error> {
+    read(from)
+}
+
 /// Reads what a saved snapshot says of itself, and checks it whole.
 pub fn inspect(from: impl Read) -> Result<Archive, Error> {
     read(from).map(|(about, _)| about)

@@ -32,7 +32,7 @@ mod snapshots;
 mod storage;
 mod wire;
 
-pub use archive::{Archive, inspect};
+pub use archive::{Archive, inspect, open_archive};
 pub use error::{Error, ProposeError};
 pub use keys::{Keys, KeysError};
 pub use options::{Options, Peer, Peers, Tuning};

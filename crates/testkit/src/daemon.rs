@@ -23,7 +23,7 @@ use crate::http::{self, Response};
 use crate::leaks::Snapshot;
 use crate::memory::{self, Weight};
 use crate::namespace::Namespace;
-use crate::{images, leaks, sweep};
+use crate::{disk, images, leaks, sweep};
 
 /// How long a daemon may take to answer after its start; debug builds on busy machines are slow.
 const READY_WITHIN: Duration = Duration::from_secs(180);
@@ -31,6 +31,8 @@ const READY_WITHIN: Duration = Duration::from_secs(180);
 const GONE_WITHIN: Duration = Duration::from_secs(180);
 /// How long what happens by itself is waited for: far longer than it takes, also on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The file that is a daemon's own disk.
+const DISK: &str = "disk";
 /// Addresses of the cable between the daemon's namespace and the one outside it.
 const INSIDE: (Ipv4Addr, &str, &str) =
     (Ipv4Addr::new(10, 213, 77, 1), "10.213.77.1/30", "10.213.77.2/30");
@@ -71,6 +73,8 @@ pub struct Options {
     pub images: Vec<&'static str>,
     /// Size of the disk under the data root, when it is to be a small one (a tmpfs).
     pub disk_bytes: Option<u64>,
+    /// Size of a disk of its own under the data root (ext4 in a file), which [`Daemon::lose_power`] cuts off.
+    pub own_disk_bytes: Option<u64>,
     /// A second namespace, joined by a cable, from which published ports are seen as other machines see them.
     pub outside: bool,
 }
@@ -127,7 +131,10 @@ impl Daemon {
         let dir = std::env::temp_dir().join(&token);
         fs::create_dir_all(&dir)?;
         if let Some(bytes) = options.disk_bytes {
-            small_disk(&dir.join("data"), bytes)?;
+            disk::small(&dir.join("data"), bytes)?;
+        }
+        if let Some(bytes) = options.own_disk_bytes {
+            disk::own(&dir.join(DISK), &dir.join("data"), bytes)?;
         }
         let namespace = Namespace::create(&token)?;
         let outside =
@@ -154,7 +161,14 @@ impl Daemon {
         }
     }
 
-    fn try_again(&mut self) -> Result<()> {
+    /// As [`again`](Daemon::again), for programs that are not tests.
+    pub fn try_again(&mut self) -> Result<()> {
+        self.launch()?;
+        self.await_ready()
+    }
+
+    /// Starts it once more, and does not wait until it answers.
+    pub fn launch(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let mut command = match &self.options.hostname {
             None => self.namespace.command(self.program()?),
@@ -176,10 +190,11 @@ impl Daemon {
             .env("SMP_TESTKIT", &self.token);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("starting the daemon")?);
-        self.await_ready()
+        Ok(())
     }
 
-    fn await_ready(&mut self) -> Result<()> {
+    /// Waits until it answers.
+    pub fn await_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if self.request("GET", "/_ping", b"").is_ok_and(|reply| reply.status == 200) {
@@ -215,6 +230,48 @@ impl Daemon {
     pub fn power_off(&mut self) {
         self.kill9();
         sweep::end_processes(&self.token);
+    }
+
+    /// The power of its host fails: what its own disk ([`Options::own_disk_bytes`]) was not asked to make durable is
+    /// lost and the daemon ends, in this order and at once. [`restore_power`](Daemon::restore_power) does the rest.
+    pub fn cut_power(&mut self) -> Result<()> {
+        disk::lose_power(&self.data_root())?;
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Its host is there again as after booting: no process of before, nothing in `/run`, and on its disk what
+    /// [`cut_power`](Daemon::cut_power) left. The daemon is not started.
+    pub fn restore_power(&mut self) -> Result<()> {
+        sweep::end_processes(&self.token);
+        for below in sweep::mounts(&self.token).iter().rev() {
+            if *below != self.data_root() {
+                // What is busy is detached; what is gone needs nothing.
+                let _ = nix::mount::umount2(below, nix::mount::MntFlags::MNT_DETACH);
+            }
+        }
+        disk::after_power_loss(&self.dir.join(DISK), &self.data_root())?;
+        fs::remove_dir_all(self.exec_root()).or_else(|err| match err.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(err.into()),
+        })
+    }
+
+    /// Stops the daemon where it is (SIGSTOP), or lets it go on.
+    #[track_caller]
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
+        // It may have ended by itself: whoever waits for it is told.
+        let _ = kill(Pid::from_raw(self.pid().cast_signed()), signal);
+    }
+
+    /// Whether it was started and not ended by us.
+    pub fn is_started(&self) -> bool {
+        self.child.is_some()
     }
 
     /// SIGTERM, and waits until it is gone; returns its exit code (128 + n after signal n).
@@ -502,19 +559,6 @@ pub(crate) fn next_token() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Of fixed width, so that no token is the beginning of another.
     format!("smp-{}-{:03}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn small_disk(at: &Path, bytes: u64) -> Result<()> {
-    fs::create_dir_all(at)?;
-    let size = format!("size={bytes}");
-    nix::mount::mount(
-        Some("tmpfs"),
-        at,
-        Some("tmpfs"),
-        nix::mount::MsFlags::empty(),
-        Some(size.as_str()),
-    )
-    .with_context(|| format!("mounting a small disk on {}", at.display()))
 }
 
 fn fetch(namespace: &Namespace, address: SocketAddr, path: &str) -> Result<Response> {

@@ -163,6 +163,12 @@ impl Hosts {
         ran(self.hub.cut_one_way(other, one));
     }
 
+    /// What `from` sends does not arrive at `to`; the way back stays open.
+    #[track_caller]
+    pub fn cut_one_way(&self, from: usize, to: usize) {
+        ran(self.hub.cut_one_way(self.hosts[from].address, self.hosts[to].address));
+    }
+
     /// No packet passes between this one and any other.
     #[track_caller]
     pub fn isolate(&self, host: usize) {
@@ -180,6 +186,10 @@ impl Hosts {
     #[track_caller]
     pub fn heal(&self) {
         ran(self.hub.heal());
+    }
+
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Host> {
+        self.hosts.iter_mut()
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Host> {

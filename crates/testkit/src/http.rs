@@ -3,6 +3,9 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -54,6 +57,35 @@ pub fn load_archive(stream: impl Read + Write, mut archive: File) -> Result<Resp
     let length = archive.metadata()?.len();
     exchange(stream, "POST", "/images/load?quiet=1", "application/x-tar", &mut archive, length)
 }
+
+/// One request with a JSON body on a daemon's socket, given up after `patience` without a byte.
+///
+/// # Errors
+/// [`Unsent`] (in the chain) when it surely never reached the daemon.
+pub fn request(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    patience: Duration,
+) -> Result<Response> {
+    let stream = UnixStream::connect(socket).map_err(|_| Unsent)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    exchange(stream, method, path, "application/json", &mut &*body, body.len() as u64)
+}
+
+/// Nobody listens on the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsent;
+
+impl std::fmt::Display for Unsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nobody listens on the daemon's socket")
+    }
+}
+
+impl std::error::Error for Unsent {}
 
 /// Sends one request over `stream` and reads the reply to its end.
 pub(crate) fn exchange(

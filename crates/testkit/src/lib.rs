@@ -7,6 +7,7 @@
 //! | `client` | running a program to its end |
 //! | `images` | stand-in base images made of Debian packages |
 //! | `daemon` | [`Daemon`]: a private `sampan daemon` or `dockerd`, driven through the real clients |
+//! | `disk` | disks of a daemon's own: small ones, and ones that lose power |
 //! | `hosts` | [`Hosts`]: several daemons, each on a host of its own, and the faults between them |
 //! | `http` | requests over the daemon's socket, and to published ports |
 //! | `namespace` | network namespaces named `smp-*` |
@@ -19,6 +20,7 @@
 mod binary;
 mod client;
 mod daemon;
+mod disk;
 mod hosts;
 mod http;
 mod leaks;
@@ -34,7 +36,7 @@ pub use binary::sampan_binary;
 pub use client::Output;
 pub use daemon::{Daemon, Engine, Options, eventually};
 pub use hosts::{Hosts, Hub, host_address, host_token};
-pub use http::{Response, load_archive};
+pub use http::{Response, Unsent, load_archive, request};
 pub use memory::Weight;
 pub use namespace::Namespace;
 pub use sweep::{clear, end_processes, sweep};
