@@ -18,7 +18,6 @@ mod interfaces;
 mod link;
 mod membership;
 mod node;
-mod places;
 mod plane;
 mod renewal;
 mod state;
@@ -96,8 +95,6 @@ impl Cluster {
             part: Mutex::new(Part::None),
             changing: tokio::sync::Mutex::new(()),
         });
-        let places = places::Places(Arc::downgrade(&inner));
-        inner.engine.set_cluster_networks(Arc::new(places));
         inner.take_up().await?;
         tokio::spawn(Inner::retry(Arc::downgrade(&inner)));
         Ok(Cluster { inner })
