@@ -24,19 +24,23 @@ mod tests;
 pub use error::{Code, Error};
 
 use crate::Log;
+use crate::plan::{self, Plan};
 use raft::Member;
 use rand::Rng;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use store::{Change, Event, Snapshot, StoreError};
 use tokio::sync::watch;
 use types::network::CreateRequest;
+use types::swarm::attach::{AttachRequest, Attached};
 use types::swarm::secret::{ConfigSpec, SecretSpec};
 use types::swarm::service::ServiceSpec;
-use types::{ConfigId, NetworkId, SecretId, ServiceId, Timestamp, ids::swarm_id};
+use types::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId, Timestamp, ids::swarm_id};
 
 /// A write that the user gave no version for is tried so often when others write the same object.
 const ATTEMPTS: usize = 16;
+/// dockerd waits as long for a place in a network.
+const ATTACHING: Duration = Duration::from_secs(20);
 
 /// The door to the cluster's objects, on any manager.
 #[derive(Clone)]
@@ -130,6 +134,15 @@ impl Control {
         self.write(|state| service::update(state, key, &update, now())).await
     }
 
+    /// What an update would do. Nothing is written.
+    pub async fn plan_service(&self, key: &str, update: service::Update) -> Result<Plan, Error> {
+        let state = self.read().await?;
+        let key = key.to_owned();
+        let planned =
+            tokio::task::spawn_blocking(move || plan::plan(&state, &key, &update, now())).await;
+        planned.unwrap_or_else(|err| Err(error::unclassed(format!("the plan failed: {err}"))))
+    }
+
     pub async fn remove_service(&self, key: &str) -> Result<(), Error> {
         self.write(|state| service::remove(state, key)).await
     }
@@ -182,6 +195,43 @@ impl Control {
         self.write(|state| network::remove(state, key)).await
     }
 
+    /// A place in a network for a container of `request.node`. Waits for the leader to give it.
+    ///
+    /// # Errors
+    /// As [`network::attach`], and when the network is full or the address is taken. Nothing is held then.
+    pub async fn attach(&self, request: &AttachRequest) -> Result<Attached, Error> {
+        self.write(|state| network::attach(state, request)).await?;
+        let mut changes = self.log.changes();
+        let decided = async {
+            loop {
+                changes.borrow_and_update();
+                if let Some(decided) = network::attached(&self.log.snapshot(), request) {
+                    return decided;
+                }
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let late = || {
+            error::unclassed(
+                "attaching to network failed, make sure your network options are correct and check manager logs: context deadline exceeded",
+            )
+        };
+        let decided =
+            tokio::time::timeout(ATTACHING, decided).await.unwrap_or_else(|_| Err(late()));
+        if decided.is_err() {
+            // Or it goes when the node says what it has.
+            let _ = self.detach(&request.node, std::slice::from_ref(&request.task)).await;
+        }
+        decided
+    }
+
+    /// Gives places of a node back.
+    pub async fn detach(&self, node: &NodeId, places: &[TaskId]) -> Result<(), Error> {
+        self.write(|state| Ok(network::detach(state, node, places))).await
+    }
+
     /// Decides on what is here; a refusal counts only when it holds on a state that is surely new.
     async fn write(
         &self,
@@ -191,9 +241,12 @@ impl Control {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let changes = match decided {
-                Ok(changes) => changes,
-                Err(_) => decide(&self.log.read().await?)?,
+                Ok(changes) if !changes.is_empty() => changes,
+                _ => decide(&self.log.read().await?)?,
             };
+            if changes.is_empty() {
+                return Ok(());
+            }
             let outcome = self.log.propose(vec![changes.into()]).await?.pop();
             match outcome.unwrap_or(Ok(())) {
                 Ok(()) => return Ok(()),

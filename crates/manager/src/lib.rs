@@ -23,8 +23,9 @@ mod log;
 mod manager;
 mod membership;
 mod memory;
+pub mod plan;
 mod roles;
-mod why;
+pub mod why;
 
 pub use certificates::Certificates;
 pub use clock::Clock;

@@ -1,5 +1,9 @@
 //! Why something is as it is: the orchestrator's waits and the scheduler's refusals, asked of the leader's loop.
 
+mod words;
+
+pub use words::{Explanation, Subject, explain, subject};
+
 use crate::leader::desk::Desk;
 use orchestrator::Waiting;
 use scheduler::Verdict;
@@ -30,10 +34,10 @@ pub(crate) struct Question {
 
 pub(crate) fn answer(question: Question, desk: &mut Desk, state: &Snapshot, now: Timestamp) {
     let Question { id, reply } = question;
-    let _ = reply.send(explain(&id, desk, state, now)); // nobody waits for it any more
+    let _ = reply.send(known(&id, desk, state, now)); // nobody waits for it any more
 }
 
-fn explain(id: &str, desk: &mut Desk, state: &Snapshot, now: Timestamp) -> Why {
+fn known(id: &str, desk: &mut Desk, state: &Snapshot, now: Timestamp) -> Why {
     let task = state.tasks().get(id);
     let service = task.map_or_else(|| ServiceId::new(id), |task| task.service_id.clone());
     let placed = task.filter(|task| task.node_id.as_str().is_empty());
