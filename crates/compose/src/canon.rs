@@ -5,6 +5,7 @@
 
 mod scalar;
 
+use crate::check;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::node::{Map, Node, Tag, Value};
 use crate::paths;
@@ -52,6 +53,12 @@ impl<'a> Canon<'a> {
         self.error(message, node.span, &format!("expected {expected}"));
     }
 
+    /// Reports a warning here.
+    pub(crate) fn warn(&mut self, message: impl Into<String>, span: Span) {
+        let diagnostic = Diagnostic::warning(self.path(), message, span);
+        self.diagnostics.push(diagnostic);
+    }
+
     /// An absolute path for a path of this file.
     pub(crate) fn absolute(&self, text: &str) -> PathBuf {
         paths::absolute(self.dir, self.home, text)
@@ -88,6 +95,10 @@ impl<'a> Canon<'a> {
                 .map(keep)
                 .collect(),
             Shape::Replace(inner) => self.many(node, inner).into_iter().map(keep).collect(),
+            Shape::Or(scalar, collection) => {
+                let which = if node.as_map().is_some() { collection } else { scalar };
+                self.many(node, which).into_iter().map(keep).collect()
+            }
             _ => self.plain(node, shape).map(keep).into_iter().collect(),
         }
     }
@@ -119,6 +130,10 @@ impl<'a> Canon<'a> {
             }
             match object.field(&name) {
                 None => self.unknown(&name, &child, object),
+                // `command: null` takes away what an earlier file said
+                Some(Field { shape: Shape::Command, .. }) if child.is_null() => {
+                    done.insert(name, Node { tag: Tag::Reset, ..child });
+                }
                 Some(_) if child.is_null() && child.tag == Tag::None => {}
                 Some(field) => {
                     if let Some(child) = self.field(child, field) {
@@ -169,8 +184,17 @@ impl<'a> Canon<'a> {
             self.mismatch(&node, "a mapping");
             return None;
         };
+        let top = self.path.len() == 1 && self.path[0] != "include";
         let mut done = Map::new();
         for (name, child) in map {
+            if top && !check::key(&name) {
+                self.error(
+                    format!("`{name}` is not a valid name"),
+                    child.place(),
+                    "expected letters, digits, `.`, `_` or `-`",
+                );
+                continue;
+            }
             let (key, span) = (child.key, child.span);
             let kept = match child.is_null() {
                 true => Some(child),
@@ -230,6 +254,17 @@ impl<'a> Canon<'a> {
                         });
                         continue;
                     };
+                    if let Some((name, _)) = text.split_once('=')
+                        && name.ends_with(char::is_whitespace)
+                    {
+                        let message = format!("the name `{name}` ends with a space");
+                        self.error(
+                            message,
+                            item.span,
+                            "expected KEY=value without spaces around `=`",
+                        );
+                        continue;
+                    }
                     let (name, value) = match text.split_once('=') {
                         Some((name, value)) => (name, Value::Str(value.to_owned())),
                         None if bare_is_null => (text, Value::Null),
@@ -258,7 +293,7 @@ impl<'a> Canon<'a> {
 
     fn command(&mut self, node: Node) -> Option<Node> {
         match &node.value {
-            Value::Seq(_) => self.list(node, &Shape::Scalar),
+            Value::Seq(_) => self.list(node, &Shape::Str),
             Value::Str(text) => match crate::words::split(text) {
                 Ok(words) => {
                     let words = words.into_iter().map(|word| Node::text(word, node.span)).collect();

@@ -13,6 +13,12 @@ pub(crate) fn container_name(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Keys of services, networks, volumes, secrets and configs.
+pub(crate) fn key(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
 /// When an image is fetched.
 pub(crate) fn pull_policy(text: &str) -> Result<(), &'static str> {
     const WORDS: [&str; 8] =

@@ -132,8 +132,7 @@ impl<'a> Reader<'a> {
                 let end = self.rest.find('\n').unwrap_or(self.rest.len());
                 let line = self.take(end);
                 let comment = [" #", "\t#"].iter().filter_map(|mark| line.find(mark)).min();
-                let line =
-                    if line.starts_with('#') { "" } else { &line[..comment.unwrap_or(line.len())] };
+                let line = &line[..comment.unwrap_or(line.len())];
                 Ok(Raw::Template(line.trim_end().to_owned()))
             }
         }
@@ -166,20 +165,32 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Go's escapes in double quotes; `\$` becomes `$$`, so that expansion leaves it alone.
+/// A shell's escapes in double quotes; `\$` becomes `$$`, so that expansion leaves it alone.
 fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
+    let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         if c != '\\' {
             out.push(c);
             continue;
         }
         match chars.next() {
+            Some('a') => out.push('\x07'),
+            Some('b') => out.push('\x08'),
+            Some('f') => out.push('\x0c'),
             Some('n') => out.push('\n'),
             Some('r') => out.push('\r'),
             Some('t') => out.push('\t'),
+            Some('v') => out.push('\x0b'),
             Some('$') => out.push_str("$$"),
+            Some('0') => {
+                let digits: Vec<u32> = std::iter::from_fn(|| chars.next_if(|c| c.is_digit(8)))
+                    .take(3)
+                    .filter_map(|c| c.to_digit(8))
+                    .collect();
+                let code = digits.iter().fold(0, |code, digit| code * 8 + digit);
+                out.extend(char::from_u32(code));
+            }
             Some(c @ ('"' | '\\')) => out.push(c),
             Some(c) => out.extend(['\\', c]),
             None => out.push('\\'),

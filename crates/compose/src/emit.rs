@@ -67,7 +67,7 @@ fn inline(node: &Node, indent: usize) -> String {
 }
 
 fn word(key: &str) -> String {
-    if is_plain(key) { key.to_owned() } else { quoted(key) }
+    scalar(key)
 }
 
 fn string(text: &str, indent: usize) -> String {
@@ -87,21 +87,62 @@ fn string(text: &str, indent: usize) -> String {
             .collect();
         return format!("{mark}\n{}", body.join("\n"));
     }
-    if is_plain(text) { text.to_owned() } else { quoted(text) }
+    scalar(text)
 }
 
-/// Text that no YAML reader takes for anything else.
+/// One line of text, as Go's YAML writer quotes it: not at all where no reader can take it for something else.
+fn scalar(text: &str) -> String {
+    let special = |c: char| c.is_control() || c == '\u{feff}' || c == '\u{2028}' || c == '\u{2029}';
+    if is_ambiguous(text) || text.contains(special) {
+        quoted(text)
+    } else if is_plain(text) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+/// Text that the grammar lets stand without quotes.
 fn is_plain(text: &str) -> bool {
-    let first = |c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '.');
-    let inner = |c: char| c.is_alphanumeric() || "-_./=+@ ,$:()^~;<>".contains(c);
-    let lower = text.to_ascii_lowercase();
-    let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", ".inf", ".nan"];
-    text.starts_with(first)
-        && text.chars().all(inner)
+    let mut chars = text.chars();
+    let (first, second) = (chars.next().unwrap_or(' '), chars.next().unwrap_or(' '));
+    let indicator =
+        ",[]{}&*!|>'\"%@`#".contains(first) || (matches!(first, '-' | '?' | ':') && second == ' ');
+    !indicator
+        && !text.starts_with(' ')
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
-        && !reserved.contains(&lower.as_str())
-        && text.parse::<f64>().is_err()
+        && !text.contains(" #")
+        && !text.starts_with("---")
+        && !text.starts_with("...")
+}
+
+/// Text that some YAML reader, of this version or the one before, takes for another type.
+fn is_ambiguous(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let words = ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "="];
+    let sign = lower.trim_start_matches(['+', '-']);
+    if words.contains(&lower.as_str()) || matches!(sign, ".inf" | ".nan") {
+        return true;
+    }
+    let digits = sign.replace('_', "");
+    let radix = |prefix: &str, radix: u32| {
+        let rest = digits.strip_prefix(prefix).unwrap_or_default();
+        !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix))
+    };
+    let number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && (digits.parse::<f64>().is_ok() || radix("0x", 16) || radix("0o", 8) || radix("0b", 2));
+    // 12:30 was a number in base 60 once, 2024-01-31 is a date
+    let sexagesimal = digits.contains(':')
+        && digits
+            .split(':')
+            .all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit() || c == '.'));
+    let dates: Vec<&str> = digits.splitn(3, '-').collect();
+    let date = matches!(dates.as_slice(), [year, month, day]
+        if year.len() == 4
+            && [year, month].iter().all(|part| part.chars().all(|c| c.is_ascii_digit()))
+            && day.starts_with(|c: char| c.is_ascii_digit()));
+    number || sexagesimal || date
 }
 
 fn quoted(text: &str) -> String {
@@ -121,4 +162,37 @@ fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scalar;
+
+    #[test]
+    fn only_what_could_be_read_as_something_else_is_quoted() {
+        for plain in [
+            "5s",
+            "10.5.0.0/16",
+            "127.0.0.1",
+            "-c",
+            "--flag=x",
+            "a:b",
+            "./x y",
+            "$$A",
+            "ß",
+            "1.2.3",
+        ] {
+            assert_eq!(scalar(plain), plain);
+        }
+        for double in
+            ["", "80", "0x1f", "1_000", "1e3", "yes", "Null", "8080:80", "2024-01-31", ".5", "a\tb"]
+        {
+            assert!(scalar(double).starts_with('"'), "{double} became {}", scalar(double));
+        }
+        for single in
+            ["*", "@daily", "a: b", "a #b", "- x", "{{.Name}}", "it's: so", "#a", " a", "a "]
+        {
+            assert!(scalar(single).starts_with('\''), "{single} became {}", scalar(single));
+        }
+    }
 }

@@ -38,9 +38,12 @@ pub(crate) fn expand(
             out.push_str(&braced(&body[..end], lookup, unset)?);
             &body[end + 1..]
         } else {
+            // before anything but a name it is just a dollar, as in `$(date)`
             let end = name_len(after);
             if end == 0 {
-                return Err(TemplateError::Invalid(clip(&rest[index..])));
+                out.push('$');
+                rest = after;
+                continue;
             }
             out.push_str(&plain(&after[..end], lookup, unset));
             &after[end..]

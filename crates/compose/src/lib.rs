@@ -4,6 +4,7 @@
 //! Refuses IO, clocks and the environment: files are read through the caller's function, variables are given.
 //! All errors of all files come at once, with file, line and column (see [`Report`]).
 
+mod arrange;
 mod canon;
 mod check;
 pub mod desired;

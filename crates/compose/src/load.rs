@@ -6,6 +6,7 @@
 mod extends;
 mod include;
 
+use crate::arrange::arrange;
 use crate::canon::Canon;
 use crate::check;
 use crate::diagnostic::{Diagnostic, Level, Report, nearest};
@@ -42,6 +43,8 @@ pub struct LoadOptions {
     pub services: Vec<String>,
     /// Leave `env_file` and bare variables as they are (`config --no-env-resolution`).
     pub keep_env: bool,
+    /// Keep networks, volumes, secrets and configs that no service uses.
+    pub all_resources: bool,
 }
 
 /// A project and what was said about it.
@@ -117,6 +120,10 @@ impl Loader<'_> {
             normalise::environment(self, tree, scope);
         }
         normalise::names(tree, name);
+        if !options.all_resources {
+            normalise::prune(tree);
+        }
+        arrange(tree, TOP_SHAPE);
         validate::cycles(tree, &mut self.diagnostics);
         if failed(self) {
             return None;
@@ -200,7 +207,7 @@ impl Loader<'_> {
             });
         let (name, span) = match (given, written.next_back()) {
             (Some(name), _) => (name, Span::NONE),
-            (None, Some(written)) => written,
+            (None, Some((text, span))) => (check::normalise_project_name(&text), span),
             (None, None) => {
                 let folder = options.project_dir.file_name().unwrap_or_default().to_string_lossy();
                 (check::normalise_project_name(&folder), Span::NONE)
@@ -233,14 +240,15 @@ impl Loader<'_> {
             for document in documents {
                 let mut layer = self.layer(document, &scope.dir, scope);
                 let includes = layer.as_map_mut().and_then(|map| map.shift_remove("include"));
+                if let Some(includes) = includes {
+                    include::apply(self, &mut layer, &includes, scope, open);
+                }
                 extends::resolve_all(self, &mut layer, &tree, &path, scope);
                 tree = merge(tree, layer, TOP_SHAPE);
-                if let Some(includes) = includes {
-                    include::apply(self, &mut tree, &includes, scope, open);
-                }
             }
         }
         settle(&mut tree, TOP_SHAPE);
+        normalise::builds(&mut tree, scope);
         tree
     }
 

@@ -14,6 +14,7 @@ pub(crate) fn merge(base: Node, over: Node, shape: &'static Shape) -> Node {
     match (base.value, over.value) {
         (value, Value::Null) => Node { value, ..base },
         (Value::Map(below), Value::Map(above)) => match shape {
+            Shape::Replace(_) => Node { value: Value::Map(above), ..over },
             Shape::Object(object) if replaced(object, &below, &above) => {
                 Node { value: Value::Map(above), ..over }
             }
@@ -34,7 +35,7 @@ pub(crate) fn merge(base: Node, over: Node, shape: &'static Shape) -> Node {
 
 fn inner(shape: &'static Shape) -> &'static Shape {
     match shape {
-        Shape::Form(_, inner_shape) => inner(inner_shape),
+        Shape::Form(_, inner_shape) | Shape::Or(_, inner_shape) => inner(inner_shape),
         shape => shape,
     }
 }
@@ -71,7 +72,11 @@ fn maps(mut below: Map, above: Map, shape: &'static Shape) -> Map {
 /// one's value in the first one's place.
 pub(crate) fn settle(node: &mut Node, shape: &'static Shape) {
     node.tag = Tag::None;
-    match (&mut node.value, inner(shape)) {
+    let mut shape = inner(shape);
+    while let Shape::Replace(below) = shape {
+        shape = inner(below);
+    }
+    match (&mut node.value, shape) {
         (Value::Map(map), Shape::Object(object)) => {
             map.retain(|_, child| child.tag != Tag::Reset);
             for (key, child) in map.iter_mut() {

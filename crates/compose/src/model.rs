@@ -6,9 +6,10 @@ mod service;
 mod units;
 
 pub use service::{
-    Blkio, Build, Condition, Dependency, Deploy, Device, Endpoint, EnvFile, Grant, HealthCheck,
-    Hook, Limits, Logging, Mount, MountBind, MountTmpfs, MountVolume, Port, Rate, Resources,
-    RestartPolicy, Service, Ulimit, Weight,
+    Blkio, Build, Condition, Dependency, Deploy, Develop, Device, DeviceRequest, DiscreteResource,
+    Endpoint, EnvFile, GenericResource, Grant, HealthCheck, Hook, Limits, Logging, Mount,
+    MountBind, MountImage, MountTmpfs, MountVolume, Placement, Port, Preference, Rate, Resources,
+    RestartPolicy, Service, Ulimit, UpdatePolicy, Watch, Weight,
 };
 pub use units::{Bytes, Mode, Nanoseconds};
 

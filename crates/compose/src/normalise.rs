@@ -39,30 +39,31 @@ pub(crate) fn dependencies(tree: &mut Node) {
         let mut implied = Vec::new();
         for (link, span) in texts(service, "links") {
             let name = link.split(':').next().unwrap_or_default().to_owned();
-            implied.push((name, span));
+            implied.push((name, span, true));
         }
-        for key in ["network_mode", "ipc", "pid"] {
+        for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
             let node = service.get(key);
             if let Some(name) = node.and_then(Node::as_str).and_then(|v| v.strip_prefix("service:"))
             {
-                implied.push((name.to_owned(), node.map_or(Span::NONE, |node| node.span)));
+                implied.push((name.to_owned(), node.map_or(Span::NONE, |node| node.span), true));
             }
         }
         for (source, span) in texts(service, "volumes_from") {
             if !source.starts_with("container:") {
-                implied.push((source.split(':').next().unwrap_or_default().to_owned(), span));
+                let name = source.split(':').next().unwrap_or_default().to_owned();
+                implied.push((name, span, false));
             }
         }
         if implied.is_empty() {
             continue;
         }
         let Some(known) = section(service, "depends_on") else { continue };
-        for (name, span) in implied {
+        for (name, span, restart) in implied {
             known.entry(name).or_insert_with(|| {
                 let entries = [
                     ("condition", text("service_started")),
                     ("required", flag(true)),
-                    ("restart", flag(true)),
+                    ("restart", flag(restart)),
                 ];
                 Node { key: span, ..Node::map(entries, span) }
             });
@@ -126,9 +127,10 @@ fn resolve(loader: &mut Loader<'_>, name: &str, service: &mut Node, scope: &Scop
     let lookup = |key: &str| scope.env.get(key).cloned();
     let map = service.as_map_mut();
     let files = map.and_then(|map| map.shift_remove("env_file"));
+    let own = service.get("environment").and_then(Node::as_map).cloned().unwrap_or_default();
     let mut merged = Map::new();
     for file in files.as_ref().and_then(Node::as_seq).unwrap_or_default() {
-        read_env_file(loader, name, file, scope, &mut merged);
+        read_env_file(loader, name, file, (scope, &own), &mut merged);
     }
     let label_files = service.as_map_mut().and_then(|map| map.shift_remove("label_file"));
     let mut labels = Map::new();
@@ -140,7 +142,7 @@ fn resolve(loader: &mut Loader<'_>, name: &str, service: &mut Node, scope: &Scop
             path,
             file.span,
             (false, true),
-            scope,
+            (scope, &Map::new()),
             &mut labels,
         );
     }
@@ -165,7 +167,13 @@ fn resolve(loader: &mut Loader<'_>, name: &str, service: &mut Node, scope: &Scop
     }
 }
 
-fn read_env_file(loader: &mut Loader<'_>, name: &str, file: &Node, scope: &Scope, into: &mut Map) {
+fn read_env_file(
+    loader: &mut Loader<'_>,
+    name: &str,
+    file: &Node,
+    surroundings: (&Scope, &Map),
+    into: &mut Map,
+) {
     let Some(path) = file.get("path").and_then(Node::as_str) else { return };
     let required = file.get("required").is_none_or(|node| node.value == Value::Bool(true));
     let raw = file.get("format").is_some();
@@ -176,7 +184,7 @@ fn read_env_file(loader: &mut Loader<'_>, name: &str, file: &Node, scope: &Scope
         path,
         place,
         (raw, required),
-        scope,
+        surroundings,
         into,
     );
 }
@@ -187,7 +195,7 @@ fn read_vars(
     path: &str,
     place: Span,
     (raw, required): (bool, bool),
-    scope: &Scope,
+    (scope, own): (&Scope, &Map),
     into: &mut Map,
 ) {
     let content = match required {
@@ -195,15 +203,18 @@ fn read_vars(
         false => loader.read_if_exists(Path::new(path), place),
     };
     let Some(content) = content else { return };
-    let lookup = |key: &str| scope.env.get(key).cloned();
+    let known = |vars: &Map, key: &str| vars.get(key).and_then(Node::as_str).map(str::to_owned);
+    let lookup = |key: &str| {
+        let found = scope.env.get(key).cloned();
+        found.or_else(|| known(own, key)).or_else(|| known(into, key))
+    };
     let parsed =
         if raw { dotenv::parse_raw(&content, &lookup) } else { dotenv::parse(&content, &lookup) };
     match parsed {
         Ok(vars) => {
-            for (key, value) in vars {
-                let value = value.map_or(Value::Null, Value::Str);
-                into.insert(key, Node::new(value, place));
-            }
+            // a bare name that nobody sets says nothing
+            let set = vars.into_iter().filter_map(|(key, value)| Some((key, value?)));
+            into.extend(set.map(|(key, value)| (key, Node::text(value, place))));
         }
         Err(error) => {
             let message = format!("cannot read {path}: {error}");
@@ -258,21 +269,61 @@ pub(crate) fn names(tree: &mut Node, project: &str) {
         map.shift_remove("version");
         map.insert("name".to_owned(), text(project));
     }
-    sort(tree);
-    if let Some(map) = tree.as_map_mut() {
-        const ORDER: [&str; 6] = ["name", "services", "networks", "volumes", "secrets", "configs"];
-        let rank = |key: &str| ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len());
-        map.sort_by(|a, _, b, _| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+}
+
+/// What a build does not say; variables of builds that nobody sets are not passed on.
+pub(crate) fn builds(tree: &mut Node, scope: &Scope) {
+    let Some(services) = section(tree, "services") else { return };
+    for service in services.values_mut() {
+        let build = service.as_map_mut().and_then(|map| map.get_mut("build"));
+        let Some(build) = build.and_then(Node::as_map_mut) else { continue };
+        let context = || text(scope.dir.to_string_lossy());
+        build.entry("context".to_owned()).or_insert_with(context);
+        if !build.contains_key("dockerfile_inline") {
+            build.entry("dockerfile".to_owned()).or_insert_with(|| text("Dockerfile"));
+        }
+        if let Some(args) = build.get_mut("args").and_then(Node::as_map_mut) {
+            args.retain(|name, value| {
+                if let Some(found) = scope.env.get(name).filter(|_| value.is_null()) {
+                    value.value = Value::Str(found.clone());
+                }
+                !value.is_null()
+            });
+        }
     }
 }
 
-fn sort(node: &mut Node) {
-    match &mut node.value {
-        Value::Map(map) => {
-            map.sort_keys();
-            map.values_mut().for_each(sort);
+/// Networks, volumes, secrets, configs and models that no service uses are not part of the project.
+pub(crate) fn prune(tree: &mut Node) {
+    let mut used: BTreeSet<(&'static str, String)> = BTreeSet::new();
+    for service in tree.get("services").and_then(Node::as_map).into_iter().flat_map(Map::values) {
+        for kind in ["networks", "models"] {
+            let names = service.get(kind).and_then(Node::as_map).into_iter().flat_map(Map::keys);
+            used.extend(names.map(|name| (kind, name.clone())));
         }
-        Value::Seq(items) => items.iter_mut().for_each(sort),
-        _ => {}
+        for mount in service.get("volumes").and_then(Node::as_seq).unwrap_or_default() {
+            let source = mount.get("source").and_then(Node::as_str);
+            used.extend(source.map(|name| ("volumes", name.to_owned())));
+        }
+        let build = service.get("build");
+        for kind in ["secrets", "configs"] {
+            let grants = [service.get(kind), build.and_then(|build| build.get(kind))];
+            for grant in grants.into_iter().flatten().filter_map(Node::as_seq).flatten() {
+                let source = grant.get("source").and_then(Node::as_str);
+                used.extend(source.map(|name| (kind, name.to_owned())));
+            }
+        }
+        let spec = service.at(&["credential_spec", "config"]).and_then(Node::as_str);
+        used.extend(spec.map(|name| ("configs", name.to_owned())));
+    }
+    for kind in ["networks", "volumes", "secrets", "configs", "models"] {
+        if let Some(entries) = tree.as_map_mut().and_then(|map| map.get_mut(kind)?.as_map_mut()) {
+            entries.retain(|name, _| used.contains(&(kind, name.clone())));
+        }
+        if let Some(map) = tree.as_map_mut()
+            && map.get(kind).and_then(Node::as_map).is_some_and(Map::is_empty)
+        {
+            map.shift_remove(kind);
+        }
     }
 }

@@ -8,9 +8,17 @@ pub(crate) fn absolute(dir: &Path, home: Option<&str>, text: &str) -> PathBuf {
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
             format!("{home}{rest}")
         }
+        _ if is_windows(text) => return PathBuf::from(text),
         _ => text.to_owned(),
     };
     clean(&dir.join(expanded))
+}
+
+/// True for `C:\data`, `C:/data` and `\\.\pipe\name`: places of another system, kept as they are.
+pub(crate) fn is_windows(text: &str) -> bool {
+    let drive = text.as_bytes();
+    text.starts_with("\\\\")
+        || matches!(drive, [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic())
 }
 
 /// Removes `.` and resolves `..` by the text alone.

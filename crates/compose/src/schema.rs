@@ -1,6 +1,7 @@
 //! The Compose specification as data: which keys exist, what each holds, how two files' values merge.
 //!
-//! One table drives checking, canonical forms and merging, so that the three cannot disagree.
+//! One table drives checking, canonical forms, merging and printing, so that the four cannot disagree.
+//! The order of a table is the order in which `config` prints, which is Compose v2's.
 //! The tables follow the public schema of the Compose specification.
 
 mod keys;
@@ -53,6 +54,8 @@ pub(crate) enum Shape {
     Form(Form, &'static Shape),
     /// Replaced as a whole by a later file.
     Replace(&'static Shape),
+    /// The first for a scalar, the second for a mapping.
+    Or(&'static Shape, &'static Shape),
     /// Kept as it is.
     Any,
 }
@@ -82,17 +85,23 @@ pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) shape: &'static Shape,
     pub(crate) required: bool,
+    /// Printed even when it is empty, false or zero: it then means something else than absence.
+    pub(crate) kept: bool,
     /// Why a single node does not honour the key.
     pub(crate) unsupported: Option<&'static str>,
 }
 
 impl Field {
     const fn new(name: &'static str, shape: &'static Shape) -> Self {
-        Field { name, shape, required: false, unsupported: None }
+        Field { name, shape, required: false, kept: false, unsupported: None }
     }
 
     const fn required(self) -> Self {
         Field { required: true, ..self }
+    }
+
+    const fn kept(self) -> Self {
+        Field { kept: true, ..self }
     }
 
     const fn unsupported(self, reason: &'static str) -> Self {

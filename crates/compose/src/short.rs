@@ -31,17 +31,116 @@ pub(crate) fn build(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
         Value::Str(context) => Node::map([("context", Node::text(context, span))], span),
         _ => node,
     };
-    let inline = node.get("dockerfile_inline").is_some();
-    default(&mut node, "context", Node::text(".", span));
-    if !inline {
-        default(&mut node, "dockerfile", Node::text("Dockerfile", span));
+    if let Some(context) = node.as_map_mut().and_then(|map| map.get_mut("context")) {
+        local(canon, context);
     }
-    let context = node.as_map_mut().and_then(|map| map.get_mut("context"));
-    if let Some(Node { value: Value::Str(text), .. }) = context
+    vec![node]
+}
+
+/// Makes the folder of a context absolute; other kinds of contexts stay.
+fn local(canon: &Canon<'_>, context: &mut Node) {
+    if let Value::Str(text) = &mut context.value
         && !crate::paths::is_remote(text)
         && !text.starts_with("service:")
     {
         *text = canon.absolute(text).to_string_lossy().into_owned();
+    }
+}
+
+/// `additional_contexts: {base: ../base}` or `[base=../base]`
+pub(crate) fn contexts(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let mut node = node;
+    match &mut node.value {
+        Value::Map(map) => map.values_mut().for_each(|context| local(canon, context)),
+        Value::Seq(items) => {
+            for item in items {
+                let Some((name, context)) = item.as_str().and_then(|text| text.split_once('='))
+                else {
+                    canon.error("is not a context", item.span, "expected name=context");
+                    continue;
+                };
+                let (name, mut context) = (name.to_owned(), Node::text(context, item.span));
+                local(canon, &mut context);
+                item.value = Value::Str(format!("{name}={}", context.as_str().unwrap_or_default()));
+            }
+        }
+        _ => {}
+    }
+    vec![node]
+}
+
+/// `ssh: [default, key=~/.ssh/key]` or a mapping; kept as a list.
+pub(crate) fn ssh(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let span = node.span;
+    let mut words = Vec::new();
+    match node.value {
+        Value::Map(map) => {
+            for (id, path) in map {
+                let word = match path.as_str() {
+                    Some(path) => format!("{id}={}", canon.absolute(path).display()),
+                    None => id,
+                };
+                words.push(Node::text(word, path.span));
+            }
+        }
+        Value::Seq(items) => {
+            for item in items {
+                match item.as_str().map(|text| text.split_once('=').unwrap_or((text, ""))) {
+                    Some(("default", "")) => words.push(Node::text("default", item.span)),
+                    Some((id, path)) if !path.is_empty() => {
+                        let word = format!("{id}={}", canon.absolute(path).display());
+                        words.push(Node::text(word, item.span));
+                    }
+                    _ => canon.error("is not an SSH key", item.span, "expected default or id=path"),
+                }
+            }
+        }
+        _ => return vec![node],
+    }
+    vec![Node::new(Value::Seq(words), span)]
+}
+
+/// A volume of the old or new dialect; the device of a bound folder becomes absolute.
+pub(crate) fn volume_object(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let mut done = external(canon, node);
+    for node in &mut done {
+        let word = |path: &[&str]| node.at(path).and_then(Node::as_str);
+        let bound =
+            word(&["driver"]) == Some("local") && word(&["driver_opts", "o"]) == Some("bind");
+        let opts = node.as_map_mut().and_then(|map| map.get_mut("driver_opts")).filter(|_| bound);
+        if let Some(device) = opts.and_then(Node::as_map_mut).and_then(|map| map.get_mut("device"))
+            && let Value::Str(text) = &mut device.value
+        {
+            *text = canon.absolute(text).to_string_lossy().into_owned();
+        }
+    }
+    done
+}
+
+/// `95000` or `400ms`
+pub(crate) fn microseconds(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let nanos = match &node.value {
+        Value::Str(text) => crate::units::parse_duration(text),
+        _ => None,
+    };
+    vec![match nanos {
+        Some(nanos) => Node { value: Value::Plain((nanos / 1000).to_string()), ..node },
+        None => node,
+    }]
+}
+
+/// `count: all`
+pub(crate) fn count(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let all = node.as_str().is_some_and(|text| text.eq_ignore_ascii_case("all"));
+    vec![if all { Node { value: Value::Plain("-1".to_owned()), ..node } } else { node }]
+}
+
+/// A device request without a number and without ids asks for all.
+pub(crate) fn device_request(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let mut node = node;
+    let span = node.span;
+    if node.get("device_ids").is_none() {
+        default(&mut node, "count", Node::text("all", span));
     }
     vec![node]
 }
@@ -95,25 +194,29 @@ fn keyed(
 }
 
 /// `devices: ["/dev/sda:/dev/xvda:rwm"]`; a CDI name stays whole.
-pub(crate) fn device(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
+pub(crate) fn device(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let span = node.span;
-    let mut node = match &node.value {
-        Value::Str(text) => {
-            let mut parts = text.splitn(3, ':');
-            let source = parts.next().unwrap_or_default();
-            let text = |part: &str| Node::text(part, span);
-            let mut entries = vec![("source", text(source))];
-            entries.extend(parts.next().map(|target| ("target", text(target))));
-            entries.extend(parts.next().map(|permissions| ("permissions", text(permissions))));
-            Node::map(entries, span)
+    let Value::Str(text) = &node.value else { return vec![node] };
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, permissions) = match parts.as_slice() {
+        [source] => (*source, *source, "rwm"),
+        [source, target] => (*source, *target, "rwm"),
+        [source, target, permissions] => (*source, *target, *permissions),
+        _ => {
+            canon.error(
+                format!("`{text}` is not a device"),
+                span,
+                "expected source[:target[:permissions]]",
+            );
+            return Vec::new();
         }
-        _ => node,
     };
-    if let Some(source) = node.get("source").cloned() {
-        default(&mut node, "target", source);
-    }
-    default(&mut node, "permissions", Node::text("rwm", span));
-    vec![node]
+    let text = |part: &str| Node::text(part, span);
+    let target = if target.is_empty() { source } else { target };
+    vec![Node::map(
+        [("source", text(source)), ("target", text(target)), ("permissions", text(permissions))],
+        span,
+    )]
 }
 
 /// `env_file: a.env` or a list of paths
@@ -167,7 +270,7 @@ pub(crate) fn extra_hosts(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
                 };
                 for address in addresses {
                     let text = address.as_str().unwrap_or_default();
-                    out.push(Node::text(format!("{host}={}", bare(text)), address.span));
+                    push_host(canon, &mut out, &host, text, address.span);
                 }
             }
         }
@@ -177,8 +280,10 @@ pub(crate) fn extra_hosts(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
                     .as_str()
                     .and_then(|text| text.split_once('=').or_else(|| text.split_once(':')));
                 match parts {
-                    Some((host, address)) => {
-                        out.push(Node::text(format!("{host}={}", bare(address)), item.span));
+                    Some((host, addresses)) => {
+                        for address in addresses.split(',') {
+                            push_host(canon, &mut out, host, address, item.span);
+                        }
                     }
                     None => canon.error("is not a host entry", item.span, "expected host=address"),
                 }
@@ -186,7 +291,15 @@ pub(crate) fn extra_hosts(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
         }
         _ => return vec![node],
     }
+    out.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
     vec![Node::new(Value::Seq(out), span)]
+}
+
+fn push_host(canon: &mut Canon<'_>, out: &mut Vec<Node>, host: &str, address: &str, span: Span) {
+    if host.is_empty() || host.contains([':', '=']) {
+        canon.error(format!("`{host}` is not a host name"), span, "expected host=address");
+    }
+    out.push(Node::text(format!("{host}={}", bare(address)), span));
 }
 
 /// An address without the brackets of IPv6.
@@ -199,7 +312,7 @@ pub(crate) fn gpus(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let span = node.span;
     match &node.value {
         Value::Str(word) if word == "all" => {
-            let all = Node::map([("count", Node::text("-1", span))], span);
+            let all = Node::map([("count", Node::text("all", span))], span);
             vec![Node::new(Value::Seq(vec![all]), span)]
         }
         _ => vec![node],
@@ -213,7 +326,6 @@ pub(crate) fn health_test(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
         Node::new(Value::Seq(words.iter().map(|word| Node::text(*word, span)).collect()), span)
     };
     match &node.value {
-        Value::Str(text) if text == "NONE" => vec![words(&["NONE"])],
         Value::Str(text) => vec![words(&["CMD-SHELL", text])],
         Value::Seq(items) => {
             let first = items.first().and_then(Node::as_str);
@@ -231,35 +343,17 @@ pub(crate) fn health_test(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     }
 }
 
-/// `nofile: 1024`: one number for both limits
-pub(crate) fn ulimit(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
-    let span = node.span;
-    match &node.value {
-        Value::Map(_) => vec![node],
-        _ => {
-            let limit = Node { key: Span::NONE, ..node };
-            vec![Node::map([("hard", limit.clone()), ("soft", limit)], span)]
-        }
-    }
-}
-
 /// `configs: [name]`
 pub(crate) fn config(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
     vec![grant(node)]
 }
 
-/// `secrets: [name]`; a relative target is below `/run/secrets`
+/// `secrets: [name]`; the target is below `/run/secrets` unless given
 pub(crate) fn secret(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let mut node = grant(node);
     let source = node.get("source").and_then(Node::as_str).unwrap_or_default().to_owned();
     let span = node.span;
-    default(&mut node, "target", Node::text(source, span));
-    if let Some(Node { value: Value::Str(target), .. }) =
-        node.as_map_mut().and_then(|map| map.get_mut("target"))
-        && !target.starts_with('/')
-    {
-        *target = format!("/run/secrets/{target}");
-    }
+    default(&mut node, "target", Node::text(format!("/run/secrets/{source}"), span));
     vec![node]
 }
 
@@ -272,7 +366,7 @@ fn grant(node: Node) -> Node {
 }
 
 /// `external: {name: x}` of the old dialects
-pub(crate) fn external(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
+pub(crate) fn external(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let mut node = node;
     let Some(map) = node.as_map_mut() else { return vec![node] };
     if let Some(external) = map.get("external")
@@ -280,6 +374,13 @@ pub(crate) fn external(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
     {
         let place = external.clone();
         if let Some(name) = inner.get("name").cloned() {
+            if map.get("name").is_some_and(|own| own.as_str() != name.as_str()) {
+                canon.error(
+                    "`name` and `external.name` conflict",
+                    name.place(),
+                    "use `name` alone",
+                );
+            }
             map.entry("name".to_owned()).or_insert(name);
         }
         map.insert("external".to_owned(), boolean(true, place.span).like(&place));

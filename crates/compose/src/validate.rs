@@ -1,5 +1,7 @@
 //! Checks over the whole project: what must be there, what names must exist, and that no circle closes.
 
+mod consistency;
+
 use crate::diagnostic::{Diagnostic, Level, nearest};
 use crate::graph;
 use crate::node::{Node, Value};
@@ -27,7 +29,9 @@ pub(crate) fn services(tree: &Node, diagnostics: &mut Vec<Diagnostic>) {
             diagnostics.push(Diagnostic::error(&at, message, span).label(label));
         };
         let has = |key: &str| service.get(key);
-        let sourced = ["image", "build", "provider"].iter().any(|key| has(key).is_some());
+        let sourced = ["image", "build", "provider"]
+            .iter()
+            .any(|key| has(key).is_some_and(|node| node.as_str() != Some("")));
         if !sourced && !excused {
             error(
                 "has neither an image nor a build context specified",
@@ -55,16 +59,18 @@ pub(crate) fn services(tree: &Node, diagnostics: &mut Vec<Diagnostic>) {
         replicas(&at, service, diagnostics);
         ports_of_host(&at, service, diagnostics);
         anonymous_binds(&at, service, diagnostics);
+        consistency::all(&at, service, diagnostics);
     }
     for kind in ["secrets", "configs"] {
         for (name, node) in entries(tree, kind) {
             file_source(&format!("{kind}.{name}"), node, diagnostics);
         }
     }
-    for kind in ["networks", "volumes"] {
-        for (name, node) in entries(tree, kind) {
-            external_alone(&format!("{kind}.{name}"), node, diagnostics);
-        }
+    for (name, node) in entries(tree, "volumes") {
+        external_alone(&format!("volumes.{name}"), node, Level::Error, diagnostics);
+    }
+    for (name, node) in entries(tree, "networks") {
+        external_alone(&format!("networks.{name}"), node, Level::Warning, diagnostics);
     }
 }
 
@@ -118,7 +124,7 @@ fn external(node: &Node) -> bool {
 
 fn file_source(at: &str, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
     if external(node) {
-        return external_alone(at, node, diagnostics);
+        return external_alone(at, node, Level::Warning, diagnostics);
     }
     let given =
         ["file", "environment", "content"].iter().filter(|key| node.get(key).is_some()).count();
@@ -134,15 +140,16 @@ fn file_source(at: &str, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-fn external_alone(at: &str, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
+/// What is not ours is not ours to describe: an error for volumes, which hold data, else a warning.
+fn external_alone(at: &str, node: &Node, level: Level, diagnostics: &mut Vec<Diagnostic>) {
     if !external(node) {
         return;
     }
     for (key, child) in node.as_map().into_iter().flatten() {
-        if !matches!(key.as_str(), "external" | "name" | "labels") && !key.starts_with("x-") {
+        if !matches!(key.as_str(), "external" | "name") && !key.starts_with("x-") {
             let message = format!("conflicting parameters \"external\" and {key:?} specified");
-            diagnostics
-                .push(Diagnostic::error(at, message, child.place()).label("not ours to set"));
+            let diagnostic = Diagnostic::error(at, message, child.place()).label("not ours to set");
+            diagnostics.push(Diagnostic { level, ..diagnostic });
         }
     }
 }
@@ -153,6 +160,7 @@ pub(crate) fn references(
     disabled: &BTreeSet<String>,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
+    consistency::container_names(tree, diagnostics);
     let all = names(tree, "services");
     for (name, service) in entries(tree, "services") {
         let at = format!("services.{name}");
@@ -183,9 +191,18 @@ pub(crate) fn references(
                 undefined(&at, "volume", source, mount.span, &volumes, diagnostics);
             }
         }
+        contexts(&at, tree, service, diagnostics);
+        let models = names(tree, "models");
+        for (wanted, node) in entries(service, "models") {
+            if !models.contains(wanted.as_str()) {
+                undefined(&at, "model", wanted, node.place(), &models, diagnostics);
+            }
+        }
         for kind in ["secrets", "configs"] {
             let known = names(tree, kind);
-            for grant in service.get(kind).and_then(Node::as_seq).unwrap_or_default() {
+            let built = service.at(&["build", kind]).and_then(Node::as_seq).unwrap_or_default();
+            let own = service.get(kind).and_then(Node::as_seq).unwrap_or_default();
+            for grant in own.iter().chain(built) {
                 if let Some(source) = grant.get("source").and_then(Node::as_str)
                     && !known.contains(source)
                 {
@@ -199,6 +216,24 @@ pub(crate) fn references(
                     );
                 }
             }
+        }
+    }
+}
+
+/// A context that is another service's image needs that service to be built.
+fn contexts(at: &str, tree: &Node, service: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    let Some(contexts) = service.at(&["build", "additional_contexts"]) else { return };
+    for (name, context) in contexts.as_map().into_iter().flatten() {
+        let Some(wanted) = context.as_str().and_then(|text| text.strip_prefix("service:")) else {
+            continue;
+        };
+        let known = names(tree, "services");
+        if !known.contains(wanted) {
+            undefined(at, "service", wanted, context.place(), &known, diagnostics);
+        } else if tree.at(&["services", wanted, "build"]).is_none() {
+            let message =
+                format!("takes service {wanted} as the context {name}, which is not built");
+            diagnostics.push(Diagnostic::error(at, message, context.place()));
         }
     }
 }

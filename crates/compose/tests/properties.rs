@@ -24,7 +24,7 @@ fn word() -> impl Strategy<Value = String> {
 
 prop_compose! {
     fn service()(
-        image in word(),
+        image in "[a-z]{1,8}(:[0-9.]{1,4})?",
         command in prop::collection::vec(word(), 0..4),
         env in prop::collection::btree_map("[A-Z_]{1,8}", word(), 0..4),
         labels in prop::collection::vec("[a-z.]{1,8}=[ -#%-~]{0,8}", 0..3),

@@ -106,8 +106,9 @@ fn typed(shape: &Shape, value: &Value) -> Option<Value> {
             Some(Value::Str(units::print_duration(nanos)))
         }
         Shape::Bytes => units::parse_bytes(&text).map(|bytes| Value::Str(bytes.to_string())),
-        Shape::Mode => mode(&text, matches!(value, Value::Str(_)))
-            .map(|mode| Value::Str(format!("{mode:04o}"))),
+        Shape::Mode => {
+            mode(&text, matches!(value, Value::Str(_))).map(|mode| Value::Str(format!("0{mode:o}")))
+        }
         _ => None,
     }
 }

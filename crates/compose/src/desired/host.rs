@@ -64,7 +64,7 @@ fn resources(service: &Service, host: &mut HostConfig) {
     host.memory = either(service.mem_limit.0, limits.memory.0);
     host.memory_reservation = either(service.mem_reservation.0, reserved.memory.0);
     host.memory_swap = service.memswap_limit.0;
-    host.memory_swappiness = service.mem_swappiness;
+    host.memory_swappiness = service.mem_swappiness.map(|swappiness| swappiness.0);
     host.oom_kill_disable = service.oom_kill_disable;
     host.pids_limit = service.pids_limit.or(limits.pids);
     host.cpu_shares = service.cpu_shares;
@@ -75,8 +75,8 @@ fn resources(service: &Service, host: &mut HostConfig) {
     host.device_cgroup_rules = list(service.device_cgroup_rules.clone());
     let device = |device: &model::Device| DeviceMapping {
         path_on_host: device.source.clone(),
-        path_in_container: device.target.clone(),
-        cgroup_permissions: device.permissions.clone(),
+        path_in_container: or(&device.target, &device.source),
+        cgroup_permissions: or(&device.permissions, "rwm"),
     };
     host.devices = list(service.devices.iter().map(device).collect());
     let ulimit = |(name, limit): (&String, &model::Ulimit)| Ulimit {
@@ -85,6 +85,10 @@ fn resources(service: &Service, host: &mut HostConfig) {
         soft: limit.soft,
     };
     host.ulimits = list(service.ulimits.iter().map(ulimit).collect());
+}
+
+fn or(text: &str, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
 }
 
 fn block_io(blkio: &model::Blkio, host: &mut HostConfig) {
@@ -140,7 +144,10 @@ fn restart(service: &Service) -> RestartPolicy {
     let Some(policy) = &service.deploy.restart_policy else { return RestartPolicy::default() };
     let retries = policy.max_attempts.unwrap_or(0);
     match policy.condition.as_str() {
-        "none" => RestartPolicy { name: "no".to_owned(), maximum_retry_count: 0 },
+        "none" | "no" => RestartPolicy { name: "no".to_owned(), maximum_retry_count: 0 },
+        "unless-stopped" => {
+            RestartPolicy { name: "unless-stopped".to_owned(), maximum_retry_count: 0 }
+        }
         "on-failure" => {
             RestartPolicy { name: "on-failure".to_owned(), maximum_retry_count: retries }
         }

@@ -99,6 +99,18 @@ fn base(
         }
         return resolve(loader, &wanted, from, scope, chain);
     };
+    if paths::is_remote(file) {
+        let message = "a remote resource is not fetched";
+        let diagnostic = Diagnostic::error(
+            format!("services.{name}.extends"),
+            message,
+            extends.get("file")?.span,
+        )
+        .label("expected a path on this machine")
+        .help("clone or download it, then extend the copy");
+        loader.diagnostics.push(diagnostic);
+        return None;
+    }
     let path = paths::absolute(from.dir, scope.env.get("HOME").map(String::as_str), file);
     let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
     let documents = loader.parse(&path, extends.get("file")?.span)?;

@@ -1,17 +1,18 @@
 //! `include`: whole models of their own folder and environment, added beside ours.
 
-use super::{Loader, Scope, TOP_SHAPE};
+use super::{Loader, Scope};
 use crate::diagnostic::Diagnostic;
-use crate::merge::settle;
+use crate::merge::merge;
 use crate::node::{Map, Node, Value};
+use crate::schema::{Shape, TOP};
 use crate::source::Span;
 use crate::{dotenv, paths};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const SECTIONS: [&str; 5] = ["services", "networks", "volumes", "secrets", "configs"];
+const SECTIONS: [&str; 6] = ["services", "networks", "volumes", "secrets", "configs", "models"];
 
-/// Adds every included model to `tree`. The same name with another meaning is an error.
+/// Adds every included model to the layer `tree`. What both say, the layer says last.
 pub(super) fn apply(
     loader: &mut Loader<'_>,
     tree: &mut Node,
@@ -19,7 +20,6 @@ pub(super) fn apply(
     scope: &Scope,
     open: &mut Vec<PathBuf>,
 ) {
-    settle(tree, TOP_SHAPE);
     for include in includes.as_seq().unwrap_or_default() {
         if let Some(model) = model(loader, include, scope, open) {
             import(loader, tree, model, include.span);
@@ -35,7 +35,10 @@ fn model(
 ) -> Option<Node> {
     let home = scope.env.get("HOME").map(String::as_str);
     let files: Vec<(PathBuf, Span)> = texts(include, "path")
-        .map(|(text, span)| (paths::absolute(&scope.dir, home, text), span))
+        .map(|(text, span)| {
+            let remote = paths::is_remote(text);
+            (if remote { text.into() } else { paths::absolute(&scope.dir, home, text) }, span)
+        })
         .collect();
     let first = files.first()?.0.parent().unwrap_or(Path::new("/")).to_owned();
     let dir = match include.get("project_directory").and_then(Node::as_str) {
@@ -46,6 +49,15 @@ fn model(
     let depth = open.len();
     let mut parsed = Vec::new();
     for (path, span) in files {
+        if paths::is_remote(&path.to_string_lossy()) {
+            let message = "a remote resource is not fetched";
+            let diagnostic = Diagnostic::error("include", message, span)
+                .label("expected a path on this machine")
+                .help("clone or download it, then include the copy");
+            loader.diagnostics.push(diagnostic);
+            open.truncate(depth);
+            return None;
+        }
         if open.contains(&path) {
             let message = format!("include cycle: {} includes itself", path.display());
             loader.diagnostics.push(Diagnostic::error("include", message, span));
@@ -115,17 +127,21 @@ fn import(loader: &mut Loader<'_>, tree: &mut Node, mut model: Node, place: Span
             .entry(section.to_owned())
             .or_insert_with(|| Node::new(Value::Map(Map::new()), span));
         let Some(target) = target.as_map_mut() else { continue };
+        let shape = TOP.field(section).map_or(&Shape::Any, |field| field.shape);
+        let shape = if let Shape::Map(entry) = shape { entry } else { shape };
         for (name, node) in entries {
-            match target.get(&name) {
-                Some(ours) if ours.to_json() != node.to_json() => {
-                    let message =
-                        format!("conflicts with the included {section} entry of that name");
-                    let diagnostic =
-                        Diagnostic::error(format!("{section}.{name}"), message, ours.place())
-                            .help(format!("the include stands in line {}", place.line));
-                    loader.diagnostics.push(diagnostic);
+            match target.shift_remove(&name) {
+                Some(ours) => {
+                    if ours.to_json() != node.to_json() {
+                        let message = format!(
+                            "is also in the model included in line {}; what this file says goes over it",
+                            place.line
+                        );
+                        let at = format!("{section}.{name}");
+                        loader.diagnostics.push(Diagnostic::warning(at, message, ours.place()));
+                    }
+                    target.insert(name, merge(node, ours, shape));
                 }
-                Some(_) => {}
                 None => {
                     target.insert(name, node);
                 }

@@ -26,6 +26,7 @@ pub struct Service {
     pub cpuset: String,
     pub depends_on: Named<Dependency>,
     pub deploy: Deploy,
+    pub develop: Develop,
     pub device_cgroup_rules: Vec<String>,
     pub devices: Vec<Device>,
     pub dns: Vec<String>,
@@ -51,7 +52,7 @@ pub struct Service {
     pub mac_address: String,
     pub mem_limit: Bytes,
     pub mem_reservation: Bytes,
-    pub mem_swappiness: Option<i64>,
+    pub mem_swappiness: Option<Bytes>,
     pub memswap_limit: Bytes,
     pub network_mode: Option<String>,
     pub networks: Named<Option<Endpoint>>,
@@ -100,6 +101,11 @@ impl Service {
 #[serde(default)]
 pub struct Build {
     pub additional_contexts: Named<String>,
+    /// Secrets of the project for the steps that ask for them.
+    pub secrets: Vec<Grant>,
+    /// `default` or `id=path`.
+    pub ssh: Vec<String>,
+    pub no_cache_filter: Vec<String>,
     pub args: Named<Option<String>>,
     pub cache_from: Vec<String>,
     /// An absolute folder, or a remote context.
@@ -186,14 +192,75 @@ impl Default for Dependency {
     }
 }
 
+/// What happens when files of the project change while `watch` runs.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Develop {
+    pub watch: Vec<Watch>,
+}
+
+/// One rule of [`Develop`].
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Watch {
+    /// `sync`, `rebuild`, `restart`, `sync+restart` or `sync+exec`.
+    pub action: String,
+    /// Absolute, on this machine.
+    pub path: String,
+    /// In the container.
+    pub target: String,
+    pub exec: Hook,
+    pub include: Vec<String>,
+    pub ignore: Vec<String>,
+    pub initial_sync: bool,
+}
+
+/// How a cluster runs the service; one node reads its resources, replicas and restart policy.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Deploy {
+    /// `replicated`, `global`, `replicated-job` or `global-job`.
     pub mode: String,
     pub replicas: Option<i64>,
     pub labels: Named<String>,
+    pub update_config: Option<UpdatePolicy>,
+    pub rollback_config: Option<UpdatePolicy>,
     pub resources: Resources,
     pub restart_policy: Option<RestartPolicy>,
+    pub placement: Placement,
+    /// `vip` or `dnsrr`.
+    pub endpoint_mode: String,
+}
+
+/// How tasks are replaced.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct UpdatePolicy {
+    /// At the same time; 0 is all.
+    pub parallelism: Option<u64>,
+    pub delay: Option<Nanoseconds>,
+    /// `pause`, `continue` or `rollback`.
+    pub failure_action: String,
+    pub monitor: Option<Nanoseconds>,
+    pub max_failure_ratio: f32,
+    /// `start-first` or `stop-first`.
+    pub order: String,
+}
+
+/// Which nodes may run the service.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Placement {
+    pub constraints: Vec<String>,
+    pub preferences: Vec<Preference>,
+    pub max_replicas_per_node: u64,
+}
+
+/// Spread over the values of a label.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Preference {
+    pub spread: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -209,13 +276,45 @@ pub struct Limits {
     pub cpus: f64,
     pub memory: Bytes,
     pub pids: Option<i64>,
+    /// Reservations only.
+    pub devices: Vec<DeviceRequest>,
+    /// Reservations only.
+    pub generic_resources: Vec<GenericResource>,
+}
+
+/// Devices such as GPUs.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct DeviceRequest {
+    pub capabilities: Vec<String>,
+    pub driver: String,
+    /// -1 is all.
+    pub count: i64,
+    pub device_ids: Vec<String>,
+    pub options: Named<String>,
+}
+
+/// A resource that nodes declare themselves.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct GenericResource {
+    pub discrete_resource_spec: DiscreteResource,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct DiscreteResource {
+    pub kind: String,
+    pub value: f64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct RestartPolicy {
     pub condition: String,
+    pub delay: Option<Nanoseconds>,
     pub max_attempts: Option<i64>,
+    pub window: Option<Nanoseconds>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -281,6 +380,9 @@ pub struct Logging {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Port {
+    pub name: String,
+    /// `ingress` or `host`: differs in a cluster only.
+    pub mode: String,
     pub host_ip: String,
     pub target: u16,
     /// A port, a range, or empty for any free one.
@@ -302,15 +404,33 @@ pub struct Mount {
     pub bind: MountBind,
     pub volume: MountVolume,
     pub tmpfs: MountTmpfs,
+    pub image: MountImage,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct MountImage {
+    pub subpath: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct MountBind {
     pub create_host_path: bool,
     pub propagation: String,
     pub recursive: String,
     pub selinux: String,
+}
+
+impl Default for MountBind {
+    fn default() -> Self {
+        MountBind {
+            create_host_path: true,
+            propagation: String::new(),
+            recursive: String::new(),
+            selinux: String::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -329,8 +449,25 @@ pub struct MountTmpfs {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(from = "UlimitForm")]
 pub struct Ulimit {
     pub soft: i64,
     pub hard: i64,
+}
+
+/// One number for both limits, or the two.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum UlimitForm {
+    One(i64),
+    Two { soft: i64, hard: i64 },
+}
+
+impl From<UlimitForm> for Ulimit {
+    fn from(form: UlimitForm) -> Self {
+        match form {
+            UlimitForm::One(limit) => Ulimit { soft: limit, hard: limit },
+            UlimitForm::Two { soft, hard } => Ulimit { soft, hard },
+        }
+    }
 }

@@ -25,11 +25,12 @@ pub(crate) fn grant(node: &Node) -> Option<String> {
 /// Address, host port, container port and protocol together.
 pub(crate) fn port(node: &Node) -> Option<String> {
     let part = |key: &str| node.get(key).map(|value| value.to_json().to_string());
-    Some(format!(
-        "{:?} {:?} {:?} {:?}",
-        part("host_ip"),
-        part("published"),
-        part("target"),
-        part("protocol")
-    ))
+    // a port without an address is one on all of them
+    let host = part("host_ip").unwrap_or_else(|| "\"0.0.0.0\"".to_owned());
+    Some(format!("{host} {:?} {:?} {:?}", part("published"), part("target"), part("protocol")))
+}
+
+/// The subnet of an address pool.
+pub(crate) fn subnet(node: &Node) -> Option<String> {
+    node.get("subnet")?.as_str().map(str::to_owned)
 }

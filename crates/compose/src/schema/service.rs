@@ -17,33 +17,34 @@ const fn f(name: &'static str, shape: &'static Shape) -> Field {
 pub(crate) static SERVICE: Object = Object::new(
     "a service",
     &[
+        f("profiles", STR_SET),
         f("annotations", LABELS),
-        f("attach", BOOL),
-        f("blkio_config", &Shape::Object(&BLKIO)),
-        f("build", &Shape::Form(short::build, &Shape::Object(&BUILD))),
+        f("attach", BOOL).kept(),
+        f("build", &Shape::Form(short::build, &Shape::Object(&BUILD))).kept(),
+        f("develop", &Shape::Object(&DEVELOP)).kept(),
+        f("blkio_config", &Shape::Object(&BLKIO)).kept(),
         f("cap_add", STR_SET),
         f("cap_drop", STR_SET),
-        f("cgroup", &Shape::Enum(&["host", "private"])),
         f("cgroup_parent", STR),
-        f("command", COMMAND),
+        f("cgroup", &Shape::Enum(&["host", "private"])),
+        f("cpu_count", INT).unsupported(WINDOWS),
+        f("cpu_percent", FLOAT).unsupported(WINDOWS),
+        f("cpu_period", INT),
+        f("cpu_quota", INT),
+        f("cpu_rt_period", &Shape::Form(short::microseconds, INT)).unsupported(KERNEL),
+        f("cpu_rt_runtime", &Shape::Form(short::microseconds, INT)).unsupported(KERNEL),
+        f("cpus", FLOAT),
+        f("cpuset", STR),
+        f("cpu_shares", INT),
+        f("command", COMMAND).kept(),
         f(
             "configs",
             &Shape::List(&Shape::Form(short::config, &Shape::Object(&GRANT)), Some(keys::grant)),
         ),
         f("container_name", &Shape::Checked(check::container_name)),
-        f("cpu_count", INT).unsupported(WINDOWS),
-        f("cpu_percent", FLOAT).unsupported(WINDOWS),
-        f("cpu_period", INT),
-        f("cpu_quota", INT),
-        f("cpu_rt_period", INT).unsupported(KERNEL),
-        f("cpu_rt_runtime", INT).unsupported(KERNEL),
-        f("cpu_shares", INT),
-        f("cpus", FLOAT),
-        f("cpuset", STR),
-        f("credential_spec", &Shape::Object(&CREDENTIAL_SPEC)).unsupported(WINDOWS),
+        f("credential_spec", &Shape::Object(&CREDENTIAL_SPEC)).kept().unsupported(WINDOWS),
         f("depends_on", &Shape::Form(short::depends_on, &Shape::Map(&Shape::Object(&DEPENDENCY)))),
-        f("deploy", &Shape::Object(&DEPLOY)),
-        f("develop", &Shape::Object(&DEVELOP)),
+        f("deploy", &Shape::Object(&DEPLOY)).kept(),
         f("device_cgroup_rules", STR_SET),
         f(
             "devices",
@@ -53,7 +54,9 @@ pub(crate) static SERVICE: Object = Object::new(
         f("dns_opt", STR_SET),
         f("dns_search", STRINGS),
         f("domainname", STR),
-        f("entrypoint", COMMAND),
+        f("entrypoint", COMMAND).kept(),
+        f("provider", &Shape::Object(&PROVIDER)).kept().unsupported("providers are not run"),
+        f("environment", ENVIRONMENT),
         f(
             "env_file",
             &Shape::Form(
@@ -61,30 +64,39 @@ pub(crate) static SERVICE: Object = Object::new(
                 &Shape::List(&Shape::Object(&ENV_FILE), Some(keys::path)),
             ),
         ),
-        f("environment", ENVIRONMENT),
         f("expose", SCALAR_SET),
         f("extends", &Shape::Form(short::extends, &Shape::Object(&EXTENDS))),
         f("external_links", STR_SET),
-        f("extra_hosts", &Shape::Form(short::extra_hosts, STR_SET)),
-        f("gpus", &Shape::Form(short::gpus, &Shape::List(&Shape::Object(&GPU), None)))
-            .unsupported("no GPU is passed on"),
+        f("extra_hosts", HOSTS),
         f("group_add", SCALAR_SET),
-        f("healthcheck", &Shape::Object(&HEALTHCHECK)),
+        f(
+            "gpus",
+            &Shape::Form(
+                short::gpus,
+                &Shape::List(
+                    &Shape::Form(short::device_request, &Shape::Object(&DEVICE_REQUEST)),
+                    None,
+                ),
+            ),
+        )
+        .unsupported("no GPU is passed on"),
         f("hostname", STR),
+        f("healthcheck", &Shape::Object(&HEALTHCHECK)).kept(),
         f("image", STR),
-        f("init", BOOL),
+        f("init", BOOL).kept(),
         f("ipc", STR),
         f("isolation", STR).unsupported(WINDOWS),
-        f("label_file", &Shape::Form(short::list_of_one, &Shape::List(PATH, Some(keys::text)))),
         f("labels", LABELS),
+        f("label_file", &Shape::Form(short::list_of_one, &Shape::List(PATH, Some(keys::text)))),
         f("links", STR_SET),
-        f("logging", &Shape::Object(&LOGGING)),
-        f("mac_address", STR),
+        f("logging", &Shape::Object(&LOGGING)).kept(),
         f("mem_limit", BYTES),
         f("mem_reservation", BYTES),
-        f("mem_swappiness", INT),
         f("memswap_limit", BYTES),
-        f("models", &Shape::Any).unsupported("models are not run"),
+        f("mem_swappiness", BYTES),
+        f("mac_address", STR),
+        f("models", &Shape::Form(short::names_to_map, &Shape::Map(&Shape::Object(&SERVICE_MODEL))))
+            .unsupported("models are not run"),
         f("network_mode", STR),
         f("networks", &Shape::Form(short::names_to_map, &Shape::Map(&Shape::Object(&ENDPOINT)))),
         f("oom_kill_disable", BOOL),
@@ -96,17 +108,13 @@ pub(crate) static SERVICE: Object = Object::new(
             "ports",
             &Shape::List(&Shape::Form(short::port, &Shape::Object(&PORT)), Some(keys::port)),
         ),
-        f("post_start", &Shape::List(&Shape::Object(&HOOK), None)),
-        f("pre_stop", &Shape::List(&Shape::Object(&HOOK), None)),
         f("privileged", BOOL),
-        f("profiles", STR_SET),
-        f("provider", &Shape::Any).unsupported("providers are not run"),
         f("pull_policy", &Shape::Checked(check::pull_policy)),
         f("pull_refresh_after", STR).unsupported("use pull_policy: every_…"),
         f("read_only", BOOL),
         f("restart", &Shape::Checked(check::restart)),
         f("runtime", STR).unsupported("there is one runtime"),
-        f("scale", INT),
+        f("scale", INT).kept(),
         f(
             "secrets",
             &Shape::List(&Shape::Form(short::secret, &Shape::Object(&GRANT)), Some(keys::grant)),
@@ -114,7 +122,7 @@ pub(crate) static SERVICE: Object = Object::new(
         f("security_opt", STR_SET),
         f("shm_size", BYTES),
         f("stdin_open", BOOL),
-        f("stop_grace_period", DURATION),
+        f("stop_grace_period", DURATION).kept(),
         f("stop_signal", STR),
         f("storage_opt", OPTIONS).unsupported("layers have no quota"),
         f("sysctls", LABELS),
@@ -131,60 +139,68 @@ pub(crate) static SERVICE: Object = Object::new(
         ),
         f("volumes_from", STR_SET),
         f("working_dir", STR),
+        f("pre_start", &Shape::List(&Shape::Object(&HOOK), None))
+            .unsupported("hooks before the start are not run"),
+        f("post_start", &Shape::List(&Shape::Object(&HOOK), None)),
+        f("pre_stop", &Shape::List(&Shape::Object(&HOOK), None)),
     ],
 );
 
-const ULIMITS: &Shape = &Shape::Map(&Shape::Form(short::ulimit, &Shape::Object(&ULIMIT)));
+/// One number for both limits, or the two.
+const ULIMITS: &Shape = &Shape::Map(&Shape::Replace(&Shape::Or(INT, &Shape::Object(&ULIMIT))));
 static ULIMIT: Object =
-    Object::new("a ulimit", &[f("hard", INT).required(), f("soft", INT).required()]);
+    Object::new("a ulimit", &[f("soft", INT).required().kept(), f("hard", INT).required().kept()]);
+const HOSTS: &Shape = &Shape::Form(short::extra_hosts, STR_SET);
 
 static BUILD: Object = Object::new(
     "a build",
     &[
-        f("additional_contexts", LABELS).unsupported("a build has one context"),
-        f("args", ENVIRONMENT),
-        f("cache_from", STR_SET),
-        f("cache_to", STR_SET).unsupported("the build cache is not exported"),
         f("context", STR),
         f("dockerfile", STR),
         f("dockerfile_inline", STR),
         f("entitlements", STR_LIST).unsupported("builds get no privileges"),
-        f("extra_hosts", &Shape::Form(short::extra_hosts, STR_SET)),
-        f("isolation", STR).unsupported(WINDOWS),
-        f("labels", LABELS),
-        f("network", STR),
-        f("no_cache", BOOL),
-        f("platforms", STR_SET),
-        f("privileged", BOOL).unsupported("builds get no privileges"),
+        f("args", ENVIRONMENT),
         f("provenance", SCALAR).unsupported("no attestation is made"),
-        f("pull", BOOL),
         f("sbom", SCALAR).unsupported("no attestation is made"),
+        f("ssh", &Shape::Form(short::ssh, STR_SET)),
+        f("labels", LABELS),
+        f("cache_from", STRINGS),
+        f("cache_to", STRINGS).unsupported("the build cache is not exported"),
+        f("no_cache", BOOL),
+        f("no_cache_filter", STRINGS),
+        f("additional_contexts", &Shape::Form(short::contexts, LABELS)),
+        f("pull", BOOL),
+        f("extra_hosts", HOSTS),
+        f("isolation", STR).unsupported(WINDOWS),
+        f("network", STR),
+        f("target", STR),
         f(
             "secrets",
             &Shape::List(&Shape::Form(short::config, &Shape::Object(&GRANT)), Some(keys::grant)),
-        )
-        .unsupported("builds get no secrets yet"),
+        ),
         f("shm_size", BYTES),
-        f("ssh", LABELS).unsupported("builds get no SSH agent"),
         f("tags", STR_SET),
-        f("target", STR),
         f("ulimits", ULIMITS),
+        f("platforms", STR_SET),
+        f("privileged", BOOL).unsupported("builds get no privileges"),
     ],
 );
 
 static BLKIO: Object = Object::new(
     "a block IO limit",
     &[
+        f("weight", INT),
+        f("weight_device", &Shape::List(&Shape::Object(&BLKIO_WEIGHT), Some(keys::path))),
         f("device_read_bps", &Shape::List(&Shape::Object(&BLKIO_RATE), Some(keys::path))),
         f("device_read_iops", &Shape::List(&Shape::Object(&BLKIO_RATE), Some(keys::path))),
         f("device_write_bps", &Shape::List(&Shape::Object(&BLKIO_RATE), Some(keys::path))),
         f("device_write_iops", &Shape::List(&Shape::Object(&BLKIO_RATE), Some(keys::path))),
-        f("weight", INT),
-        f("weight_device", &Shape::List(&Shape::Object(&BLKIO_WEIGHT), Some(keys::path))),
     ],
 );
-static BLKIO_RATE: Object = Object::new("a rate", &[f("path", STR), f("rate", BYTES)]);
-static BLKIO_WEIGHT: Object = Object::new("a weight", &[f("path", STR), f("weight", INT)]);
+static BLKIO_RATE: Object =
+    Object::new("a rate", &[f("path", STR).kept(), f("rate", BYTES).kept()]);
+static BLKIO_WEIGHT: Object =
+    Object::new("a weight", &[f("path", STR).kept(), f("weight", INT).kept()]);
 
 static CREDENTIAL_SPEC: Object =
     Object::new("a credential spec", &[f("config", STR), f("file", STR), f("registry", STR)]);
@@ -195,21 +211,20 @@ static DEPENDENCY: Object = Object::new(
         f(
             "condition",
             &Shape::Enum(&["service_started", "service_healthy", "service_completed_successfully"]),
-        )
-        .required(),
-        f("required", BOOL),
+        ),
         f("restart", BOOL),
+        f("required", BOOL).kept(),
     ],
 );
 
 static DEVICE: Object = Object::new(
     "a device",
-    &[f("permissions", STR), f("source", STR).required(), f("target", STR)],
+    &[f("source", STR).required(), f("target", STR), f("permissions", STR)],
 );
 
 static ENV_FILE: Object = Object::new(
     "an env_file",
-    &[f("format", &Shape::Enum(&["raw"])), f("path", PATH).required(), f("required", BOOL)],
+    &[f("path", PATH).required(), f("required", BOOL).kept(), f("format", &Shape::Enum(&["raw"]))],
 );
 
 static EXTENDS: Object = Object::new("an extends", &[f("file", STR), f("service", STR).required()]);
@@ -232,35 +247,37 @@ static ENDPOINT: Object = Object::new(
 static GRANT: Object = Object::new(
     "a secret or config grant",
     &[
-        f("gid", STR),
-        f("mode", &Shape::Mode),
         f("source", STR).required(),
         f("target", STR),
         f("uid", STR),
+        f("gid", STR),
+        f("mode", &Shape::Mode).kept(),
     ],
 );
 
 static HEALTHCHECK: Object = Object::new(
     "a health check",
     &[
-        f("disable", BOOL),
-        f("interval", DURATION),
-        f("retries", INT),
-        f("start_interval", DURATION),
-        f("start_period", DURATION),
         f("test", &Shape::Replace(&Shape::Form(short::health_test, STR_LIST))),
-        f("timeout", DURATION),
+        f("timeout", DURATION).kept(),
+        f("interval", DURATION).kept(),
+        f("retries", INT).kept(),
+        f("start_period", DURATION).kept(),
+        f("start_interval", DURATION).kept(),
+        f("disable", BOOL),
     ],
 );
 
 static HOOK: Object = Object::new(
     "a hook",
     &[
-        f("command", COMMAND).required(),
-        f("environment", ENVIRONMENT),
-        f("privileged", BOOL),
+        f("command", COMMAND),
+        f("image", STR),
         f("user", STR),
+        f("privileged", BOOL),
         f("working_dir", STR),
+        f("environment", ENVIRONMENT),
+        f("per_replica", BOOL),
     ],
 );
 
@@ -273,43 +290,43 @@ static LOGGING: Object = Object {
 static PORT: Object = Object::new(
     "a port",
     &[
-        f("app_protocol", STR),
-        f("host_ip", STR),
-        f("mode", &Shape::Enum(&["host", "ingress"])),
         f("name", STR),
-        f("protocol", &Shape::Enum(&["tcp", "udp", "sctp"])),
-        f("published", SCALAR),
+        f("mode", &Shape::Enum(&["host", "ingress"])),
+        f("host_ip", STR),
         f("target", INT).required(),
+        f("published", SCALAR),
+        f("protocol", &Shape::Enum(&["tcp", "udp", "sctp"])),
+        f("app_protocol", STR),
     ],
 );
 
 static MOUNT: Object = Object::new(
     "a volume mount",
     &[
-        f("bind", &Shape::Object(&MOUNT_BIND)),
-        f("consistency", STR),
-        f("image", &Shape::Object(&MOUNT_IMAGE)),
-        f("read_only", BOOL),
-        f("source", STR),
-        f("target", STR),
-        f("tmpfs", &Shape::Object(&MOUNT_TMPFS)),
         f("type", &Shape::Enum(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"]))
             .required(),
-        f("volume", &Shape::Object(&MOUNT_VOLUME)),
+        f("source", STR),
+        f("target", STR),
+        f("read_only", BOOL),
+        f("consistency", STR),
+        f("bind", &Shape::Object(&MOUNT_BIND)).kept(),
+        f("volume", &Shape::Object(&MOUNT_VOLUME)).kept(),
+        f("tmpfs", &Shape::Object(&MOUNT_TMPFS)).kept(),
+        f("image", &Shape::Object(&MOUNT_IMAGE)).kept(),
     ],
 );
 static MOUNT_BIND: Object = Object::new(
     "the options of a bind",
     &[
-        f("create_host_path", BOOL),
-        f("propagation", STR),
-        f("recursive", &Shape::Enum(&["enabled", "disabled", "writable", "readonly"])),
         f("selinux", &Shape::Enum(&["z", "Z"])),
+        f("propagation", STR),
+        f("create_host_path", BOOL).kept(),
+        f("recursive", &Shape::Enum(&["enabled", "disabled", "writable", "readonly"])),
     ],
 );
 static MOUNT_IMAGE: Object = Object::new("the options of an image mount", &[f("subpath", STR)]);
 static MOUNT_TMPFS: Object =
-    Object::new("the options of a tmpfs", &[f("mode", INT), f("size", BYTES)]);
+    Object::new("the options of a tmpfs", &[f("size", BYTES), f("mode", INT)]);
 static MOUNT_VOLUME: Object = Object::new(
     "the options of a volume",
     &[f("labels", LABELS), f("nocopy", BOOL), f("subpath", STR)],
@@ -320,63 +337,69 @@ static DEVELOP: Object =
 static WATCH: Object = Object::new(
     "a watch rule",
     &[
+        f("path", PATH).required(),
         f("action", &Shape::Enum(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"]))
             .required(),
-        f("exec", &Shape::Object(&HOOK)),
-        f("ignore", STRINGS),
-        f("include", STRINGS),
-        f("initial_sync", BOOL),
-        f("path", PATH).required(),
         f("target", STR),
+        f("exec", &Shape::Object(&HOOK)),
+        f("include", STRINGS),
+        f("ignore", STRINGS),
+        f("initial_sync", BOOL),
     ],
 );
 
 static DEPLOY: Object = Object::new(
     "a deploy section",
     &[
-        f("endpoint_mode", STR).unsupported(CLUSTER),
-        f("labels", LABELS).unsupported(CLUSTER),
         f("mode", &Shape::Enum(&["replicated", "global", "replicated-job", "global-job"])),
-        f("placement", &Shape::Object(&PLACEMENT)).unsupported(CLUSTER),
-        f("replicas", INT),
+        f("replicas", INT).kept(),
+        f("labels", LABELS).unsupported(CLUSTER),
+        f("update_config", &Shape::Object(&UPDATE)).kept().unsupported(CLUSTER),
+        f("rollback_config", &Shape::Object(&UPDATE)).kept().unsupported(CLUSTER),
         f("resources", &Shape::Object(&RESOURCES)),
-        f("restart_policy", &Shape::Object(&RESTART_POLICY)),
-        f("rollback_config", &Shape::Object(&UPDATE)).unsupported(CLUSTER),
-        f("update_config", &Shape::Object(&UPDATE)).unsupported(CLUSTER),
+        f("restart_policy", &Shape::Object(&RESTART_POLICY)).kept(),
+        f("placement", &Shape::Object(&PLACEMENT)).unsupported(CLUSTER),
+        f("endpoint_mode", STR).unsupported(CLUSTER),
     ],
 );
 static PLACEMENT: Object = Object::new(
     "a placement",
     &[
         f("constraints", STR_LIST),
-        f("max_replicas_per_node", INT),
         f("preferences", &Shape::List(&Shape::Object(&SPREAD), None)),
+        f("max_replicas_per_node", INT),
     ],
 );
 static SPREAD: Object = Object::new("a placement preference", &[f("spread", STR)]);
 static UPDATE: Object = Object::new(
     "an update policy",
     &[
+        f("parallelism", INT).kept(),
         f("delay", DURATION),
         f("failure_action", STR),
-        f("max_failure_ratio", FLOAT),
         f("monitor", DURATION),
+        f("max_failure_ratio", FLOAT),
         f("order", &Shape::Enum(&["start-first", "stop-first"])),
-        f("parallelism", INT),
     ],
 );
 static RESTART_POLICY: Object = Object::new(
     "a restart policy",
     &[
-        f("condition", &Shape::Enum(&["none", "on-failure", "any"])),
-        f("delay", DURATION),
-        f("max_attempts", INT),
-        f("window", DURATION),
+        f(
+            "condition",
+            &Shape::Enum(&["none", "on-failure", "any", "no", "always", "unless-stopped"]),
+        ),
+        f("delay", DURATION).kept(),
+        f("max_attempts", INT).kept(),
+        f("window", DURATION).kept(),
     ],
 );
 static RESOURCES: Object = Object::new(
     "the resources",
-    &[f("limits", &Shape::Object(&LIMITS)), f("reservations", &Shape::Object(&RESERVATIONS))],
+    &[
+        f("limits", &Shape::Object(&LIMITS)).kept(),
+        f("reservations", &Shape::Object(&RESERVATIONS)).kept(),
+    ],
 );
 static LIMITS: Object =
     Object::new("the limits", &[f("cpus", FLOAT), f("memory", BYTES), f("pids", INT)]);
@@ -384,32 +407,45 @@ static RESERVATIONS: Object = Object::new(
     "the reservations",
     &[
         f("cpus", FLOAT),
-        f("devices", &Shape::List(&Shape::Object(&RESERVED_DEVICE), None))
-            .unsupported("no GPU is passed on"),
-        f("generic_resources", &Shape::List(&Shape::Object(&GENERIC), None)).unsupported(CLUSTER),
         f("memory", BYTES),
+        f("pids", INT),
+        f(
+            "devices",
+            &Shape::List(
+                &Shape::Form(short::device_request, &Shape::Object(&RESERVED_DEVICE)),
+                None,
+            ),
+        )
+        .unsupported("no GPU is passed on"),
+        f("generic_resources", &Shape::List(&Shape::Object(&GENERIC), None)).unsupported(CLUSTER),
     ],
 );
 static GENERIC: Object =
     Object::new("a generic resource", &[f("discrete_resource_spec", &Shape::Object(&DISCRETE))]);
-static DISCRETE: Object = Object::new("a discrete resource", &[f("kind", STR), f("value", FLOAT)]);
+static DISCRETE: Object =
+    Object::new("a discrete resource", &[f("kind", STR).kept(), f("value", FLOAT).kept()]);
 static RESERVED_DEVICE: Object = Object::new(
     "a device request",
     &[
         f("capabilities", STR_LIST).required(),
-        f("count", SCALAR),
-        f("device_ids", STR_LIST),
         f("driver", STR),
+        f("count", &Shape::Form(short::count, INT)),
+        f("device_ids", STR_LIST),
         f("options", LABELS),
     ],
 );
-static GPU: Object = Object::new(
+static DEVICE_REQUEST: Object = Object::new(
     "a GPU request",
     &[
         f("capabilities", STR_LIST),
-        f("count", SCALAR),
-        f("device_ids", STR_LIST),
         f("driver", STR),
+        f("count", &Shape::Form(short::count, INT)),
+        f("device_ids", STR_LIST),
         f("options", LABELS),
     ],
 );
+
+static SERVICE_MODEL: Object =
+    Object::new("a service's model", &[f("endpoint_var", STR), f("model_var", STR)]);
+static PROVIDER: Object =
+    Object::new("a provider", &[f("type", STR).required(), f("options", &Shape::Map(&Shape::Any))]);

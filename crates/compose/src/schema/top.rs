@@ -1,6 +1,9 @@
 //! The top level of a file: services, networks, volumes, secrets, configs.
 
-use super::{BOOL, Field, LABELS, OPTIONS, Object, PATH, SCALAR, SERVICE, STR, STRINGS, Shape};
+use super::{
+    BOOL, Field, INT, LABELS, OPTIONS, Object, PATH, SCALAR, SERVICE, STR, STR_LIST, STRINGS,
+    Shape, keys,
+};
 use crate::short;
 
 const fn f(name: &'static str, shape: &'static Shape) -> Field {
@@ -10,15 +13,15 @@ const fn f(name: &'static str, shape: &'static Shape) -> Field {
 pub(crate) static TOP: Object = Object::new(
     "a Compose file",
     &[
-        f("configs", &Shape::Map(&Shape::Form(short::external, &Shape::Object(&CONFIG)))),
-        f("include", &Shape::List(&Shape::Form(short::include, &Shape::Object(&INCLUDE)), None)),
-        f("models", &Shape::Any).unsupported("models are not run"),
-        f("name", STR),
-        f("networks", &Shape::Map(&Shape::Form(short::external, &Shape::Object(&NETWORK)))),
-        f("secrets", &Shape::Map(&Shape::Form(short::external, &Shape::Object(&SECRET)))),
-        f("services", &Shape::Map(&Shape::Object(&SERVICE))),
         f("version", SCALAR),
-        f("volumes", &Shape::Map(&Shape::Form(short::external, &Shape::Object(&VOLUME)))),
+        f("name", STR),
+        f("include", &Shape::List(&Shape::Form(short::include, &Shape::Object(&INCLUDE)), None)),
+        f("services", &Shape::Map(&Shape::Object(&SERVICE))).kept(),
+        f("networks", &Shape::Map(&Shape::Form(short::external, &Shape::Object(&NETWORK)))),
+        f("volumes", &Shape::Map(&Shape::Form(short::volume_object, &Shape::Object(&VOLUME)))),
+        f("secrets", &Shape::Map(&Shape::Form(short::external, &Shape::Object(&SECRET)))),
+        f("configs", &Shape::Map(&Shape::Form(short::external, &Shape::Object(&CONFIG)))),
+        f("models", &Shape::Map(&Shape::Object(&MODEL))).unsupported("models are not run"),
     ],
 );
 
@@ -30,52 +33,52 @@ static INCLUDE: Object = Object::new(
 static NETWORK: Object = Object::new(
     "a network",
     &[
-        f("attachable", BOOL),
+        f("name", STR),
         f("driver", STR),
         f("driver_opts", OPTIONS),
-        f("enable_ipv4", BOOL),
-        f("enable_ipv6", BOOL),
+        f("ipam", &Shape::Object(&IPAM)),
         f("external", BOOL),
         f("internal", BOOL),
-        f("ipam", &Shape::Object(&IPAM)),
+        f("attachable", BOOL),
         f("labels", LABELS),
-        f("name", STR),
+        f("enable_ipv4", BOOL).kept(),
+        f("enable_ipv6", BOOL).kept(),
     ],
 );
 static IPAM: Object = Object::new(
     "an address plan",
     &[
-        f("config", &Shape::List(&Shape::Object(&IPAM_POOL), None)),
         f("driver", STR),
+        f("config", &Shape::List(&Shape::Object(&IPAM_POOL), Some(keys::subnet))),
         f("options", OPTIONS),
     ],
 );
 static IPAM_POOL: Object = Object::new(
     "an address pool",
-    &[f("aux_addresses", OPTIONS), f("gateway", STR), f("ip_range", STR), f("subnet", STR)],
+    &[f("subnet", STR), f("gateway", STR), f("ip_range", STR), f("aux_addresses", OPTIONS)],
 );
 
 static VOLUME: Object = Object::new(
     "a volume",
     &[
+        f("name", STR),
         f("driver", STR),
         f("driver_opts", OPTIONS),
         f("external", BOOL),
         f("labels", LABELS),
-        f("name", STR),
     ],
 );
 
 static SECRET: Object = Object::new(
     "a secret",
     &[
-        f("driver", STR).unsupported("secrets come from files and the environment"),
-        f("driver_opts", OPTIONS),
+        f("name", STR),
+        f("file", PATH),
         f("environment", STR),
         f("external", BOOL),
-        f("file", PATH),
         f("labels", LABELS),
-        f("name", STR),
+        f("driver", STR).unsupported("secrets come from files and the environment"),
+        f("driver_opts", OPTIONS),
         f("template_driver", STR).unsupported("secrets are not templates"),
     ],
 );
@@ -83,12 +86,17 @@ static SECRET: Object = Object::new(
 static CONFIG: Object = Object::new(
     "a config",
     &[
-        f("content", STR),
-        f("environment", STR),
-        f("external", BOOL),
-        f("file", PATH),
-        f("labels", LABELS),
         f("name", STR),
+        f("file", PATH),
+        f("environment", STR),
+        f("content", STR),
+        f("external", BOOL),
+        f("labels", LABELS),
         f("template_driver", STR).unsupported("configs are not templates"),
     ],
+);
+
+static MODEL: Object = Object::new(
+    "a model",
+    &[f("name", STR), f("model", STR), f("context_size", INT), f("runtime_flags", STR_LIST)],
 );

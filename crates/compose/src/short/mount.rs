@@ -37,14 +37,13 @@ fn finish(canon: &mut Canon<'_>, node: &mut Node) {
     if let Some(Node { value: Value::Str(source), .. }) = map.get_mut("source") {
         *source = canon.absolute(source).to_string_lossy().into_owned();
     }
-    default(node, "bind", Node::map([], span));
     if let Some(options) = node.as_map_mut().and_then(|map| map.get_mut("bind")) {
         default(options, "create_host_path", boolean(true, span));
     }
 }
 
 fn short(canon: &mut Canon<'_>, text: &str, span: Span) -> Option<Node> {
-    let parts: Vec<&str> = text.split(':').collect();
+    let parts = sections(text);
     let (source, target, mode) = match parts.as_slice() {
         [target] => ("", *target, ""),
         [source, target] => (*source, *target, ""),
@@ -62,7 +61,7 @@ fn short(canon: &mut Canon<'_>, text: &str, span: Span) -> Option<Node> {
         canon.error(format!("`{text}` is not a volume"), span, "expected [source:]target[:mode]");
         return None;
     }
-    let bind = source.starts_with(['/', '.', '~']);
+    let bind = source.starts_with(['/', '.', '~']) || paths::is_windows(source);
     let text_node = |text: &str| Node::text(text, span);
     let mut entries = vec![("type", text_node(if bind { "bind" } else { "volume" }))];
     if !source.is_empty() {
@@ -70,16 +69,14 @@ fn short(canon: &mut Canon<'_>, text: &str, span: Span) -> Option<Node> {
     }
     entries.push(("target", text_node(target)));
     let mut long = Node::map(entries, span);
-    if !bind {
-        default(&mut long, "volume", Node::map([], span));
-    }
+    default(&mut long, if bind { "bind" } else { "volume" }, Node::map([], span));
     for word in mode.split(',').filter(|word| !word.is_empty()) {
-        option(canon, &mut long, word, span)?;
+        option(canon, &mut long, word, span);
     }
     Some(long)
 }
 
-fn option(canon: &mut Canon<'_>, long: &mut Node, word: &str, span: Span) -> Option<()> {
+fn option(canon: &mut Canon<'_>, long: &mut Node, word: &str, span: Span) {
     let section = |long: &mut Node, name: &str, key: &str, value: Node| {
         default(long, name, Node::map([], span));
         if let Some(options) = long.as_map_mut().and_then(|map| map.get_mut(name)) {
@@ -94,17 +91,53 @@ fn option(canon: &mut Canon<'_>, long: &mut Node, word: &str, span: Span) -> Opt
         "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate" => {
             section(long, "bind", "propagation", Node::text(word, span));
         }
-        "cached" | "delegated" | "consistent" => {
-            default(long, "consistency", Node::text(word, span))
-        }
-        _ => {
-            canon.error(
-                format!("unknown mode `{word}` of a volume"),
-                span,
-                "expected ro, rw, nocopy, z, Z or a propagation",
-            );
-            return None;
+        // how fast a desktop's shared folders are to follow: here they are the same folder
+        "cached" | "delegated" | "consistent" => {}
+        _ => canon.warn(format!("the mode `{word}` of a volume has no effect"), span),
+    }
+}
+
+/// The parts between colons; the colon of a drive's letter (`C:\\data`, `C:/data:/data`) is none.
+fn sections(text: &str) -> Vec<&str> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let drive = |at: usize| {
+        let letter = |part: &&str| part.len() == 1 && part.as_bytes()[0].is_ascii_alphabetic();
+        let path = parts.get(at + 1).is_some_and(|rest| {
+            // `v:/data` is a volume named v
+            rest.starts_with('\\')
+                || (rest.starts_with('/')
+                    && parts.get(at + 2).is_some_and(|next| next.starts_with('/')))
+        });
+        parts.get(at).is_some_and(letter) && path
+    };
+    let mut out = Vec::new();
+    let (mut at, mut begin) = (0, 0);
+    while at < parts.len() {
+        let width =
+            if drive(at) { parts[at].len() + 1 + parts[at + 1].len() } else { parts[at].len() };
+        out.push(&text[begin..begin + width]);
+        at += if drive(at) { 2 } else { 1 };
+        begin += width + 1;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sections;
+
+    #[test]
+    fn a_drives_colon_divides_nothing() {
+        for (text, parts) in [
+            ("v:/v", &["v", "/v"][..]),
+            ("/data", &["/data"]),
+            ("a:/b:ro", &["a", "/b", "ro"]),
+            ("C:\\x:/data:ro", &["C:\\x", "/data", "ro"]),
+            ("C:/x:/data", &["C:/x", "/data"]),
+            ("C:\\x:D:\\y", &["C:\\x", "D:\\y"]),
+            ("a:b:c:d", &["a", "b", "c", "d"]),
+        ] {
+            assert_eq!(sections(text), parts, "{text}");
         }
     }
-    Some(())
 }
