@@ -34,5 +34,6 @@ pub(crate) async fn describe(engine: &Engine) -> NodeDescription {
         },
         tls_info: None,
         addr: String::new(),
+        data_path_addr: String::new(),
     }
 }

@@ -1,22 +1,18 @@
-//! `/networks/…`: this node's networks and, on a manager, the cluster's.
+//! `/networks/…`: this node's networks and the cluster's.
 
 use crate::body::Document;
 use crate::context::App;
 use crate::failure::Reply;
 use crate::query::Query;
 use crate::reply;
-use crate::swarm::refused;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use engine::{Error, Filters};
-use manager::control::find;
-use manager::control::network::{DRIVER, answer};
+use manager::control::network::DRIVER;
 use serde_json::json;
-use std::sync::Arc;
 use types::network::{ConnectRequest, CreateRequest, DisconnectRequest, Network};
-use types::swarm::network::ClusterNetwork;
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -31,12 +27,11 @@ pub(crate) fn routes() -> Router<App> {
 async fn list(State(app): State<App>, query: Query) -> Reply {
     let filters = query.filters()?;
     let mut networks = app.engine.network_list(filters.clone()).await?;
-    let Ok(control) = app.cluster.control() else { return reply::json(&networks) };
-    let state = control.read().await.map_err(refused)?;
+    // Without a manager, what this node knows of the cluster's.
+    let Ok(shared) = app.cluster.networks().await else { return reply::json(&networks) };
     // The cluster's own are shown as the cluster has them, also when this node still holds one that is gone.
     networks.retain(|network| network.scope != "swarm");
-    let shared = state.networks().iter().map(|network| answer(network));
-    networks.extend(shared.filter(|network| wanted(&filters, network)));
+    networks.extend(shared.into_iter().filter(|network| wanted(&filters, network)));
     reply::json(&networks)
 }
 
@@ -58,21 +53,20 @@ async fn create(State(app): State<App>, body: Document) -> Reply {
         let created = app.engine.network_create(request).await?;
         return reply::json_with(StatusCode::CREATED, &created);
     }
-    let control = app.cluster.control()?;
     check_free(&app, &request.name).await?;
     if app.engine.network_inspect(&request.name, "local").await.is_ok() {
         return Err(taken(&request.name).into());
     }
-    let id = control.create_network(&request).await.map_err(refused)?;
+    let id = app.cluster.create_network(&request).await?;
     reply::json_with(StatusCode::CREATED, &json!({ "Id": id, "Warning": "" }))
 }
 
 /// Docker refuses a second network of a name, whichever of the two kinds it is.
 async fn check_free(app: &App, name: &str) -> Result<(), Error> {
-    let Ok(control) = app.cluster.control() else { return Ok(()) };
-    match control.snapshot().networks().by_name(name) {
-        Some(_) => Err(taken(name)),
-        None => Ok(()),
+    match app.cluster.network(name, false).await {
+        Ok(Some(network)) if network.name == name => Err(taken(name)),
+        // Without a manager a node still makes networks of its own.
+        _ => Ok(()),
     }
 }
 
@@ -88,33 +82,31 @@ async fn prune(State(app): State<App>, query: Query) -> Reply {
 async fn inspect(State(app): State<App>, Path(id): Path<String>, query: Query) -> Reply {
     let scope = query.get("scope");
     let here = app.engine.network_inspect(&id, scope).await;
-    let Some(shared) = shared(&app, &id, scope).await? else { return reply::json(&here?) };
-    match here {
+    let shared = match scope {
+        "" | "swarm" => app.cluster.network(&id, query.flag("verbose")).await,
+        _ => Ok(None),
+    };
+    match (here, shared) {
         // Its containers on this node are the engine's to tell.
-        Ok(here) if here.id.as_str() == shared.id.as_str() => {
-            reply::json(&Network { containers: here.containers, ..answer(&shared) })
+        (Ok(here), Ok(Some(shared))) if here.id == shared.id => {
+            reply::json(&Network { containers: here.containers, ..shared })
         }
-        Ok(here) if here.id.as_str() == id || here.name == id => reply::json(&here),
-        _ => reply::json(&answer(&shared)),
+        (Ok(here), _) if here.id.as_str() == id || here.name == id => reply::json(&here),
+        (_, Ok(Some(shared))) => reply::json(&shared),
+        (here, _) => reply::json(&here?),
     }
-}
-
-/// The cluster's network of this key; none on a node that is no manager.
-async fn shared(app: &App, key: &str, scope: &str) -> Result<Option<Arc<ClusterNetwork>>, Error> {
-    let Ok(control) = app.cluster.control() else { return Ok(None) };
-    if !matches!(scope, "" | "swarm") {
-        return Ok(None);
-    }
-    let state = control.read().await.map_err(refused)?;
-    Ok(find::network(&state, key).ok().cloned())
 }
 
 async fn remove(State(app): State<App>, Path(id): Path<String>) -> Reply {
-    let Some(network) = shared(&app, &id, "").await? else {
+    let here = app.engine.network_inspect(&id, "local").await;
+    if here.is_ok_and(|here| here.id.as_str() == id || here.name == id) {
         app.engine.network_remove(&id).await?;
         return reply::no_content();
-    };
-    app.cluster.control()?.remove_network(network.id.as_str()).await.map_err(refused)?;
+    }
+    match app.cluster.network(&id, false).await? {
+        Some(network) => app.cluster.remove_network(network.id.as_str()).await?,
+        None => app.engine.network_remove(&id).await?,
+    }
     reply::no_content()
 }
 

@@ -91,11 +91,12 @@ impl Place {
         let on_node =
             |task: &&Arc<Task>| self.nodes.is_empty() || self.nodes.contains(task.node_id.as_str());
         if self.services.is_empty() && self.nodes.is_empty() {
-            return state.tasks().iter().collect();
+            return state.tasks().iter().filter(|task| !task.is_attachment()).collect();
         }
         if self.services.is_empty() {
             let nodes = self.nodes.iter().filter_map(|id| state.nodes().get(id));
-            return nodes.flat_map(|node| state.tasks_of_node(&node.id)).collect();
+            let tasks = nodes.flat_map(|node| state.tasks_of_node(&node.id));
+            return tasks.filter(|task| !task.is_attachment()).collect();
         }
         let services = self.services.iter().filter_map(|id| state.services().get(id));
         services.flat_map(|service| state.tasks_of_service(&service.id)).filter(on_node).collect()

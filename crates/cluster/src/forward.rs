@@ -1,7 +1,7 @@
 //! Requests of the Engine API between nodes, hijacked streams included.
 
 use crate::node::Shared;
-use crate::{Body, Serve, error};
+use crate::{Body, Serve, error, places};
 use async_trait::async_trait;
 use engine::Error;
 use http::{Request, Response, StatusCode};
@@ -9,17 +9,28 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use types::swarm::session::{ManagerAddress, PeerIdentity};
 
 /// The Engine API of this node, for other nodes. 503 until the API has started.
-pub(crate) struct Served(pub(crate) Arc<OnceLock<Serve>>);
+pub(crate) struct Served {
+    /// The port does not keep the node.
+    pub(crate) node: Weak<Shared>,
+    pub(crate) serve: Arc<OnceLock<Serve>>,
+}
 
 #[async_trait]
 impl rpc::Http for Served {
     async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
         let peer = request.extensions().get::<PeerIdentity>().cloned();
-        match (self.0.get(), peer) {
+        if request.uri().path() == places::PATH
+            && let Some(peer) = peer
+        {
+            let plane = self.node.upgrade().and_then(|node| node.running_plane());
+            let control = plane.map(|plane| plane.control());
+            return places::serve(control, peer.node, request).await;
+        }
+        match (self.serve.get(), peer) {
             (Some(serve), Some(peer)) => serve(peer, request).await,
             _ => starting(),
         }

@@ -34,6 +34,7 @@ impl Connect for Link {
         let shared = self.shared.upgrade().ok_or_else(|| io::Error::other("the node has ended"))?;
         hello.tls_info = Some(ca::tls_info(crate::node::guard(&shared.identity).roots()));
         hello.addr = shared.advertised();
+        hello.data_path_addr = shared.data_path();
         let (to_manager, from_manager) = self.dial(&shared).await?;
         let sent = to_manager.send(AgentMessage::Hello(hello)).await;
         sent.map_err(|_| io::Error::other("the session ended at once"))?;

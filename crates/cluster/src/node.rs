@@ -14,6 +14,7 @@ use crate::renewal;
 use crate::state::State;
 use crate::{Config, Serve};
 use agent::Agent;
+use bytes::Bytes;
 use ca::{Credentials, Identity, NodeKey, UnlockKey};
 use engine::{Engine, Error};
 use std::path::{Path, PathBuf};
@@ -64,6 +65,8 @@ pub(crate) enum Begin {
     Resume,
     /// What is on the disk, alone.
     Alone,
+    /// A cluster of this node alone, as it was saved; `node` is what this node is in it.
+    Restore { archive: Bytes, node: Box<types::swarm::node::Node> },
 }
 
 pub(crate) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -137,10 +140,17 @@ impl Shared {
         Ok(())
     }
 
-    fn services(&self) -> rpc::Services {
+    /// Empty where packets go to the advertised address.
+    pub(crate) fn data_path(&self) -> String {
+        let own = guard(&self.state).data_path;
+        own.map(|address| address.to_string()).unwrap_or_default()
+    }
+
+    fn services(self: &Arc<Self>) -> rpc::Services {
         let plane = self.running_plane();
         let mut services = plane.map(|plane| plane.services()).unwrap_or_default();
-        services.http = Some(Arc::new(Served(Arc::clone(&self.serve))));
+        let (node, serve) = (Arc::downgrade(self), Arc::clone(&self.serve));
+        services.http = Some(Arc::new(Served { node, serve }));
         services
     }
 }

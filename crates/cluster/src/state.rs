@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use types::swarm::session::ManagerAddress;
 
@@ -16,6 +16,9 @@ const FILE: &str = "state.json";
 pub(crate) struct State {
     pub(crate) listen: SocketAddr,
     pub(crate) advertise: SocketAddr,
+    /// Where containers' packets are sent to, if not to the address above.
+    #[serde(default)]
+    pub(crate) data_path: Option<IpAddr>,
     /// Whom to turn to after a restart.
     #[serde(default)]
     pub(crate) managers: Vec<ManagerAddress>,

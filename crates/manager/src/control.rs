@@ -126,12 +126,32 @@ impl Control {
         registry_auth: &str,
     ) -> Result<ServiceId, Error> {
         let id = ServiceId::new(fresh_id());
+        self.name_networks_of_nodes(spec).await?;
         self.write(|state| service::create(state, id.clone(), spec, registry_auth, now())).await?;
         Ok(id)
     }
 
     pub async fn update_service(&self, key: &str, update: service::Update) -> Result<(), Error> {
+        self.name_networks_of_nodes(&update.spec).await?;
         self.write(|state| service::update(state, key, &update, now())).await
+    }
+
+    /// `--network host`: what every node has gets a name in the cluster when the first service asks for it.
+    async fn name_networks_of_nodes(&self, spec: &ServiceSpec) -> Result<(), Error> {
+        for wanted in &spec.task_template.networks {
+            let Some(row) = network::of_nodes(&wanted.target, NetworkId::new(fresh_id())) else {
+                continue;
+            };
+            let missing = |state: &Snapshot| match state.networks().by_name(&wanted.target) {
+                Some(_) => Ok(Vec::new()),
+                None => Ok(vec![Change::Create(row.clone().into())]),
+            };
+            match self.write(missing).await {
+                Err(Error::Store(StoreError::NameTaken { .. })) => {} // another was quicker
+                made => made?,
+            }
+        }
+        Ok(())
     }
 
     /// What an update would do. Nothing is written.

@@ -3,17 +3,20 @@
 //! ```text
 //! agent ─ Hello, Heartbeat, Statuses ─► session ─► intake ─► writer ─► log
 //! agent ◄─ Settings, Assignments, Written ─ session ◄─ touched ids ─ router ◄─ store's changes
-//!                                              ▲
+//!       ◄─ Endpoints ─                         ▲  ▲─ table ◄───────────┘
+//! agent ─ Applied ─► drains ─ stop ────────────┘  │
 //!                             leases ─ silent: node down, session ended
 //! ```
 //!
 //! A node has one session: a newer one ends the older. Losing the lead ends all of them; an agent that turns to a
 //! manager which does not lead is told who does.
 
+mod drain;
 mod intake;
 mod session;
 mod settings;
 mod share;
+mod table;
 
 pub(crate) use settings::managers;
 pub use share::{Need, Share, Touch, Touched, route};
@@ -22,20 +25,23 @@ use crate::clock::Clock;
 use crate::lease::{Leases, Periods};
 use crate::log::Log;
 use async_trait::async_trait;
+use drain::Drains;
 use intake::{Facts, Intake};
 use session::Session;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use store::{EventKind, Object};
+use store::{EventKind, Object, Snapshot};
+use table::Tables;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use types::NodeId;
 use types::swarm::node::NodeState;
 use types::swarm::session::{
     AgentMessage, ManagerMessage, PeerIdentity, SessionSettings, TaskReport,
 };
+use types::swarm::task::{Task, TaskState};
+use types::{NodeId, TaskId, Timestamp};
 
 /// Messages to an agent that wait for it to read; what comes after is remembered as ids.
 const OUTBOX: usize = 16;
@@ -43,6 +49,12 @@ const OUTBOX: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A write that failed is tried again after this.
 const RETRY: Duration = Duration::from_millis(100);
+/// Deriving the endpoint table takes no more than one part in so many of the time.
+const PACE: u32 = 4;
+/// Changes of the store come in bunches: a bunch makes one table.
+const GATHER: Duration = Duration::from_millis(5);
+/// An attachment that is younger may not have been known to its node when that said which it has.
+const UNDER_WAY: Duration = Duration::from_secs(30);
 /// SwarmKit's words.
 const SILENT: &str = "heartbeat failure";
 
@@ -62,6 +74,10 @@ pub(crate) struct Core {
     leases: Mutex<Leases>,
     intake: Mutex<Intake>,
     taken_in: Notify,
+    tables: Mutex<Tables>,
+    drains: Mutex<Drains>,
+    /// A node has applied a table.
+    applied: Notify,
     /// Whether this manager leads and sessions are served.
     serving: watch::Sender<bool>,
     tasks: TaskTracker,
@@ -85,6 +101,9 @@ impl Dispatcher {
             leases: Mutex::new(Leases::new(Duration::ZERO, periods)),
             intake: Mutex::default(),
             taken_in: Notify::new(),
+            tables: Mutex::default(),
+            drains: Mutex::default(),
+            applied: Notify::new(),
             serving: watch::Sender::new(false),
             tasks: TaskTracker::new(),
         };
@@ -113,6 +132,9 @@ impl Dispatcher {
         let core = &self.core;
         *lock(&core.intake) = Intake::default();
         *lock(&core.leases) = Leases::new(core.started.elapsed(), periods(&*core.log));
+        *lock(&core.drains) = Drains::default();
+        *lock(&core.tables) = Tables::default();
+        core.derive_table(&core.log.snapshot());
         core.serving.send_replace(true);
     }
 
@@ -142,6 +164,41 @@ impl Dispatcher {
             at = core.route_since(at);
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Keeps the endpoint table at what the store says, and lets tasks stop once nobody is sent to them any more.
+    /// `at` is the version that [`Dispatcher::open`] saw, or an older one. Never returns.
+    pub(crate) async fn keep_table(self, at: u64) {
+        let core = self.core;
+        let mut changes = core.log.changes();
+        let mut at = at;
+        let mut next = Instant::now();
+        loop {
+            changes.borrow_and_update();
+            let state = core.log.snapshot();
+            let events = core.log.changed_since(at);
+            at = state.version();
+            if events.is_none_or(|events| events.iter().any(table::concerns)) {
+                // The bunch is not over, or the last table took long.
+                tokio::time::sleep_until(next.max(Instant::now() + GATHER)).await;
+                let state = core.log.snapshot();
+                at = at.max(state.version());
+                let began = Instant::now();
+                core.derive_table(&state);
+                next = Instant::now() + began.elapsed() * PACE;
+            }
+            core.release(&state);
+            let deadline = lock(&core.drains).deadline().map(|at| core.started + at);
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+                () = core.applied.notified() => {}
+                () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
             }
         }
     }
@@ -263,6 +320,14 @@ impl Core {
 
     pub(crate) fn hear(&self, session: &Session, message: AgentMessage) {
         lock(&self.leases).hear(&session.node, self.started.elapsed());
+        if let AgentMessage::Applied(version) = message {
+            let mut drains = lock(&self.drains);
+            drains.applied(&session.node, version);
+            if !drains.is_idle() {
+                self.applied.notify_one();
+            }
+            return;
+        }
         let mut others = Vec::new();
         let state = self.log.snapshot();
         let ours = |report: &TaskReport| {
@@ -271,8 +336,10 @@ impl Core {
         };
         let mut intake = lock(&self.intake);
         match message {
-            AgentMessage::Heartbeat | AgentMessage::Applied(_) | AgentMessage::Attached(_) => {
-                return;
+            AgentMessage::Heartbeat | AgentMessage::Applied(_) => return,
+            AgentMessage::Attached(live) => {
+                let forgotten = forgotten(&state, &session.node, &live, self.clock.now());
+                intake.forget(forgotten);
             }
             AgentMessage::Hello(description) => {
                 let state = Some((NodeState::Ready, ""));
@@ -326,6 +393,47 @@ impl Core {
             }
         }
         lock(&self.intake).is_empty()
+    }
+
+    /// Whether the task's agent must not hear yet that it shall stop.
+    pub(crate) fn holds(&self, task: &Task) -> bool {
+        lock(&self.drains).holds(task)
+    }
+
+    pub(crate) fn tables(&self) -> MutexGuard<'_, Tables> {
+        lock(&self.tables)
+    }
+
+    fn derive_table(&self, state: &Snapshot) {
+        let (is_new, table) = {
+            let mut tables = self.tables();
+            (tables.derive(state), Arc::clone(tables.newest()))
+        };
+        let stopped = [TaskState::Shutdown, TaskState::Remove];
+        let stopped = stopped.into_iter().flat_map(|desired| state.tasks_desired(desired));
+        let draining = stopped.filter(|task| drain::must_drain(task)).map(|task| task.id.clone());
+        lock(&self.drains).see(draining.collect(), table.version, self.started.elapsed());
+        if is_new {
+            self.each(Session::touch_endpoints);
+        }
+    }
+
+    /// Tells agents to stop what nobody is sent to any more.
+    fn release(&self, state: &Snapshot) {
+        let mut drains = lock(&self.drains);
+        if drains.is_idle() {
+            return;
+        }
+        let up = state.nodes().iter().filter(|node| node.status.state == NodeState::Ready);
+        let released = drains.release(up.map(|node| &node.id), self.started.elapsed());
+        drop(drains);
+        let sessions = self.sessions();
+        for id in released {
+            let Some(task) = state.tasks().get(id.as_str()) else { continue };
+            if let Some(session) = sessions.open.get(&task.node_id) {
+                session.touch(Touch::Task(id));
+            }
+        }
     }
 
     fn acknowledge(&self, written: BTreeMap<NodeId, Vec<TaskReport>>) {
@@ -388,6 +496,15 @@ impl Core {
         }
         last
     }
+}
+
+/// Attachments of the node that its containers have no more. What was asked for a moment ago may be newer than what
+/// the node said.
+fn forgotten(state: &Snapshot, node: &NodeId, live: &[TaskId], now: Timestamp) -> Vec<TaskId> {
+    let live: BTreeSet<&TaskId> = live.iter().collect();
+    let tasks = state.tasks_of_node(node).filter(|task| task.is_attachment());
+    let old = tasks.filter(|task| now.since(task.meta.created_at) >= UNDER_WAY);
+    old.filter(|task| !live.contains(&task.id)).map(|task| task.id.clone()).collect()
 }
 
 fn periods(log: &dyn Log) -> Periods {

@@ -162,6 +162,7 @@ impl Supervisor {
         let at = self.log.snapshot().version();
         self.dispatcher.open();
         loops.spawn(self.dispatcher.clone().route(at));
+        loops.spawn(self.dispatcher.clone().keep_table(at));
         loops.spawn(self.dispatcher.clone().write());
         loops.spawn(self.dispatcher.clone().watch_leases());
         loops.spawn(membership::keep(

@@ -9,6 +9,7 @@ mod world;
 
 mod cluster {
     mod failover;
+    mod networks;
     mod nodes;
     mod services;
     mod sessions;

@@ -16,5 +16,5 @@ pub use plan::{
     Here, LocalPlan, Me, OverlayPlan, ReturnPath, SANDBOX_GATEWAY, TUNNEL_PORT, TUNNEL_VNI,
     TunnelPlan, plan, tunnel_mac,
 };
-pub use rows::rows;
+pub use rows::{container_name, rows};
 pub use rules::OverlayRules;

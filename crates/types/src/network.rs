@@ -81,6 +81,46 @@ pub struct Network {
     pub containers: BTreeMap<String, EndpointResource>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// Of a network of the cluster: the nodes that have containers on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Vec<NetworkPeer>>,
+    /// Of a network of the cluster, when asked for: by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<BTreeMap<String, NetworkService>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkPeer {
+    /// The host's name and the beginning of the node's id.
+    pub name: String,
+    #[serde(rename = "IP")]
+    pub ip: String,
+}
+
+/// A service on a network, as `docker network inspect --verbose` shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkService {
+    #[serde(rename = "VIP")]
+    pub vip: String,
+    /// `Target: 80, Publish: 8080`
+    pub ports: Vec<String>,
+    /// Docker's firewall mark; here there is none.
+    #[serde(rename = "LocalLBIndex")]
+    pub local_lb_index: u32,
+    pub tasks: Vec<NetworkTask>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkTask {
+    pub name: String,
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    #[serde(rename = "EndpointIP")]
+    pub endpoint_ip: String,
+    pub info: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

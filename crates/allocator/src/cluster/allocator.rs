@@ -224,7 +224,7 @@ impl Allocator {
         let mut held = Vec::new();
         let mut attachments = Vec::new();
         for wanted in self.attachments_of(task, service) {
-            match self.address(&task.id, node, &wanted.target) {
+            match self.address(&task.id, node, &wanted) {
                 Ok((address, subnet)) => {
                     held.push((NetworkId::new(wanted.target.clone()), address));
                     attachments.push(NetworkAttachment {
@@ -361,15 +361,20 @@ impl Allocator {
         &mut self,
         task: &TaskId,
         node: &NodeId,
-        network: &str,
+        wanted: &NetworkAttachmentConfig,
     ) -> Result<(Ipv4Addr, Subnet), ClusterAllocError> {
+        let network = wanted.target.as_str();
         let missing = self.missing(&NetworkId::new(network));
         let Some(books) = self.books.get_mut(network) else { return Err(missing) };
         let Some(subnet) = books.blocks().map(|blocks| blocks.subnet()) else {
             return Err(missing);
         };
-        let address = books.allocate(task, node).unwrap_or(Err(missing))?;
-        Ok((address, subnet))
+        let own = wanted.addresses.iter().find_map(|address| address.parse().ok());
+        let given = match own {
+            Some(address) => books.allocate_at(task, node, address),
+            None => books.allocate(task, node),
+        };
+        Ok((given.unwrap_or(Err(missing))?, subnet))
     }
 
     fn missing(&self, network: &NetworkId) -> ClusterAllocError {

@@ -28,6 +28,8 @@ pub struct NetworkBlocks {
     blocks: BTreeMap<u32, Holder>,
     vips: BTreeMap<Ipv4Addr, ServiceId>,
     reserved: BTreeSet<Ipv4Addr>,
+    /// Single addresses that somebody asked for, on nodes that do not hold their block.
+    pins: BTreeMap<Ipv4Addr, NodeId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,7 @@ impl NetworkBlocks {
             blocks: BTreeMap::from([(0, Holder::Vips)]),
             vips: BTreeMap::new(),
             reserved,
+            pins: BTreeMap::new(),
         };
         // A gateway elsewhere keeps its block from the nodes.
         if let Some(number) = new.number(gateway) {
@@ -70,6 +73,10 @@ impl NetworkBlocks {
             Holder::Node(node) => Some((self.block(*at), node)),
             Holder::Vips => None,
         })
+    }
+    /// Single addresses that are on a node apart from its blocks: a route of their own leads there.
+    pub fn pins(&self) -> impl Iterator<Item = (Subnet, &NodeId)> {
+        self.pins.iter().map(|(address, node)| (Subnet::new(*address, 32), node))
     }
     /// The block that an address lies in; `None` outside the subnet.
     pub fn block_of(&self, address: Ipv4Addr) -> Option<Subnet> {
@@ -120,6 +127,22 @@ impl NetworkBlocks {
         }
     }
 
+    /// Takes an address for `node`, whoever holds its block. One in the node's own blocks needs no pin.
+    pub fn pin(&mut self, node: &NodeId, address: Ipv4Addr) -> Result<(), ClusterAllocError> {
+        let number = self.number(address).ok_or_else(|| self.out_of_range(address.to_string()))?;
+        if self.reserved.contains(&address) || self.vips.contains_key(&address) {
+            return Err(self.in_use(address.to_string()));
+        }
+        if self.blocks.get(&number) != Some(&Holder::Node(node.clone())) {
+            self.pins.insert(address, node.clone());
+        }
+        Ok(())
+    }
+
+    pub fn unpin(&mut self, address: Ipv4Addr) {
+        self.pins.remove(&address);
+    }
+
     /// `node` left the cluster.
     pub fn release_node(&mut self, node: &NodeId) {
         self.blocks.retain(|_, holder| !matches!(holder, Holder::Node(id) if id == node));
@@ -134,6 +157,7 @@ impl NetworkBlocks {
         let number = self.number(vip).ok_or_else(|| self.out_of_range(vip.to_string()))?;
         let of_node = matches!(self.blocks.get(&number), Some(Holder::Node(_)));
         let other = self.vips.get(&vip).is_some_and(|holder| holder != service);
+        let other = other || self.pins.contains_key(&vip);
         if of_node || other || self.reserved.contains(&vip) {
             return Err(self.in_use(vip.to_string()));
         }
@@ -150,7 +174,7 @@ impl NetworkBlocks {
         let ours = self.blocks.iter().filter(|(_, holder)| **holder == Holder::Vips);
         let free = ours
             .flat_map(|(number, _)| addresses(self.block(*number)))
-            .find(|vip| !self.vips.contains_key(vip) && !self.reserved.contains(vip));
+            .find(|vip| !self.vips.contains_key(vip) && self.may_be_vip(*vip));
         let vip = match free {
             Some(vip) => vip,
             None => self.another_vip_block()?,
@@ -167,9 +191,8 @@ impl NetworkBlocks {
     /// Takes the highest free block for VIPs and returns its first address that may be one.
     fn another_vip_block(&mut self) -> Result<Ipv4Addr, ClusterAllocError> {
         let free = (0..self.count()).rev().find(|number| !self.blocks.contains_key(number));
-        let vip = free.and_then(|number| {
-            addresses(self.block(number)).find(|vip| !self.reserved.contains(vip))
-        });
+        let vip =
+            free.and_then(|number| addresses(self.block(number)).find(|vip| self.may_be_vip(*vip)));
         match (free, vip) {
             (Some(number), Some(vip)) => {
                 self.blocks.insert(number, Holder::Vips);
@@ -182,6 +205,9 @@ impl NetworkBlocks {
         }
     }
 
+    fn may_be_vip(&self, address: Ipv4Addr) -> bool {
+        !self.reserved.contains(&address) && !self.pins.contains_key(&address)
+    }
     fn count(&self) -> u32 {
         1u32.checked_shl(u32::from(self.prefix - self.subnet.prefix_len())).unwrap_or(u32::MAX)
     }
@@ -200,7 +226,7 @@ impl NetworkBlocks {
             address,
         }
     }
-    fn in_use(&self, address: String) -> ClusterAllocError {
+    pub(super) fn in_use(&self, address: String) -> ClusterAllocError {
         ClusterAllocError::InUse { network: self.network.clone(), address }
     }
 }

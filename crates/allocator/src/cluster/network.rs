@@ -46,9 +46,7 @@ impl NetworkBooks {
             let _ = blocks.claim_vip(service, *vip);
         }
         for (address, holding) in &self.tasks {
-            if let Some(block) = blocks.block_of(*address) {
-                let _ = blocks.claim_block(&holding.node, block);
-            }
+            hold(&mut blocks, &holding.node, *address);
         }
         self.blocks = Some(blocks);
     }
@@ -70,7 +68,8 @@ impl NetworkBooks {
     /// The blocks as they should be written; `None` when they are.
     pub(super) fn unwritten(&mut self) -> Option<Vec<NodeBlock>> {
         self.give_back_empty();
-        let blocks = self.blocks.as_ref()?.node_blocks();
+        let blocks = self.blocks.as_ref()?;
+        let blocks = blocks.node_blocks().chain(blocks.pins());
         let mut held: Vec<NodeBlock> =
             blocks.map(|(block, node)| NodeBlock { block, node: node.clone() }).collect();
         held.sort();
@@ -105,11 +104,27 @@ impl NetworkBooks {
     pub(super) fn claim(&mut self, task: &TaskId, node: &NodeId, address: Ipv4Addr) {
         let holding = Holding { task: task.clone(), node: node.clone() };
         self.tasks.entry(address).or_insert(holding);
-        if let Some(blocks) = &mut self.blocks
-            && let Some(block) = blocks.block_of(address)
-        {
-            let _ = blocks.claim_block(node, block);
+        if let Some(blocks) = &mut self.blocks {
+            hold(blocks, node, address);
         }
+    }
+
+    /// Gives the task the address that it asked for.
+    pub(super) fn allocate_at(
+        &mut self,
+        task: &TaskId,
+        node: &NodeId,
+        address: Ipv4Addr,
+    ) -> Option<Result<Ipv4Addr, ClusterAllocError>> {
+        let blocks = self.blocks.as_mut()?;
+        if self.tasks.contains_key(&address) {
+            return Some(Err(blocks.in_use(address.to_string())));
+        }
+        if let Err(error) = blocks.pin(node, address) {
+            return Some(Err(error));
+        }
+        self.tasks.insert(address, Holding { task: task.clone(), node: node.clone() });
+        Some(Ok(address))
     }
 
     /// Gives the task an address of its node's blocks, and the node another block when they are full.
@@ -154,6 +169,9 @@ impl NetworkBooks {
     pub(super) fn release(&mut self, task: &TaskId, address: Ipv4Addr) {
         if self.tasks.get(&address).is_some_and(|holding| holding.task == *task) {
             self.tasks.remove(&address);
+            if let Some(blocks) = &mut self.blocks {
+                blocks.unpin(address);
+            }
         }
     }
 
@@ -171,6 +189,15 @@ impl NetworkBooks {
         for (block, node) in empty {
             blocks.release_block(&node, block);
         }
+    }
+}
+
+/// Takes the address's block for the node, or the address alone if the block is another's.
+fn hold(blocks: &mut NetworkBlocks, node: &NodeId, address: Ipv4Addr) {
+    let Some(block) = blocks.block_of(address) else { return };
+    if blocks.claim_block(node, block).is_err() {
+        // Held twice: an invariant broken elsewhere, which its checker names.
+        let _ = blocks.pin(node, address);
     }
 }
 

@@ -2,16 +2,31 @@
 
 use super::error::{Code, invalid};
 use super::{Error, find, from_spec};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use store::{Change, Kind, Snapshot};
-use types::NetworkId;
-use types::network::{CreateRequest, Ipam, IpamConfig, Network};
+use allocator::AllocError;
+use allocator::cluster::{Allocator, ClusterAllocError};
+use errdefs::Classify;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use store::{Change, Kind, RefKind, Snapshot};
+use types::network::{
+    CreateRequest, Ipam, IpamConfig, Network, NetworkPeer, NetworkService, NetworkTask,
+};
+use types::subnet::Cidr;
+use types::swarm::attach::{AttachRequest, Attached};
 use types::swarm::network::ClusterNetwork;
+use types::swarm::service::NetworkAttachmentConfig;
+use types::swarm::task::{NetworkAttachmentSpec, Task, TaskSpec, TaskState, TaskStatus};
+use types::{NetworkId, NodeId, TaskId};
 
 /// The driver of networks that have none named.
 pub const DRIVER: &str = "overlay";
 const VXLAN_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
+/// SwarmKit's word for the runtime of tasks that stand for another's container.
+const ATTACHMENT: &str = "attachment";
+/// Of a node's id in the names of a network's peers.
+const SHORT_ID: usize = 12;
+const OF_NODES: &[&str] = &["host", "bridge"];
 const PREDEFINED: &[&str] = &["bridge", "host", "none", "default"];
 
 /// `POST /networks/create` with the overlay driver or the swarm's scope.
@@ -39,7 +54,43 @@ pub fn create(state: &Snapshot, id: NetworkId, spec: &CreateRequest) -> Result<V
     let mut spec = spec.clone();
     spec.driver = DRIVER.to_owned();
     let network = ClusterNetwork { id, spec, ..ClusterNetwork::default() };
+    check_room(state, &network)?;
     Ok(vec![Change::Create(network.into())])
+}
+
+/// The leader gives the subnet; what it would refuse is refused here, before anything is written (SwarmKit takes the
+/// network and never gives it one).
+fn check_room(state: &Snapshot, network: &ClusterNetwork) -> Result<(), Error> {
+    let mut books = Allocator::default();
+    state.clusters().iter().for_each(|row| books.set_cluster(row));
+    state.networks().iter().for_each(|row| books.set_network(row));
+    books.check_network(network).map_err(|err| {
+        let message = match &err {
+            ClusterAllocError::Overlaps { .. } => {
+                format!("invalid pool request: {}", AllocError::PoolOverlaps)
+            }
+            ClusterAllocError::SubnetsExhausted { .. } => AllocError::PoolsExhausted.to_string(),
+            err => err.to_string(),
+        };
+        Error::Daemon { kind: err.kind(), message }
+    })
+}
+
+/// A network of the nodes themselves, `host` or `bridge`, that services name; made when the first one does.
+pub fn of_nodes(name: &str, id: NetworkId) -> Option<ClusterNetwork> {
+    let spec = CreateRequest {
+        name: name.to_owned(),
+        driver: name.to_owned(),
+        scope: "swarm".to_owned(),
+        ..CreateRequest::default()
+    };
+    let network = ClusterNetwork { id, spec, ..ClusterNetwork::default() };
+    OF_NODES.contains(&name).then_some(network)
+}
+
+/// Whether it is the cluster's name for a network that every node has; Docker does not list it.
+pub fn is_of_nodes(network: &ClusterNetwork) -> bool {
+    OF_NODES.contains(&network.spec.name.as_str())
 }
 
 pub fn remove(state: &Snapshot, key: &str) -> Result<Vec<Change>, Error> {
@@ -57,6 +108,89 @@ pub fn remove(state: &Snapshot, key: &str) -> Result<Vec<Change>, Error> {
         }
     }
     Ok(vec![Change::Remove { kind: Kind::Network, id: network.id.to_string(), version: None }])
+}
+
+/// A place for a container of a node. Nothing if the node has asked for it before.
+///
+/// # Errors
+/// dockerd's words: no such network, one that containers may not join, an address that is none of it.
+pub fn attach(state: &Snapshot, request: &AttachRequest) -> Result<Vec<Change>, Error> {
+    if state.tasks().get(request.task.as_str()).is_some() {
+        return Ok(Vec::new());
+    }
+    let network = find::network(state, &request.network)?;
+    let name = &network.spec.name;
+    if !network.spec.attachable || network.spec.ingress {
+        let desc = format!("network {name} not manually attachable");
+        return Err(could_not(name, Code::PermissionDenied, &desc));
+    }
+    if let (Some(address), Ok(cidr)) = (request.address, network.subnet.parse::<Cidr>())
+        && !cidr.subnet().contains(address)
+    {
+        let message = format!(
+            "invalid config for network {name}: invalid endpoint settings:\nno configured subnet contains IP address {address}"
+        );
+        return Err(Error::Daemon { kind: errdefs::ErrorKind::InvalidParameter, message });
+    }
+    let wanted = NetworkAttachmentConfig {
+        target: network.id.to_string(),
+        aliases: request.aliases.clone(),
+        addresses: request.address.iter().map(Ipv4Addr::to_string).collect(),
+        ..NetworkAttachmentConfig::default()
+    };
+    let attached = NetworkAttachmentSpec {
+        container_id: request.container.clone(),
+        name: request.name.clone(),
+    };
+    let spec = TaskSpec {
+        network_attachment_spec: Some(attached),
+        networks: vec![wanted],
+        runtime: ATTACHMENT.to_owned(),
+        ..TaskSpec::default()
+    };
+    let task = Task {
+        id: request.task.clone(),
+        node_id: request.node.clone(),
+        spec: Arc::new(spec),
+        status: TaskStatus { state: TaskState::Pending, ..TaskStatus::default() },
+        desired_state: TaskState::Running,
+        ..Task::default()
+    };
+    Ok(vec![Change::Create(task.into())])
+}
+
+/// What became of it; [`None`] while the leader has not decided.
+pub fn attached(state: &Snapshot, request: &AttachRequest) -> Option<Result<Attached, Error>> {
+    let Some(task) = state.tasks().get(request.task.as_str()) else {
+        let desc = format!("task {} not found", request.task);
+        return Some(Err(could_not(&request.network, Code::NotFound, &desc)));
+    };
+    if task.status.state.is_terminal() {
+        let code = Code::FailedPrecondition;
+        return Some(Err(could_not(&request.network, code, &task.status.err)));
+    }
+    let given = task.networks_attachments.first()?;
+    let cidr: Cidr = given.addresses.first()?.parse().ok()?;
+    Some(Ok(Attached {
+        network: NetworkId::new(given.network.clone()),
+        address: cidr.address,
+        prefix_len: cidr.prefix_len,
+    }))
+}
+
+/// Gives places of a node back; those that it does not have are passed over.
+pub fn detach(state: &Snapshot, node: &NodeId, places: &[TaskId]) -> Vec<Change> {
+    let tasks = places.iter().filter_map(|id| state.tasks().get(id.as_str()));
+    let own = tasks.filter(|task| task.is_attachment() && task.node_id == *node);
+    own.map(|task| Change::Remove { kind: Kind::Task, id: task.id.to_string(), version: None })
+        .collect()
+}
+
+/// dockerd hands the manager's refusal on with words of its own before it.
+fn could_not(network: &str, code: Code, desc: &str) -> Error {
+    let refused = Error::Refused { code, desc: desc.to_owned() };
+    let message = format!("Could not attach to network {network}: {refused}");
+    Error::Daemon { kind: refused.kind(), message }
 }
 
 /// As `GET /networks` answers it; the containers on it are each node's to tell.
@@ -93,6 +227,55 @@ pub fn answer(network: &ClusterNetwork) -> Network {
         containers: BTreeMap::new(),
         ..Network::default()
     }
+}
+
+/// The network with who is on it: its nodes, and when `verbose` its services.
+pub fn describe(state: &Snapshot, network: &ClusterNetwork, verbose: bool) -> Network {
+    let row = |id: &NodeId| state.nodes().get(id.as_str());
+    let nodes: BTreeSet<&NodeId> = network.blocks.iter().map(|block| &block.node).collect();
+    let peers = nodes.into_iter().filter_map(row).map(|node| {
+        let short: String = node.id.as_str().chars().take(SHORT_ID).collect();
+        NetworkPeer {
+            name: format!("{}-{short}", node.description.hostname),
+            ip: node.status.addr.clone(),
+        }
+    });
+    let peers = peers.collect();
+    let services = verbose.then(|| services(state, network));
+    Network { peers: Some(peers), services, ..answer(network) }
+}
+
+fn services(state: &Snapshot, network: &ClusterNetwork) -> BTreeMap<String, NetworkService> {
+    let mut services: BTreeMap<String, NetworkService> = BTreeMap::new();
+    let id = network.id.as_str();
+    for service in state.services().iter() {
+        let vip = service.endpoint.virtual_ips.iter().find(|vip| vip.network_id == id);
+        let Some(vip) = vip else { continue };
+        let known = services.entry(service.spec.name.clone()).or_default();
+        known.vip = vip.addr.split('/').next().unwrap_or_default().to_owned();
+        let ports = service.endpoint.ports.iter().filter(|_| network.spec.ingress);
+        known.ports = ports
+            .map(|port| format!("Target: {}, Publish: {}", port.target_port, port.published_port))
+            .collect();
+    }
+    for task in state.tasks_referring(RefKind::Network, id) {
+        if task.status.state != TaskState::Running {
+            continue;
+        }
+        let given = task.networks_attachments.iter().find(|given| given.network == id);
+        let Some(address) = given.and_then(|given| given.addresses.first()) else { continue };
+        let service = state.services().get(task.service_id.as_str());
+        let name = service.map_or("", |service| service.spec.name.as_str());
+        let host = state.nodes().get(task.node_id.as_str());
+        let host = host.map(|node| node.status.addr.clone()).unwrap_or_default();
+        services.entry(name.to_owned()).or_default().tasks.push(NetworkTask {
+            name: netplan::overlay::container_name(task, service.map(|row| &**row)),
+            endpoint_id: task.id.to_string(),
+            endpoint_ip: address.split('/').next().unwrap_or_default().to_owned(),
+            info: BTreeMap::from([("Host IP".to_owned(), host)]),
+        });
+    }
+    services
 }
 
 fn check_ipam(ipam: Option<&Ipam>) -> Result<(), Error> {

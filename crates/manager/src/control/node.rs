@@ -99,6 +99,11 @@ pub fn remove(
     let orphans = state.tasks_of_node(id).filter(|task| !task.status.state.is_terminal());
     let mut changes: Vec<Change> = orphans
         .map(|task| {
+            if task.is_attachment() {
+                // Of no service: nobody would ever delete it.
+                let (kind, id) = (Kind::Task, task.id.to_string());
+                return Change::Remove { kind, id, version: None };
+            }
             let mut task = types::swarm::task::Task::clone(task);
             task.status = TaskStatus {
                 timestamp: now,

@@ -3,8 +3,8 @@
 //! Bounded by the number of tasks and nodes, whatever agents send: a newer status takes the older one's place.
 
 use crate::leader::guard;
-use std::collections::{BTreeMap, VecDeque};
-use store::{Change, Snapshot, StoreError, Transaction};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use store::{Change, Kind, Snapshot, StoreError, Transaction};
 use types::swarm::extension::NodeRecord;
 use types::swarm::node::{Node, NodeDescription, NodeState};
 use types::swarm::session::TaskReport;
@@ -28,6 +28,8 @@ pub(crate) struct Intake {
     reports: BTreeMap<TaskId, (NodeId, TaskStatus)>,
     /// The order in which tasks were first reported: nobody is passed over.
     order: VecDeque<TaskId>,
+    /// Attachments that their nodes have no more.
+    forgotten: BTreeSet<TaskId>,
 }
 
 /// What one entry is made of.
@@ -35,11 +37,17 @@ pub(crate) struct Intake {
 pub(crate) struct Batch {
     nodes: Vec<(NodeId, Facts)>,
     reports: Vec<(TaskId, NodeId, TaskStatus)>,
+    forgotten: BTreeSet<TaskId>,
 }
 
 impl Intake {
     pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.reports.is_empty()
+        self.nodes.is_empty() && self.reports.is_empty() && self.forgotten.is_empty()
+    }
+
+    /// These attachments go.
+    pub(crate) fn forget(&mut self, attachments: Vec<TaskId>) {
+        self.forgotten.extend(attachments);
     }
 
     pub(crate) fn node(&mut self, node: &NodeId, facts: Facts) {
@@ -64,7 +72,8 @@ impl Intake {
 
     /// The next entry's worth: nodes first, since decisions wait for them.
     pub(crate) fn take(&mut self) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch =
+            Batch { forgotten: std::mem::take(&mut self.forgotten), ..Batch::default() };
         while batch.nodes.len() < BATCH
             && let Some((node, facts)) = self.nodes.pop_first()
         {
@@ -82,6 +91,7 @@ impl Intake {
 
     /// What could not be written waits again, behind anything newer.
     pub(crate) fn put_back(&mut self, batch: Batch) {
+        self.forgotten.extend(batch.forgotten);
         for (node, facts) in batch.nodes {
             let newer = self.nodes.remove(&node).unwrap_or_default();
             self.node(&node, facts);
@@ -97,10 +107,10 @@ impl Intake {
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.reports.is_empty()
+        self.nodes.is_empty() && self.reports.is_empty() && self.forgotten.is_empty()
     }
 
-    /// One transaction for each report and for each node of which something changes. `leader` is this manager.
+    /// One transaction for each report, for each attachment that goes, and for each node of which something changes. `leader` is this manager.
     pub(crate) fn transactions(
         &self,
         state: &Snapshot,
@@ -123,6 +133,10 @@ impl Batch {
                 false => transactions.push(transaction),
             }
         }
+        for task in &self.forgotten {
+            let (kind, id) = (Kind::Task, task.to_string());
+            transactions.push(vec![Change::Remove { kind, id, version: None }].into());
+        }
         transactions
     }
 
@@ -137,9 +151,11 @@ impl Batch {
         for (task, node, status) in self.reports {
             written.entry(node).or_default().push(TaskReport { task, status });
         }
-        let raced = results.iter().skip(count).any(Result::is_err);
+        // One that has gone already is as it should be.
+        let nodes = results.len().saturating_sub(count + self.forgotten.len());
+        let raced = results.iter().skip(count).take(nodes).any(Result::is_err);
         let nodes = if raced { self.nodes } else { Vec::new() };
-        (written, Batch { nodes, reports: Vec::new() })
+        (written, Batch { nodes, ..Batch::default() })
     }
 }
 

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use types::NodeId;
+use types::swarm::endpoint::EndpointTable;
 use types::swarm::session::{AgentMessage, ManagerMessage, SessionSettings, TaskReport};
+use types::swarm::task::Task;
 
 /// Acknowledgements in one message.
 const ACKS: usize = 1_000;
@@ -29,6 +31,8 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct Todo {
     settings: bool,
+    /// The endpoint table.
+    endpoints: bool,
     /// Its whole share.
     whole: bool,
     touched: Touched,
@@ -39,13 +43,19 @@ struct Todo {
 #[derive(Debug, Default)]
 struct Told {
     settings: Option<SessionSettings>,
+    table: Option<Arc<EndpointTable>>,
     share: Option<Share>,
 }
 
 impl Session {
     pub(crate) fn new(node: NodeId, number: u64) -> Session {
-        let todo =
-            Todo { settings: true, whole: true, touched: Touched::default(), written: Vec::new() };
+        let todo = Todo {
+            settings: true,
+            endpoints: true,
+            whole: true,
+            touched: Touched::default(),
+            written: Vec::new(),
+        };
         let (todo, woken) = (Mutex::new(todo), Notify::new());
         Session { node, number, todo, woken, end: CancellationToken::new() }
     }
@@ -74,6 +84,11 @@ impl Session {
         self.woken.notify_one();
     }
 
+    pub(crate) fn touch_endpoints(&self) {
+        self.todo().endpoints = true;
+        self.woken.notify_one();
+    }
+
     pub(crate) fn written(&self, reports: Vec<TaskReport>) {
         self.todo().written.extend(reports);
         self.woken.notify_one();
@@ -85,10 +100,15 @@ impl Session {
 
     fn has_news(&self) -> bool {
         let todo = self.todo();
-        todo.settings || todo.whole || !todo.touched.is_empty() || !todo.written.is_empty()
+        todo.settings
+            || todo.endpoints
+            || todo.whole
+            || !todo.touched.is_empty()
+            || !todo.written.is_empty()
     }
 
-    /// The next message: settings before the share, so that an agent knows whom to turn to.
+    /// The next message: settings first, so that an agent knows whom to turn to, and endpoints before the share, so
+    /// that a task that starts finds its neighbours.
     fn next(&self, core: &Core, told: &mut Told) -> Option<ManagerMessage> {
         let mut todo = self.todo();
         if std::mem::take(&mut todo.settings) {
@@ -98,17 +118,29 @@ impl Session {
                 return Some(ManagerMessage::Settings(settings));
             }
         }
+        if std::mem::take(&mut todo.endpoints) {
+            drop(todo);
+            let mut tables = core.tables();
+            let newest = Arc::clone(tables.newest());
+            if told.table.as_ref().is_some_and(|table| table.version == newest.version) {
+                return None;
+            }
+            let update = tables.update(told.table.as_deref());
+            told.table = Some(newest);
+            return Some(ManagerMessage::Endpoints(update));
+        }
+        let held = |task: &Task| core.holds(task);
         if std::mem::take(&mut todo.whole) {
             todo.touched = Touched::default();
             drop(todo);
-            let (share, assignments) = Share::whole(&self.node, &core.log.snapshot());
+            let (share, assignments) = Share::whole(&self.node, &core.log.snapshot(), &held);
             told.share = Some(share);
             return Some(ManagerMessage::Assignments(assignments));
         }
         if !todo.touched.is_empty() {
             let touched = std::mem::take(&mut todo.touched);
             drop(todo);
-            let changes = told.share.as_mut()?.changes(touched, &core.log.snapshot());
+            let changes = told.share.as_mut()?.changes(touched, &core.log.snapshot(), &held);
             return changes.map(ManagerMessage::Assignments);
         }
         let count = todo.written.len().min(ACKS);

@@ -1,6 +1,7 @@
 //! A node's share of the store, as its agent has been told: the whole of it once, then what changed. Pure.
 //!
 //! A node has the tasks that were assigned to it, until they are deleted: an ended task's container keeps its logs.
+//! That a task shall stop its agent hears when it has drained; until then it is told what was before.
 //! What a task refers to (its service, secrets, configs, networks, volumes) it has only while the task has not ended.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,9 @@ use store::{Event, EventKind, Object, RefKind, Snapshot};
 use types::swarm::session::{Assigned, Assignments, Removed, ServiceFacts};
 use types::swarm::task::{Task, TaskState};
 use types::{NodeId, TaskId};
+
+/// Whether a task's agent must not hear yet that it shall stop.
+pub(crate) type Held<'a> = &'a dyn Fn(&Task) -> bool;
 
 /// Something that tasks refer to. Its order is the order in which an agent gets them: tasks come last.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +58,7 @@ struct Told {
 
 impl Share {
     /// Everything that `node` should have.
-    pub fn whole(node: &NodeId, state: &Snapshot) -> (Share, Assignments) {
+    pub fn whole(node: &NodeId, state: &Snapshot, held: Held<'_>) -> (Share, Assignments) {
         let mut share = Share {
             node: node.clone(),
             at: state.version(),
@@ -64,17 +68,22 @@ impl Share {
         };
         let tasks = state.tasks_of_node(node).map(|task| task.id.clone()).collect();
         let mut touched = Touched { tasks, needs: BTreeSet::new() };
-        let told = share.collect(&mut touched, state);
+        let told = share.collect(&mut touched, state, held);
         let assignments =
             Assignments { complete: true, from: 0, to: share.at, put: told.0, removed: told.1 };
         (share, assignments)
     }
 
     /// What an agent that has this share must be told of what was touched; none if nothing.
-    pub fn changes(&mut self, touched: Touched, state: &Snapshot) -> Option<Assignments> {
+    pub fn changes(
+        &mut self,
+        touched: Touched,
+        state: &Snapshot,
+        held: Held<'_>,
+    ) -> Option<Assignments> {
         let mut touched = touched;
         let from = self.at;
-        let (put, removed) = self.collect(&mut touched, state);
+        let (put, removed) = self.collect(&mut touched, state, held);
         if put.is_empty() && removed.is_empty() {
             return None;
         }
@@ -86,6 +95,7 @@ impl Share {
         &mut self,
         touched: &mut Touched,
         state: &Snapshot,
+        held: Held<'_>,
     ) -> (Vec<Assigned>, Vec<Removed>) {
         let mut put_tasks = Vec::new();
         let mut removed = Vec::new();
@@ -96,8 +106,17 @@ impl Share {
                 Some(row) => {
                     let needs = needs_of(row);
                     let before = self.tasks.get(id);
-                    if before.is_none_or(|told| is_news(&told.task, row)) {
-                        put_tasks.push(Assigned::Task(Arc::clone(row)));
+                    // Who has heard that it shall stop need not be told otherwise.
+                    let stops =
+                        before.is_some_and(|told| told.task.desired_state > TaskState::Complete);
+                    let row = match !stops && held(row) {
+                        true => {
+                            Arc::new(Task { desired_state: TaskState::Running, ..Task::clone(row) })
+                        }
+                        false => Arc::clone(row),
+                    };
+                    if before.is_none_or(|told| is_news(&told.task, &row)) {
+                        put_tasks.push(Assigned::Task(Arc::clone(&row)));
                     }
                     let had = before.map(|told| told.needs.clone()).unwrap_or_default();
                     for need in needs.difference(&had) {
@@ -110,7 +129,7 @@ impl Share {
                     let ended: Vec<Need> = had.difference(&needs).cloned().collect();
                     self.let_go(ended.iter());
                     dropped.extend(ended);
-                    self.tasks.insert(id.clone(), Told { task: Arc::clone(row), needs });
+                    self.tasks.insert(id.clone(), Told { task: row, needs });
                 }
                 None => {
                     if let Some(told) = self.tasks.remove(id) {
@@ -235,7 +254,7 @@ fn nodes_of<'a>(tasks: impl Iterator<Item = &'a Arc<Task>>, need: Need) -> Vec<(
 }
 
 fn is_assigned(task: &Task, node: &NodeId) -> bool {
-    task.node_id == *node && was_assigned(task)
+    task.node_id == *node && was_assigned(task) && !task.is_attachment()
 }
 
 /// A global service's task has its node before the scheduler has said that it fits.

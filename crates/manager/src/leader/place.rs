@@ -2,6 +2,7 @@
 
 use crate::leader::desk::{Desk, Round, Subject};
 use crate::leader::draft::Draft;
+use allocator::cluster::ClusterAllocError;
 use scheduler::Decision;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use store::{Change, Snapshot};
 use types::swarm::task::{Task, TaskState};
 use types::{TaskId, Timestamp};
 
+const ATTACHED: &str = "attached";
 /// SwarmKit's words.
 const ASSIGNED: &str = "scheduler assigned task to node";
 const PENDING: &str = "pending task scheduling";
@@ -24,6 +26,11 @@ impl Desk {
         round: &mut Round,
     ) {
         let waiting = self.take_unplaced(state);
+        let (attachments, waiting): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|task| task.is_attachment());
+        for task in attachments {
+            self.attach(&task, now, round);
+        }
         let mut asked: Vec<Arc<Task>> = Vec::new();
         for task in waiting {
             if drafts.iter().any(|draft| draft.stops(&task.id)) {
@@ -109,6 +116,32 @@ impl Desk {
             changes.push(Change::Update(next.into()));
         }
         round.push(changes, subject);
+    }
+
+    /// An address for a container that runs already. Whoever asked for it waits for the answer.
+    fn attach(&mut self, task: &Arc<Task>, now: Timestamp, round: &mut Round) {
+        let mut next = task.as_ref().clone();
+        next.status.timestamp = now;
+        match self.allocator.attach(task, None, &task.node_id) {
+            Ok(attachments) => {
+                next.networks_attachments = attachments;
+                next.status.state = TaskState::Running;
+                next.status.message = ATTACHED.to_owned();
+            }
+            // It may come: the network is new.
+            Err(error @ ClusterAllocError::NoSubnet(_)) => {
+                self.refused.insert(task.id.clone(), error.to_string());
+                return;
+            }
+            Err(error) => {
+                next.status.state = TaskState::Rejected;
+                next.status.err = error.to_string();
+            }
+        }
+        self.refused.remove(&task.id);
+        let mut subject = Subject { tasks: vec![task.id.clone()], ..Subject::default() };
+        subject.assigned.push((task.id.clone(), task.node_id.clone()));
+        round.push(vec![Change::Update(next.into())], subject);
     }
 
     fn hold(&mut self, task: &Arc<Task>, error: &str, now: Timestamp, round: &mut Round) {

@@ -30,6 +30,8 @@ async fn a_newer_session_of_a_node_ends_the_older() {
     let (_second_outbox, mut second) = open(&world, &node).await;
     while first.recv().await.is_some() {}
     assert!(matches!(second.recv().await, Some(ManagerMessage::Settings(_))));
+    let Some(ManagerMessage::Endpoints(whole)) = second.recv().await else { panic!("no table") };
+    assert!(whole.complete);
     let Some(ManagerMessage::Assignments(whole)) = second.recv().await else { panic!("no share") };
     assert!(whole.complete);
     let dispatcher = world.managers.lock().unwrap()[&world.first].dispatcher();

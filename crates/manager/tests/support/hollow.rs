@@ -12,6 +12,7 @@ use taskfsm::{Effect, Event, Machine, Rules};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use types::swarm::endpoint::EndpointTable;
 use types::swarm::node::NodeDescription;
 use types::swarm::session::{
     AgentMessage, Assigned, Assignments, ManagerMessage, Removed, SessionSettings, TaskReport,
@@ -48,6 +49,16 @@ pub(crate) struct State {
     pub(crate) resyncs: u64,
     at: u64,
     unwritten: BTreeMap<TaskId, TaskStatus>,
+    /// The endpoint table as this node has it.
+    pub(crate) table: EndpointTable,
+    /// Updates of it so far, and rows in them.
+    pub(crate) updates: u64,
+    pub(crate) rows: usize,
+    /// It takes the table in, but says nothing of it.
+    pub(crate) mute: bool,
+    /// The places in networks that its containers have, if it says so.
+    pub(crate) attached: Option<Vec<TaskId>>,
+    unsaid: Option<u64>,
 }
 
 pub(crate) struct Local {
@@ -138,9 +149,21 @@ async fn session(state: &Mutex<State>, connect: &Connect, description: &NodeDesc
     if outbox.send(AgentMessage::Hello(description.clone())).await.is_err() {
         return;
     }
+    let attached = lock(state).attached.clone();
+    if let Some(attached) = attached
+        && outbox.send(AgentMessage::Attached(attached)).await.is_err()
+    {
+        return;
+    }
     let mut beat = BEAT;
     let mut next = tokio::time::Instant::now() + beat;
     loop {
+        let applied = lock(state).applied();
+        if let Some(version) = applied
+            && outbox.send(AgentMessage::Applied(version)).await.is_err()
+        {
+            return;
+        }
         let reports = lock(state).reports();
         if !reports.is_empty() && outbox.send(AgentMessage::Statuses(reports)).await.is_err() {
             return;
@@ -177,11 +200,24 @@ impl State {
         reports
     }
 
+    fn applied(&mut self) -> Option<u64> {
+        self.unsaid.take_if(|_| !self.mute)
+    }
+
     /// Whether the message fits.
     fn take(&mut self, message: ManagerMessage) -> bool {
         match message {
             ManagerMessage::Settings(settings) => self.settings = settings,
-            ManagerMessage::Written(_) | ManagerMessage::Endpoints(_) => {}
+            ManagerMessage::Written(_) => {}
+            ManagerMessage::Endpoints(update) => {
+                self.updates += 1;
+                self.rows += update.endpoints.len() + update.removed.len();
+                if self.table.apply(&update).is_err() {
+                    self.resyncs += 1;
+                    return false;
+                }
+                self.unsaid = Some(self.table.version);
+            }
             ManagerMessage::Assignments(assignments) => return self.assign(assignments),
         }
         true

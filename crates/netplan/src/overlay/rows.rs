@@ -14,7 +14,8 @@ use types::{NetworkId, NodeId, ServiceId};
 
 /// The table at `version`. Every iterator must be in the order of ids, as the store's tables are.
 ///
-/// A task is healthy while it runs and shall run, draining when it shall stop. What has ended, or is on a node
+/// Only what matters to a network is in it: services that are reached by one, and nodes as soon as there are
+/// endpoints. A task is healthy while it runs and shall run, draining when it shall stop. What has ended, or is on a node
 /// that is down, has no row.
 pub fn rows<'a>(
     version: u64,
@@ -29,17 +30,25 @@ pub fn rows<'a>(
         nodes.iter().map(|node| (&node.id, node.status.state == NodeState::Down)).collect();
     let services: BTreeMap<ServiceId, &Service> =
         services.map(|service| (service.id.clone(), service)).collect();
-    let endpoints = tasks
+    let mut endpoints: Vec<EndpointRow> = tasks
         .filter(|task| down.get(&task.node_id) == Some(&false))
         .flat_map(|task| endpoints(task, services.get(&task.service_id).copied()))
         .collect();
-    EndpointTable {
-        version,
-        networks,
-        peers: nodes.iter().filter_map(|node| peer(node)).collect(),
-        services: services.values().map(|row| service(row)).collect(),
-        endpoints,
-    }
+    endpoints.sort_by(|a, b| (&a.task, &a.network).cmp(&(&b.task, &b.network)));
+    let peers = match endpoints.is_empty() {
+        true => Vec::new(),
+        false => nodes.iter().filter_map(|node| peer(node)).collect(),
+    };
+    let services = services.values().filter(|row| is_reached(row)).map(|row| service(row));
+    let services = services.collect();
+    EndpointTable { version, tunnel_port: 0, networks, peers, services, endpoints }
+}
+
+fn is_reached(service: &Service) -> bool {
+    let spec = &service.spec;
+    !service.endpoint.ports.is_empty()
+        || !spec.task_template.networks.is_empty()
+        || spec.networks.iter().any(|networks| !networks.is_empty())
 }
 
 fn network(network: &ClusterNetwork) -> Option<NetworkRow> {
@@ -56,7 +65,8 @@ fn network(network: &ClusterNetwork) -> Option<NetworkRow> {
 
 /// Also of a node that is down: tasks there may still send.
 fn peer(node: &Node) -> Option<PeerRow> {
-    let underlay = node.status.addr.parse().ok()?;
+    let own = Some(&node.description.data_path_addr).filter(|addr| !addr.is_empty());
+    let underlay = own.unwrap_or(&node.status.addr).parse().ok()?;
     Some(PeerRow { node: node.id.clone(), underlay })
 }
 
@@ -90,15 +100,19 @@ fn endpoints(task: &Task, service: Option<&Service>) -> Vec<EndpointRow> {
             weight: 1,
             service: service.map(|service| service.id.clone()),
             slot: task.slot,
-            name: name(task, service),
+            name: container_name(task, service),
             aliases: attachment.aliases.clone(),
         })
     };
     task.networks_attachments.iter().filter_map(row).collect()
 }
 
-/// Docker's container name: `web.1.TASK`, with the node instead of a slot for a global service.
-fn name(task: &Task, service: Option<&Service>) -> String {
+/// Docker's container name: `web.1.TASK`, with the node instead of a slot for a global service; its own for a
+/// container that joined by itself.
+pub fn container_name(task: &Task, service: Option<&Service>) -> String {
+    if let Some(attached) = &task.spec.network_attachment_spec {
+        return attached.name.clone();
+    }
     let Some(service) = service else { return task.id.to_string() };
     match task.slot {
         0 => format!("{}.{}.{}", service.spec.name, task.node_id, task.id),

@@ -18,6 +18,8 @@ pub struct EndpointTable {
     /// The store's version at which its rows became what they are. An agent acknowledges the version that it has
     /// applied.
     pub version: u64,
+    /// The UDP port of all nodes' tunnels; 0 for the usual one, 4789.
+    pub tunnel_port: u16,
     pub networks: Vec<NetworkRow>,
     pub peers: Vec<PeerRow>,
     pub services: Vec<ServiceRow>,
@@ -114,6 +116,8 @@ pub struct EndpointUpdate {
     pub from: u64,
     /// The table's version that this brings the node to.
     pub to: u64,
+    /// Never left out, see [`EndpointTable::tunnel_port`].
+    pub tunnel_port: u16,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<NetworkRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -147,6 +151,7 @@ impl EndpointUpdate {
             complete: true,
             from: 0,
             to: table.version,
+            tunnel_port: table.tunnel_port,
             networks: table.networks.clone(),
             peers: table.peers.clone(),
             services: table.services.clone(),
@@ -162,6 +167,7 @@ impl EndpointUpdate {
             complete: false,
             from: old.version,
             to: new.version,
+            tunnel_port: new.tunnel_port,
             networks: changed(&old.networks, &new.networks, NetworkRow::key, |(id, ())| {
                 removed.push(RemovedRow::Network(id));
             }),
@@ -177,19 +183,19 @@ impl EndpointUpdate {
             removed,
         }
     }
-
-    /// Whether it changes no row.
-    pub fn is_empty(&self) -> bool {
-        !self.complete
-            && self.networks.is_empty()
-            && self.peers.is_empty()
-            && self.services.is_empty()
-            && self.endpoints.is_empty()
-            && self.removed.is_empty()
-    }
 }
 
 impl EndpointTable {
+    /// Whether it says the same as `other`, whatever their versions.
+    pub fn says_the_same(&self, other: &EndpointTable) -> bool {
+        let EndpointTable { version: _, tunnel_port, networks, peers, services, endpoints } = self;
+        *tunnel_port == other.tunnel_port
+            && *endpoints == other.endpoints
+            && *services == other.services
+            && *networks == other.networks
+            && *peers == other.peers
+    }
+
     /// Brings the table to the update's version.
     ///
     /// # Errors
@@ -217,7 +223,7 @@ impl EndpointTable {
         merge(&mut self.peers, &update.peers, &peers, PeerRow::key);
         merge(&mut self.services, &update.services, &services, ServiceRow::key);
         merge(&mut self.endpoints, &update.endpoints, &endpoints, EndpointRow::key);
-        self.version = update.to;
+        (self.version, self.tunnel_port) = (update.to, update.tunnel_port);
         Ok(())
     }
 }
@@ -243,17 +249,30 @@ impl EndpointRow {
     }
 }
 
-/// The rows of `new` that `old` lacks or has otherwise; `gone` gets the keys that `new` lacks.
+/// The rows of `new` that `old` lacks or has otherwise; `gone` gets the keys that `new` lacks. Both are in the order of
+/// their keys.
 fn changed<R: Clone + PartialEq, K: Ord>(
     old: &[R],
     new: &[R],
     key: fn(&R) -> K,
-    gone: impl FnMut(K),
+    mut gone: impl FnMut(K),
 ) -> Vec<R> {
-    let mut before: BTreeMap<K, &R> = old.iter().map(|row| (key(row), row)).collect();
-    let is_news = |row: &&R| before.remove(&key(row)) != Some(*row);
-    let put = new.iter().filter(is_news).cloned().collect();
-    before.into_keys().for_each(gone);
+    let mut put = Vec::new();
+    let mut before = old.iter().peekable();
+    for row in new {
+        // Most rows are as they were, at the same place: keys are made for the others only.
+        if before.next_if(|old| *old == row).is_some() {
+            continue;
+        }
+        while let Some(old) = before.next_if(|old| key(old) < key(row)) {
+            gone(key(old));
+        }
+        match before.next_if(|old| key(old) == key(row)) {
+            Some(old) if old == row => {}
+            _ => put.push(row.clone()),
+        }
+    }
+    before.map(key).for_each(gone);
     put
 }
 

@@ -76,6 +76,10 @@ pub struct NodeDescription {
     /// Where the node's port is reached, `host:port`.
     #[serde(rename = "SampanAddr", skip_serializing_if = "String::is_empty")]
     pub addr: String,
+    /// The address that other nodes send containers' packets to (`--data-path-addr`); empty where it is the one that
+    /// `addr` has.
+    #[serde(rename = "SampanDataPathAddr", skip_serializing_if = "String::is_empty")]
+    pub data_path_addr: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -84,6 +84,13 @@ pub enum TaskState {
     Orphaned,
 }
 
+impl Task {
+    /// Whether it stands for a container that joined a network by itself: no agent runs it, no service made it.
+    pub fn is_attachment(&self) -> bool {
+        self.spec.network_attachment_spec.is_some()
+    }
+}
+
 impl TaskState {
     /// Whether the task has ended: no state after it but `remove` and `orphaned`.
     pub fn is_terminal(self) -> bool {
@@ -161,6 +168,9 @@ pub struct NetworkAttachment {
 pub struct TaskSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_spec: Option<ContainerSpec>,
+    /// In place of a container of its own: see [`super::attach`]. Written by managers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_attachment_spec: Option<NetworkAttachmentSpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,6 +184,16 @@ pub struct TaskSpec {
     pub networks: Vec<NetworkAttachmentConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_driver: Option<Driver>,
+}
+
+/// A container that joined a network by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkAttachmentSpec {
+    #[serde(rename = "ContainerID")]
+    pub container_id: String,
+    /// The container's name. Docker's has none.
+    pub name: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,9 @@ use types::swarm::service::{Service, ServiceSpec};
 use types::swarm::task::{ContainerSpec, SecretReference, TaskSpec, TaskStatus};
 use types::{SecretId, ServiceId, Timestamp};
 
+/// Nothing is held.
+const FREE: Held<'_> = &|_: &Task| false;
+
 struct World(Store);
 
 impl World {
@@ -89,7 +92,7 @@ fn a_share_is_a_nodes_tasks_and_what_they_need_before_them() {
     let mut world = World::new();
     world.task("t1", "n");
     world.task("t2", "other");
-    let (_, whole) = Share::whole(&NodeId::new("n"), world.0.state());
+    let (_, whole) = Share::whole(&NodeId::new("n"), world.0.state(), FREE);
     assert!(whole.complete);
     assert_eq!(shown(&whole), "+secret key, +service web, +task t1");
 }
@@ -98,18 +101,18 @@ fn a_share_is_a_nodes_tasks_and_what_they_need_before_them() {
 fn what_an_agent_said_itself_is_no_news_until_the_task_ends() {
     let mut world = World::new();
     world.task("t1", "n");
-    let (mut share, whole) = Share::whole(&NodeId::new("n"), world.0.state());
+    let (mut share, whole) = Share::whole(&NodeId::new("n"), world.0.state(), FREE);
     let events = world.report("t1", TaskState::Running);
     assert!(world.touched(&events).is_empty());
 
     let events = world.report("t1", TaskState::Failed);
-    let told = share.changes(world.touched(&events), world.0.state()).unwrap();
+    let told = share.changes(world.touched(&events), world.0.state(), FREE).unwrap();
     assert_eq!((told.from, told.complete), (whole.to, false));
     assert_eq!(shown(&told), "-Secret(\"key\"), -Service(\"web\")");
 
     let change = Change::Remove { kind: Kind::Task, id: "t1".to_owned(), version: None };
     let events = world.write(change);
-    let gone = share.changes(world.touched(&events), world.0.state()).unwrap();
+    let gone = share.changes(world.touched(&events), world.0.state(), FREE).unwrap();
     assert_eq!(gone.from, told.to);
     assert_eq!(shown(&gone), "-Task(\"t1\")");
 }
@@ -118,22 +121,22 @@ fn what_an_agent_said_itself_is_no_news_until_the_task_ends() {
 fn a_second_task_with_the_same_needs_brings_only_itself() {
     let mut world = World::new();
     world.task("t1", "n");
-    let (mut share, _) = Share::whole(&NodeId::new("n"), world.0.state());
+    let (mut share, _) = Share::whole(&NodeId::new("n"), world.0.state(), FREE);
     let events = world.task("t2", "n");
-    let told = share.changes(world.touched(&events), world.0.state()).unwrap();
+    let told = share.changes(world.touched(&events), world.0.state(), FREE).unwrap();
     assert_eq!(shown(&told), "+task t2");
     let events = world.report("t1", TaskState::Complete);
-    assert_eq!(share.changes(world.touched(&events), world.0.state()), None);
+    assert_eq!(share.changes(world.touched(&events), world.0.state(), FREE), None);
 }
 
 #[test]
 fn a_changed_wish_is_told_and_repeating_it_is_not() {
     let mut world = World::new();
     world.task("t1", "n");
-    let (mut share, _) = Share::whole(&NodeId::new("n"), world.0.state());
+    let (mut share, _) = Share::whole(&NodeId::new("n"), world.0.state(), FREE);
     let desire = Change::Desire { task: TaskId::new("t1"), state: TaskState::Shutdown, stop: None };
     let events = world.write(desire);
     let touched = || world.touched(&events);
-    assert_eq!(shown(&share.changes(touched(), world.0.state()).unwrap()), "+task t1");
-    assert_eq!(share.changes(touched(), world.0.state()), None);
+    assert_eq!(shown(&share.changes(touched(), world.0.state(), FREE).unwrap()), "+task t1");
+    assert_eq!(share.changes(touched(), world.0.state(), FREE), None);
 }

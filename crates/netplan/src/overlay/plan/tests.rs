@@ -62,6 +62,7 @@ fn table() -> EndpointTable {
     let port = PortConfig { published_port: 8080, target_port: 80, ..PortConfig::default() };
     EndpointTable {
         version: 7,
+        tunnel_port: 0,
         networks: vec![network("back", 1), network("ingress", 0)],
         peers: vec![peer(1), peer(2), peer(3)],
         services: vec![ServiceRow {

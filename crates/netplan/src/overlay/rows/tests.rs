@@ -1,6 +1,6 @@
 use super::*;
 use types::TaskId;
-use types::swarm::service::VirtualIp;
+use types::swarm::service::{PortConfig, VirtualIp};
 use types::swarm::task::NetworkAttachment;
 
 fn node(name: &str, state: NodeState) -> Node {
@@ -29,6 +29,7 @@ fn a_row_says_whether_anything_new_may_come() {
     service.spec.name = "web".to_owned();
     let vip = VirtualIp { network_id: "net".to_owned(), addr: "10.0.0.2/24".to_owned() };
     service.endpoint.virtual_ips = vec![vip];
+    service.endpoint.ports = vec![PortConfig::default()];
     let nodes = [node("gone", NodeState::Down), node("n1", NodeState::Ready)];
     let tasks = [
         task("drains", "n1", Running, Shutdown),

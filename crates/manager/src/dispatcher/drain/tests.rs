@@ -1,0 +1,81 @@
+use super::*;
+use types::swarm::task::NetworkAttachment;
+
+const AT: Duration = Duration::from_secs(100);
+
+fn node(id: &str) -> NodeId {
+    NodeId::new(id)
+}
+
+fn task(id: &str) -> Task {
+    let mut task = Task { id: TaskId::new(id), ..Task::default() };
+    (task.status.state, task.desired_state) = (TaskState::Running, TaskState::Shutdown);
+    task.networks_attachments = vec![NetworkAttachment::default()];
+    task
+}
+
+fn see(drains: &mut Drains, tasks: &[&str], version: u64) {
+    drains.see(tasks.iter().map(|id| TaskId::new(*id)).collect(), version, AT);
+}
+
+#[test]
+fn a_task_is_let_go_when_all_nodes_that_are_up_have_applied_a_table_in_which_it_drains() {
+    let (mut drains, up) = (Drains::default(), [node("a"), node("b")]);
+    drains.applied(&node("a"), 4);
+    drains.applied(&node("b"), 4);
+    see(&mut drains, &["t"], 5);
+    assert!(drains.holds(&task("t")));
+    assert_eq!(drains.release(up.iter(), AT), []);
+    drains.applied(&node("a"), 5);
+    assert_eq!(drains.release(up.iter(), AT), []);
+    drains.applied(&node("b"), 9);
+    assert_eq!(drains.release(up.iter(), AT), [TaskId::new("t")]);
+    assert!(!drains.holds(&task("t")) && drains.is_idle());
+}
+
+#[test]
+fn who_is_not_up_is_not_waited_for() {
+    let mut drains = Drains::default();
+    see(&mut drains, &["t"], 5);
+    drains.applied(&node("a"), 5);
+    assert_eq!(drains.release([node("a"), node("down")].iter(), AT), []);
+    assert_eq!(drains.release([node("a")].iter(), AT), [TaskId::new("t")]);
+}
+
+#[test]
+fn who_is_up_and_silent_delays_it_for_so_long_and_no_longer() {
+    let (mut drains, up) = (Drains::default(), [node("a")]);
+    see(&mut drains, &["t"], 5);
+    assert_eq!(drains.deadline(), Some(AT + PATIENCE));
+    assert_eq!(drains.release(up.iter(), AT + PATIENCE - Duration::from_nanos(1)), []);
+    assert_eq!(drains.release(up.iter(), AT + PATIENCE), [TaskId::new("t")]);
+    assert_eq!(drains.deadline(), None);
+}
+
+#[test]
+fn a_later_table_does_not_make_it_wait_again() {
+    let (mut drains, up) = (Drains::default(), [node("a")]);
+    see(&mut drains, &["t"], 5);
+    see(&mut drains, &["t", "u"], 6);
+    drains.applied(&node("a"), 5);
+    assert_eq!(drains.release(up.iter(), AT), [TaskId::new("t")]);
+    see(&mut drains, &["t", "u"], 7);
+    assert!(!drains.holds(&task("t")) && drains.holds(&task("u")));
+    see(&mut drains, &["u"], 8);
+    assert!(drains.holds(&task("t")), "what has ended is forgotten");
+}
+
+#[test]
+fn only_what_somebody_may_send_to_is_held() {
+    let drains = Drains::default();
+    assert!(drains.holds(&task("t")), "before a table was derived, too");
+    let mut starting = task("t");
+    starting.status.state = TaskState::Starting;
+    let mut alone = task("t");
+    alone.networks_attachments.clear();
+    let mut stays = task("t");
+    stays.desired_state = TaskState::Running;
+    for free in [starting, alone, stays] {
+        assert!(!drains.holds(&free));
+    }
+}
