@@ -1,20 +1,22 @@
 //! The loops that keep a manager in touch: the leader's beats, and standing for election.
 
-use crate::elect;
-use crate::kinds::{Id, LeaderOf};
+use crate::elect::{self, Floor};
+use crate::kinds::{Ballot, Id, LeaderOf};
 use crate::network::SMALL;
 use crate::node::{Answer, Node, draw, lock};
 use crate::wire::{Beat, Reply, Request};
 use crate::{Peer, log::State};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use openraft::raft::VoteRequest;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A manager that lost the end of its log and hears no leader for so long takes part all the same: by
-/// then it is likely that the others wait for it.
+/// A manager whose last write was interrupted and that hears no leader for so long takes part all the
+/// same: nobody counts on that write, unless the disk broke its word. One whose log was cut waits for a
+/// leader, or until all managers are there: what is missing may be on the disk of one that is away.
 const LOST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// As long as this manager leads: says so to all members, and hears who is there.
@@ -132,7 +134,7 @@ async fn mend(node: &Node, beat: &Beat, follows: bool) {
     };
     if node.log.last() >= target {
         tracing::info!("what the raft log had lost is back from the leader");
-        let _ = node.log.save_state(State { lost: false, ..state }).await;
+        let _ = node.log.save_state(State { lost: false, cut: false, ..state }).await;
     }
 }
 
@@ -150,13 +152,20 @@ pub(crate) async fn stand(node: Arc<Node>) {
         }
         let timeout = lock(&node.hearing).timeout;
         let now = node.situation(timeout);
-        if now.lost && (now.alone || now.silent > LOST_PATIENCE) {
-            tracing::error!("the raft log lost its end; going on without what was there");
-            let state = State { lost: false, ..node.log.state() };
-            let _ = node.log.save_state(state).await;
-            continue;
+        if now.floor != Floor::Whole {
+            let state = node.log.state();
+            if now.alone || (now.silent > LOST_PATIENCE && !state.cut) {
+                tracing::error!("the raft log lost its end; going on without what was there");
+                let state = State { lost: false, cut: false, ..state };
+                let _ = node.log.save_state(state).await;
+                continue;
+            }
+            if now.floor == Floor::Lost && now.silent > now.timeout {
+                survey(&node).await;
+                continue;
+            }
         }
-        if !elect::stands(&now) {
+        if !elect::stands(&now, node.log.last()) {
             continue;
         }
         lock(&node.hearing).timeout = draw(&node.tuning);
@@ -179,6 +188,43 @@ async fn settle(node: &Node) {
         () = node.stop.cancelled() => {}
         _ = tokio::time::timeout(time, led) => {}
     }
+}
+
+/// After the end of the log was lost and while nobody leads: asks all voters how far they are. When all
+/// have answered, whatever is left of what this manager had promised is in one of their logs.
+async fn survey(node: &Node) {
+    let members = node.members_now();
+    let request = Request::Poll { last: node.log.last() };
+    let others: Vec<Peer> = members
+        .voter_ids()
+        .filter(|id| *id != node.id)
+        .filter_map(|id| members.get_node(&id).cloned())
+        .collect();
+    let time = node.tuning.election;
+    let calls = others.iter().map(|peer| node.caller.call(peer, &request, &[], time));
+    let (ours, voted) = (node.log.last(), node.metrics().vote.leader_id.term);
+    let (mut longest, mut latest) = (ours, voted);
+    for answer in futures_util::future::join_all(calls).await {
+        let Ok(Reply::Poll { quiet: true, last, term, .. }) = answer else { return };
+        (longest, latest) = (longest.max(last), latest.max(term));
+    }
+    if latest > voted {
+        // Its own votes in these terms may be lost: it gives them to nobody, for good.
+        let nobody = VoteRequest::new(Ballot::new(latest, u64::MAX), ours);
+        if !node.raft.vote(nobody).await.is_ok_and(|answer| answer.vote_granted) {
+            return;
+        }
+    }
+    if ours < longest {
+        tracing::info!(
+            "the raft log lost its end; all managers are here, and the longest log counts"
+        );
+        lock(&node.hearing).floor = Some(longest);
+        return;
+    }
+    tracing::info!("what the raft log had lost is back, or on no manager's disk");
+    let state = State { lost: false, cut: false, ..node.log.state() };
+    let _ = node.log.save_state(state).await;
 }
 
 /// Asks all voters whether they would agree. True as soon as a majority does.
@@ -204,7 +250,7 @@ async fn poll(node: &Arc<Node>) -> bool {
             answer = answers.next() => answer,
         };
         match answer {
-            Some((id, Ok(Reply::Poll(true)))) => {
+            Some((id, Ok(Reply::Poll { agrees: true, .. }))) => {
                 agreed.insert(id);
             }
             Some((_, Ok(Reply::Removed { by }))) => {

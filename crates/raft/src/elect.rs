@@ -25,26 +25,48 @@ pub(crate) struct Situation {
     /// How long the leader's disk (its own, when it leads) has stood still.
     pub(crate) stalled: Duration,
     /// What it may have promised is lost.
-    pub(crate) lost: bool,
+    pub(crate) floor: Floor,
     /// Bounds: of silence, and of standing still.
     pub(crate) timeout: Duration,
     pub(crate) stall: Duration,
 }
 
+/// Whom a manager may choose, itself among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Floor {
+    /// Its log is whole: the rules of Raft say.
+    Whole,
+    /// The end of its log is lost: nobody.
+    Lost,
+    /// Lost, but all managers were asked: whose log reaches as far as the longest of theirs. What is left
+    /// of what it had promised is in that log.
+    From(Option<Id>),
+}
+
+impl Floor {
+    pub(crate) fn allows(&self, candidate: Option<Id>) -> bool {
+        match self {
+            Floor::Whole => true,
+            Floor::Lost => false,
+            Floor::From(longest) => candidate >= *longest,
+        }
+    }
+}
+
 impl Situation {
-    fn leader_gone(&self) -> bool {
+    pub(crate) fn leader_gone(&self) -> bool {
         self.stalled >= self.stall || (!self.leading && self.silent >= self.timeout)
     }
 }
 
 /// Whether it is time to ask the others.
-pub(crate) fn stands(now: &Situation) -> bool {
-    now.voter && !now.leading && !now.lost && (now.alone || now.leader_gone())
+pub(crate) fn stands(now: &Situation, ours: Option<Id>) -> bool {
+    now.voter && !now.leading && now.floor.allows(ours) && (now.alone || now.leader_gone())
 }
 
 /// Whether this manager would vote for one whose log ends at `theirs`.
 pub(crate) fn supports(now: &Situation, ours: Option<Id>, theirs: Option<Id>) -> bool {
-    !now.lost && now.leader_gone() && theirs >= ours
+    now.floor.allows(theirs) && now.leader_gone() && theirs >= ours
 }
 
 /// Whether those who agreed are a majority of every set of voters (two while the membership changes).
@@ -73,13 +95,17 @@ mod tests {
             leading: false,
             silent: SECOND,
             stalled: Duration::ZERO,
-            lost: false,
+            floor: Floor::Whole,
             timeout: SECOND,
             stall: SECOND * 2,
         }
     }
     fn id(term: u64, index: u64) -> Option<Id> {
         Some(Id { leader_id: CommittedLeaderId::new(term, 1), index })
+    }
+
+    fn stands(now: &Situation) -> bool {
+        super::stands(now, id(2, 5))
     }
 
     #[test]
@@ -90,7 +116,7 @@ mod tests {
         assert!(!stands(&Situation { silent: SECOND / 2, stalled: SECOND, ..quiet() }));
         assert!(!stands(&Situation { voter: false, ..quiet() }));
         assert!(!stands(&Situation { leading: true, ..quiet() }));
-        assert!(!stands(&Situation { lost: true, ..quiet() }));
+        assert!(!stands(&Situation { floor: Floor::Lost, ..quiet() }));
         assert!(stands(&Situation { alone: true, silent: Duration::ZERO, ..quiet() }));
     }
 
@@ -101,7 +127,16 @@ mod tests {
         assert!(!supports(&quiet(), id(2, 5), id(2, 4)));
         assert!(!supports(&Situation { silent: Duration::ZERO, ..quiet() }, None, id(9, 9)));
         assert!(!supports(&Situation { leading: true, ..quiet() }, None, id(9, 9)));
-        assert!(!supports(&Situation { lost: true, ..quiet() }, None, id(9, 9)));
+        assert!(!supports(&Situation { floor: Floor::Lost, ..quiet() }, None, id(9, 9)));
+    }
+
+    #[test]
+    fn who_lost_its_end_chooses_the_longest_log_of_all_or_nobody() {
+        let now = Situation { floor: Floor::From(id(2, 7)), ..quiet() };
+        assert!(!supports(&now, id(2, 5), id(2, 6)), "longer than ours is not enough");
+        assert!(supports(&now, id(2, 5), id(2, 7)));
+        assert!(!stands(&now));
+        assert!(super::stands(&now, id(2, 7)), "the longest may be its own");
     }
 
     #[test]

@@ -564,10 +564,12 @@ fn read_all(dir: &Path, keys: &Keys) -> Result<(Memory, Found), Error> {
         let what = format!("entry {index} is missing before entry {}", slot.id.index);
         return Err(Error::Damaged { path: dir.to_owned(), at: 0, what });
     }
+    found.cut |= cut;
     found.torn |= cut;
     if found.torn {
-        found.hard.state.lost = true;
-        memory.hard.state.lost = true;
+        let before = found.hard.state;
+        found.hard.state = State { lost: true, cut: before.cut || found.cut, ..before };
+        memory.hard.state = found.hard.state;
     }
     Ok((memory, found))
 }
@@ -657,7 +659,9 @@ impl Reading<'_> {
                 }
             }
         }
-        Ok(Found { head, at: at as u64, torn, sequence, highest, closed, hard })
+        // Space is claimed in whole pieces before it is used.
+        let cut = torn && bytes.len() as u64 % writer::PIECE != 0;
+        Ok(Found { head, at: at as u64, torn, cut, sequence, highest, closed, hard })
     }
 
     fn damaged(&self, at: usize, what: &str) -> Error {

@@ -267,7 +267,7 @@ impl Node {
     /// The leader asks this manager to take over.
     pub(crate) async fn stand_now(&self) {
         let now = self.situation(self.tuning.election);
-        if now.voter && !now.leading && !now.lost {
+        if now.voter && !now.leading && now.floor == elect::Floor::Whole {
             let _ = self.raft.trigger().elect().await;
         }
     }

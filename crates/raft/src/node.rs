@@ -1,6 +1,6 @@
 //! What the parts of one manager's Raft share.
 
-use crate::elect::Situation;
+use crate::elect::{Floor, Situation};
 use crate::kinds::{Id, Kinds, LeaderOf, Members, Metrics};
 use crate::log::Log;
 use crate::machine::View;
@@ -52,6 +52,8 @@ pub(crate) struct Hearing {
     pub(crate) heard: Instant,
     /// How long its disk had stood still then.
     pub(crate) stalled: Duration,
+    /// After the end of the log was lost, and all managers were asked: how far their logs reach.
+    pub(crate) floor: Option<Option<Id>>,
     /// After the end of the log was lost: how far it must reach again, by whose word.
     pub(crate) target: Option<(LeaderOf, Option<Id>)>,
     /// Whom it heard then.
@@ -76,6 +78,7 @@ impl Hearing {
         Hearing {
             heard: Instant::now(),
             stalled: Duration::ZERO,
+            floor: None,
             target: None,
             reachable: BTreeSet::new(),
             answers: BTreeMap::new(),
@@ -123,9 +126,20 @@ impl Node {
             leading,
             silent: hearing.heard.elapsed(),
             stalled: if leading { self.log.stalled() } else { hearing.stalled },
-            lost: self.log.state().lost,
+            floor: self.floor_in(&hearing),
             timeout,
             stall: self.tuning.stall,
+        }
+    }
+    /// Whom this manager may vote for.
+    pub(crate) fn floor(&self) -> Floor {
+        self.floor_in(&lock(&self.hearing))
+    }
+    fn floor_in(&self, hearing: &Hearing) -> Floor {
+        match (self.log.state().lost, hearing.floor) {
+            (false, _) => Floor::Whole,
+            (true, None) => Floor::Lost,
+            (true, Some(longest)) => Floor::From(longest),
         }
     }
     /// As leader: the members that answered lately, this one among them.

@@ -113,7 +113,7 @@ impl Raft {
         let about = About { meta: alone(&options, last), lineage };
         let image = snapshots::pack(&state).map_err(failed)?;
         files.save(&about, &image).map_err(failed)?;
-        log.save_state(State { lineage, lost: false }).await.map_err(failed)?;
+        log.save_state(State { lineage, ..State::default() }).await.map_err(failed)?;
         log.purge(last).await.map_err(failed)?;
         Raft::start(options, log).await
     }
@@ -134,7 +134,7 @@ impl Raft {
         let image: Image = snapshots::pack(&state).map_err(failed)?;
         let files = Snapshots::new(&options.dir, &options.keys);
         files.save(&about, &image).map_err(failed)?;
-        let log = new_log(&options, State { lineage, lost: false })?;
+        let log = new_log(&options, State { lineage, ..State::default() })?;
         log.purge(first).await.map_err(failed)?;
         Raft::start(options, log).await
     }

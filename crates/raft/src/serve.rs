@@ -49,7 +49,13 @@ impl Node {
             Request::Vote { vote, last } => self.vote(vote, last).await,
             Request::Poll { last } => {
                 let now = self.situation(self.tuning.election);
-                Reply::Poll(elect::supports(&now, self.log.last(), last))
+                let ours = self.log.last();
+                Reply::Poll {
+                    agrees: elect::supports(&now, ours, last),
+                    quiet: now.leader_gone(),
+                    last: ours,
+                    term: self.metrics().vote.leader_id.term,
+                }
             }
             Request::Beat(beat) => beat::hear(self, &beat).await,
             Request::Stand => {
@@ -144,7 +150,7 @@ impl Node {
     }
 
     async fn vote(&self, vote: Ballot, last: Option<Id>) -> Reply {
-        if self.log.state().lost {
+        if !self.floor().allows(last) {
             // It may have voted already, or promised entries that it has no more.
             return Reply::Failed("the end of this manager's raft log is lost".to_owned());
         }

@@ -92,7 +92,13 @@ pub(crate) enum Reply {
         granted: bool,
         last: Option<Id>,
     },
-    Poll(bool),
+    Poll {
+        agrees: bool,
+        /// It hears no leader.
+        quiet: bool,
+        last: Option<Id>,
+        term: u64,
+    },
     Beat {
         vote: Ballot,
         applied: Option<Id>,

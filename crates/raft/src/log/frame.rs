@@ -160,6 +160,9 @@ pub(crate) struct State {
     pub(crate) lineage: u64,
     /// The log lost its end: entries and votes that others count on may be gone.
     pub(crate) lost: bool,
+    /// And not by a write that a crash interrupted, which nobody counts on yet: a disk that keeps its
+    /// word does not do that.
+    pub(crate) cut: bool,
 }
 
 impl Record {
@@ -194,7 +197,7 @@ impl Record {
             Record::State(state) => {
                 out.push(6);
                 out.extend_from_slice(&state.lineage.to_le_bytes());
-                out.push(u8::from(state.lost));
+                out.push(u8::from(state.lost) | u8::from(state.cut) << 1);
             }
         }
     }
@@ -218,7 +221,10 @@ impl Record {
                 }
                 4 => Record::Committed(reader.id()?),
                 5 => Record::Purged(reader.id()?),
-                6 => Record::State(State { lineage: reader.u64()?, lost: reader.u8()? == 1 }),
+                6 => {
+                    let (lineage, bits) = (reader.u64()?, reader.u8()?);
+                    Record::State(State { lineage, lost: bits & 1 != 0, cut: bits & 2 != 0 })
+                }
                 _ => return None,
             });
         }
@@ -352,7 +358,7 @@ mod tests {
             Record::Vote(Vote { leader_id: LeaderId { term: 8, node_id: 9 }, committed: true }),
             Record::Committed(id),
             Record::Purged(id),
-            Record::State(State { lineage: 11, lost: true }),
+            Record::State(State { lineage: 11, lost: true, cut: true }),
         ];
         let mut bytes = Vec::new();
         records.iter().for_each(|record| record.encode(&mut bytes));

@@ -85,6 +85,8 @@ pub(super) struct Found {
     pub(super) at: u64,
     /// Something lies behind `at` that must go.
     pub(super) torn: bool,
+    /// The file is shorter than it was made.
+    pub(super) cut: bool,
     pub(super) sequence: u64,
     pub(super) highest: u64,
     pub(super) closed: Vec<Closed>,

@@ -82,6 +82,34 @@ async fn two_short_logs_do_not_outvote_the_long_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_every_manager_lost_its_end_the_longest_log_leads() {
+    let world = World::new();
+    let mut rafts = world.cluster(3).await;
+    let raft = rafts[leader(&rafts).await].clone().unwrap();
+    for number in 0..20 {
+        assert!(create(&raft, &format!("c{number}"), "x").await);
+    }
+    for other in rafts.iter().flatten() {
+        other.read().await.unwrap();
+    }
+    drop(raft);
+    for number in 1..=3 {
+        world.kill(number, &mut rafts);
+        let file = log_files(&world.path(number)).pop().unwrap();
+        cut(&file, end_of(&file) - [10, 900, 2000][number % 3]);
+    }
+    for number in 1..=3 {
+        rafts[number] = Some(world.open(number).await);
+    }
+    let lasts: Vec<_> = rafts.iter().flatten().map(|raft| raft.node().log.last()).collect();
+    // All are there: nobody waits for somebody who might know more.
+    let next = leader(&rafts).await;
+    assert_eq!(Some(&lasts[next - 1]), lasts.iter().max(), "manager {next} of {lasts:?}");
+    assert!(rafts[1].as_ref().unwrap().read().await.unwrap().configs().iter().count() > 10);
+    assert!(create(rafts[3].as_ref().unwrap(), "after", "x").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_cut_of_the_last_record_opens_and_any_damage_before_it_is_refused() {
     let world = World::new();
     let mut rafts = world.cluster(1).await;
