@@ -228,7 +228,7 @@ fn iterate(plan: &mut Plan<'_>, index: u64, age: Age) {
     };
     for slot in slots.values() {
         match outcome(plan, slot) {
-            Outcome::Done => slot::settle_ended(plan, slot),
+            Outcome::Done => finish(plan, slot),
             Outcome::Failed(reason) => {
                 slot::settle_ended(plan, slot);
                 plan.wait(&slot.key, reason);
@@ -248,8 +248,18 @@ fn iterate(plan: &mut Plan<'_>, index: u64, age: Age) {
     }
     for slot in &closed {
         match outcome(plan, slot) {
-            Outcome::Done => slot::settle_ended(plan, slot),
+            Outcome::Done => finish(plan, slot),
             _ => slot::rest(plan, slot, &context),
+        }
+    }
+}
+
+/// The slot is done. A task that waited to replace the one that completed after all is not wanted any more.
+fn finish(plan: &mut Plan<'_>, slot: &Slot<'_>) {
+    slot::settle_ended(plan, slot);
+    for task in slot.live(TaskState::Complete) {
+        if task.desired_state < TaskState::Complete {
+            plan.stop(task, Stop::Superseded);
         }
     }
 }

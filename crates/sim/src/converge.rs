@@ -1,13 +1,14 @@
 //! Whether every service is at its spec. What its user, or a broken image, keeps from it is not asked for.
 
-use crate::user::{CPUS, ZONE, is_job};
+use crate::user::{CPUS, ROLE, ZONE, is_job};
 use crate::world::World;
+use orchestrator::is_dirty;
 use std::collections::{BTreeMap, BTreeSet};
 use store::Snapshot;
 use store::invariants::{Note, Rule, check_history};
 use types::swarm::Version;
 use types::swarm::extension::DependencyCondition;
-use types::swarm::node::{Availability, Node, NodeState};
+use types::swarm::node::{Availability, Node, NodeState, Role};
 use types::swarm::service::{PortConfig, Service};
 use types::swarm::task::{Task, TaskState};
 
@@ -67,7 +68,7 @@ fn service_open(state: &Snapshot, service: &Service) -> Option<String> {
     }
     let running: Vec<&&Task> =
         tasks.iter().filter(|task| is_running(task) && is_ready(state, task)).collect();
-    let stale = running.iter().filter(|task| *task.spec != service.spec.task_template).count();
+    let stale = running.iter().filter(|task| is_dirty(task, service)).count();
     if stale > 0 && !cramped {
         return Some(format!("{stale} tasks run an old spec"));
     }
@@ -108,18 +109,22 @@ fn may_stay(state: &Snapshot, service: &Service, task: &Task) -> bool {
     state.nodes().get(task.node_id.as_str()).is_some_and(|node| {
         node.status.state == NodeState::Ready
             && node.spec.availability != Availability::Drain
-            && (fits(service, node) || *task.spec != service.spec.task_template)
+            && (fits(service, node) || is_dirty(task, service))
     })
 }
 
 /// Of the constraints that users here write.
 fn fits(service: &Service, node: &Node) -> bool {
-    let zone = node.spec.labels.get(ZONE).map_or("", String::as_str);
+    let has = |attribute: &str| match attribute {
+        ROLE if node.spec.role == Role::Manager => "manager",
+        ROLE => "worker",
+        _ => node.spec.labels.get(ZONE).map_or("", String::as_str),
+    };
     let placement = service.spec.task_template.placement.as_ref();
     placement.iter().flat_map(|placement| &placement.constraints).all(|text| {
         match (text.split_once("=="), text.split_once("!=")) {
-            (Some((_, value)), _) => zone == value,
-            (_, Some((_, value))) => zone != value,
+            (Some((attribute, value)), _) => has(attribute) == value,
+            (_, Some((attribute, value))) => has(attribute) != value,
             _ => true,
         }
     })

@@ -1,6 +1,7 @@
 //! Users: what a cluster is founded with, and what they ask of it while it burns.
 
 use crate::agent::Agent;
+use crate::fault::Trouble;
 use crate::rng::Rng;
 use crate::world::{Happening, World};
 use orchestrator::{accept_spec, roll_back};
@@ -11,23 +12,26 @@ use types::network::CreateRequest;
 use types::swarm::cluster::{Cluster, Orchestration};
 use types::swarm::extension::{Capacity, DependencyCondition, Overlap, Rebalance, Schedule};
 use types::swarm::network::ClusterNetwork;
-use types::swarm::node::{Availability, Node};
+use types::swarm::node::{Availability, Node, Role};
 use types::swarm::placement::PlacementExtensions;
-use types::swarm::secret::{Secret, SecretSpec};
+use types::swarm::secret::{Config, ConfigSpec, Secret, SecretSpec};
 use types::swarm::service::{
     EndpointSpec, Global, Mode, NetworkAttachmentConfig, PortConfig, Replicated, ReplicatedJob,
     Service, ServiceSpec, UpdateConfig,
 };
 use types::swarm::task::{
-    ContainerSpec, ResourceRequirements, Resources, RestartPolicy, SecretReference, TaskSpec,
+    ConfigReference, ContainerSpec, PullOptions, ResourceRequirements, Resources, RestartPolicy,
+    SecretReference, TaskSpec,
 };
-use types::{ClusterId, NetworkId, NodeId, SecretId, ServiceId, Timestamp};
+use types::{ClusterId, ConfigId, NetworkId, NodeId, SecretId, ServiceId, Timestamp};
 
 const SECOND: i64 = 1_000_000_000;
 const HISTORY_LIMIT: i64 = 3;
 pub(crate) const NETWORKS: [&str; 2] = ["front", "back"];
 /// A label of nodes: `a` or `b`.
 pub(crate) const ZONE: &str = "zone";
+/// As constraints name it.
+pub(crate) const ROLE: &str = "node.role";
 /// Of each node.
 pub(crate) const CPUS: i64 = 4;
 /// What a task reserves, if it reserves.
@@ -35,13 +39,13 @@ const CPU: i64 = 1_000_000_000;
 /// That ever were.
 const MOST_NODES: u64 = 8;
 
-/// A cluster, its nodes, networks, a secret, and the first services.
+/// A cluster, its nodes, networks, a secret, a config, and the first services.
 pub(crate) fn found(world: &mut World) {
     let mut cluster = Cluster { id: ClusterId::new("cluster"), ..Cluster::default() };
     cluster.spec.name = "default".to_owned();
     cluster.spec.orchestration =
         Orchestration { task_history_retention_limit: Some(HISTORY_LIMIT) };
-    let mut changes = vec![Change::Create(cluster.into()), secret(0)];
+    let mut changes = vec![Change::Create(cluster.into()), secret(0), config(0)];
     changes.extend(NETWORKS.iter().map(|name| network(name)));
     for number in 0..world.rng.between(2, 6) {
         changes.push(Change::Create(node(number).into()));
@@ -68,11 +72,18 @@ fn secret(number: u64) -> Change {
     Change::Create(Secret { id, spec, ..Secret::default() }.into())
 }
 
-/// Odd ones lie in another zone.
+fn config(number: u64) -> Change {
+    let id = ConfigId::new(format!("config{number}"));
+    let spec = ConfigSpec { name: id.to_string(), ..ConfigSpec::default() };
+    Change::Create(Config { id, spec, ..Config::default() }.into())
+}
+
+/// Odd ones lie in another zone; the first is a manager.
 pub(crate) fn node(number: u64) -> Node {
     let name = format!("node{number}");
     let mut node = Node { id: NodeId::new(name.clone()), ..Node::default() };
     node.spec.labels.insert(ZONE.to_owned(), zone(number).to_owned());
+    node.spec.role = if number == 0 { Role::Manager } else { Role::Worker };
     node.description.hostname = name;
     node.description.resources.nano_cpus = CPUS * CPU;
     node
@@ -86,7 +97,7 @@ fn zone(number: u64) -> &'static str {
 pub(crate) fn act(world: &mut World) {
     let now = world.clock();
     let number = world.now;
-    let what = world.rng.between(0, 22);
+    let what = world.rng.between(0, 26);
     world.say(|| format!("USER {what}"));
     match what {
         0 | 1 => world.request(|state, rng| vec![create(state, rng, number)]),
@@ -113,6 +124,13 @@ pub(crate) fn act(world: &mut World) {
             let gone = rng.pick(&secrets).map(|id| removal(Kind::Secret, id));
             gone.into_iter().chain([secret(number)]).collect()
         }),
+        21 => world.request(|state, rng| {
+            let configs: Vec<String> = state.configs().iter().map(|c| c.id.to_string()).collect();
+            let gone = rng.pick(&configs).map(|id| removal(Kind::Config, id));
+            gone.into_iter().chain([config(number)]).collect()
+        }),
+        22 | 23 => appoint(world),
+        24 => world.request(|state, rng| change(state, rng, renew)),
         _ => world.request(|state, rng| change(state, rng, place)),
     }
 }
@@ -160,6 +178,30 @@ fn relabel(state: &Snapshot, rng: &mut Rng) -> Vec<Change> {
     vec![Change::Update(row.into())]
 }
 
+/// A node is promoted or demoted; the first one stays a manager. Where the demoted one leads, another takes over.
+fn appoint(world: &mut World) {
+    let demoted = world.rng.chance(50);
+    world.request(|state, rng| {
+        let nodes: Vec<&Arc<Node>> = state.nodes().iter().skip(1).collect();
+        let Some(node) = rng.pick(&nodes) else { return Vec::new() };
+        let mut row = node.as_ref().clone();
+        row.spec.role = if demoted { Role::Worker } else { Role::Manager };
+        vec![Change::Update(row.into())]
+    });
+    if demoted && world.rng.chance(30) {
+        let soon = world.rng.between(0, 200);
+        world.after(soon, Happening::Trouble(Trouble::LeaderGoes));
+    }
+}
+
+/// The registry's credential alone: no task makes way for it.
+fn renew(spec: &mut ServiceSpec, rng: &mut Rng) {
+    let registry_auth = rng.between(0, 1_000).to_string();
+    if let Some(container) = &mut spec.task_template.container_spec {
+        container.pull_options = Some(PullOptions { registry_auth });
+    }
+}
+
 fn create(state: &Snapshot, rng: &mut Rng, number: u64) -> Change {
     let secrets: Vec<String> = state.secrets().iter().map(|s| s.id.to_string()).collect();
     let secret = rng.pick(&secrets).filter(|_| rng.clone().chance(20)).map(|id| SecretReference {
@@ -167,9 +209,16 @@ fn create(state: &Snapshot, rng: &mut Rng, number: u64) -> Change {
         secret_name: id.clone(),
         ..SecretReference::default()
     });
+    let configs: Vec<String> = state.configs().iter().map(|c| c.id.to_string()).collect();
+    let config = rng.pick(&configs).filter(|_| rng.clone().chance(20)).map(|id| ConfigReference {
+        config_id: id.clone(),
+        config_name: id.clone(),
+        ..ConfigReference::default()
+    });
     let container = ContainerSpec {
         image: image(rng, number),
         secrets: secret.into_iter().collect(),
+        configs: config.into_iter().collect(),
         ..ContainerSpec::default()
     };
     let restart = RestartPolicy {
@@ -229,12 +278,17 @@ fn publish(spec: &mut ServiceSpec, rng: &mut Rng) {
     spec.endpoint_spec = Some(EndpointSpec { ports: vec![port], ..EndpointSpec::default() });
 }
 
-/// Where it may run: a zone, a number for each node, Marathon's constraints, reserved CPUs with a priority.
+/// Where it may run: a zone, managers or workers, a number for each node, Marathon's constraints, reserved CPUs with a priority.
 fn place(spec: &mut ServiceSpec, rng: &mut Rng) {
     let template = &mut spec.task_template;
-    let zone = format!("node.labels.{ZONE}{}a", if rng.chance(50) { "==" } else { "!=" });
+    let holds = if rng.chance(50) { "==" } else { "!=" };
+    let wanted = if rng.chance(70) {
+        format!("node.labels.{ZONE}{holds}a")
+    } else {
+        format!("{ROLE}{holds}manager")
+    };
     let placement = template.placement.get_or_insert_default();
-    placement.constraints = if rng.chance(50) { vec![zone] } else { Vec::new() };
+    placement.constraints = if rng.chance(50) { vec![wanted] } else { Vec::new() };
     placement.max_replicas = if rng.chance(20) { rng.between(1, 3) } else { 0 };
     let mut beyond = PlacementExtensions::default();
     if rng.chance(20) {
@@ -258,7 +312,7 @@ fn wish(spec: &mut ServiceSpec, state: &Snapshot, rng: &mut Rng) {
     let services: Vec<&Arc<Service>> = state.services().iter().collect();
     let needed = rng.pick(&services).map(|service| service.spec.name.clone());
     let replicated = spec.mode.replicated.is_some();
-    let scheduled = spec.mode.replicated_job.is_some() && rng.chance(50);
+    let scheduled = is_job(&spec.mode) && rng.chance(50);
     let wishes = spec.sampan.get_or_insert_default();
     if rng.chance(15) {
         wishes.rebalance = Some(Rebalance { budget: 1, cool_down: Some(20 * SECOND) });

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use types::swarm::extension::Stop;
 use types::swarm::task::{Task, TaskState};
 
-const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+pub(crate) const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
 /// One thing that happens, as a line of a script, or something to a task by its place in the list.
 #[derive(Debug, Clone)]
-enum Happening {
+pub(crate) enum Happening {
     Line(String),
     Fail(usize),
     Complete(usize),
@@ -20,7 +20,7 @@ enum Happening {
     Once,
 }
 
-fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
     let line = |text: String| Happening::Line(text);
     let image = prop_oneof![Just("a"), Just("b"), Just("broken"), Just("slow")];
     let node = (

@@ -12,7 +12,8 @@ use types::swarm::task::{Task, TaskState};
 /// still stopping never.
 pub(super) fn check(before: &Snapshot, after: &Snapshot, events: &[Event]) -> Vec<Note> {
     let mut notes = Vec::new();
-    for task in events.iter().filter_map(started) {
+    for (place, task) in events.iter().enumerate().filter_map(|(at, it)| Some((at, started(it)?))) {
+        let later = events.get(place + 1..).unwrap_or_default();
         let Some(service) = after.services().get(task.service_id.as_str()) else { continue };
         notes.extend(unmet([before, after], service).map(|name| {
             let detail = format!("{} starts before {name}", task.id);
@@ -24,7 +25,7 @@ pub(super) fn check(before: &Snapshot, after: &Snapshot, events: &[Event]) -> Ve
                 && other.job_iteration == task.job_iteration
                 && slot_of(other) == slot
                 && may_run(after, other)
-                && !(is_wanted(other) && may_overlap(service))
+                && !(was_wanted(other, later) && may_overlap(service))
                 && !returned_after(after, other, task)
         });
         notes.extend(beside.map(|other| {
@@ -35,6 +36,17 @@ pub(super) fn check(before: &Snapshot, after: &Snapshot, events: &[Event]) -> Ve
         }));
     }
     notes
+}
+
+/// Whether the task was wanted before the `later` events of the entry: another decision of the same entry may have
+/// stopped it since, such as a preemption.
+fn was_wanted(task: &Task, later: &[Event]) -> bool {
+    let of_task = later.iter().filter(|event| event.object.id() == task.id.as_str());
+    let then = of_task.filter_map(|event| event.old.as_ref()).next();
+    match then {
+        Some(Object::Task(then)) => is_wanted(then),
+        _ => is_wanted(task),
+    }
 }
 
 /// The task that this event lets start.

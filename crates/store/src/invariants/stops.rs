@@ -48,10 +48,10 @@ pub(super) fn check_reasons(before: &Snapshot, after: &Snapshot, events: &[Event
     notes
 }
 
-/// Whether the task was removed while an agent may run it.
+/// Whether the task was removed while an agent may run it. An attachment runs on none.
 fn runs_unasked(after: &Snapshot, task: &Task) -> bool {
     let assigned = task.status.state >= TaskState::Assigned && !task.status.state.is_terminal();
-    assigned && after.nodes().get(task.node_id.as_str()).is_some()
+    assigned && !task.is_attachment() && after.nodes().get(task.node_id.as_str()).is_some()
 }
 
 /// What is wrong with the reason of this stop; `None` if it holds.
@@ -76,6 +76,9 @@ fn holds(before: &Snapshot, after: &Snapshot, task: &Task, stop: Stop) -> bool {
         Stop::Updated => service.is_some_and(|service| differs(service, task)),
         Stop::Superseded => has_other(before, after, task, |other| {
             other.record.run > task.record.run && other.status.state == TaskState::Running
+                || other.job_iteration == task.job_iteration
+                    && other.status.state == TaskState::Complete
+                    && service.is_some_and(|service| is_job(service))
         }),
         Stop::MoveFailed => has_other(before, after, task, |other| {
             other.record.run < task.record.run && !other.status.state.is_terminal()
@@ -105,6 +108,10 @@ fn is_outranked(after: &Snapshot, service: &Service) -> bool {
         let other = after.services().get(task.service_id.as_str()).map(|other| placement(other));
         other.is_some_and(|other| other.preempt && other.priority > own)
     })
+}
+
+fn is_job(service: &Service) -> bool {
+    service.spec.mode.replicated_job.is_some() || service.spec.mode.global_job.is_some()
 }
 
 fn has_constraints(service: &Service) -> bool {

@@ -120,6 +120,30 @@ fn a_start_beside_a_task_that_is_still_stopping_is_noted_whatever_the_order() {
 }
 
 #[test]
+fn what_is_stopped_after_the_start_in_the_same_entry_was_wanted_at_the_start() {
+    let played = |entry: fn(Vec<Change>, Vec<Change>) -> Vec<Change>| {
+        let mut world = World::new();
+        let mut running = task("a", 1, TaskState::Running);
+        running.spec = std::sync::Arc::default();
+        world.create(&[running]);
+        world.change(|web| {
+            let order = "start-first".to_owned();
+            web.spec.update_config = Some(UpdateConfig { order, ..UpdateConfig::default() });
+            web.spec.task_template.force_update = 1;
+        });
+        let mut new = task("b", 1, TaskState::New);
+        new.status.message = "created".to_owned();
+        let (task, state, stop) = (TaskId::new("a"), TaskState::Shutdown, Some(Stop::Updated));
+        let stops = vec![Change::Desire { task, state, stop }];
+        world.write(entry(vec![Change::Create(new.into())], stops))
+    };
+    let rules = played(|start, stop| [start, stop].concat());
+    assert!(!rules.contains(&Rule::OneLivePerSlot), "{rules:?}");
+    let rules = played(|start, stop| [stop, start].concat());
+    assert!(rules.contains(&Rule::OneLivePerSlot), "{rules:?}");
+}
+
+#[test]
 fn a_stop_needs_a_reason_that_is_so() {
     let unfounded = [Stop::Drained, Stop::ScaledDown, Stop::Updated, Stop::Preempted];
     for stop in unfounded.map(Some).into_iter().chain([None]) {

@@ -257,7 +257,7 @@ pub enum Stop {
     Misfit,
     /// An update or a rollback replaces it.
     Updated,
-    /// The task that replaces it runs.
+    /// The task that replaces it runs; or, in a job, the one that it should have replaced is complete.
     Superseded,
     /// It should have taken another task's place and found no room.
     MoveFailed,
