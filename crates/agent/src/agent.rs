@@ -4,6 +4,7 @@ use crate::connect::Connect;
 use crate::description;
 use crate::executor::Executor;
 use crate::files::Files;
+use crate::follower;
 use crate::journal::Journal;
 use crate::pulls::Pulls;
 use crate::session::Session;
@@ -53,7 +54,7 @@ impl Agent {
         let files = Files::open(engine.config().exec_root.join(FILES))?;
         let described = description::describe(&engine).await;
         let facts = NodeFacts {
-            id: node,
+            id: node.clone(),
             hostname: described.hostname,
             os: described.platform.os,
             architecture: described.platform.architecture,
@@ -77,11 +78,17 @@ impl Agent {
             inputs.clone(),
         );
         let worker = tasks.spawn(worker.run(messages, jobs));
+        let (news, heard) = watch::channel(());
+        let (tell_applied, applied) = watch::channel(None);
+        tasks.spawn(follower::run(engine.clone(), heard, tell_applied, stop.clone()));
         let session = Session {
             engine,
+            node,
             connect,
             mail,
             worker: send,
+            news,
+            applied,
             connected: tell_connected,
             stop: stop.clone(),
         };

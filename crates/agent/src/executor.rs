@@ -4,7 +4,7 @@
 use crate::files::{Files, Wanted};
 use crate::pulls::Pulls;
 use crate::spec;
-use engine::{Engine, IngressPort, RemoveOptions, Sight};
+use engine::{Engine, RemoveOptions, Sight};
 use errdefs::{Classify, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,12 +107,7 @@ impl Executor {
     }
 
     /// Starts the container unless it runs or has run: a task is one run.
-    pub(crate) async fn start(
-        &self,
-        container: &str,
-        ingress: &[IngressPort],
-        cancel: &CancellationToken,
-    ) -> Event {
+    pub(crate) async fn start(&self, container: &str, cancel: &CancellationToken) -> Event {
         let _room = tokio::select! {
             biased;
             () = cancel.cancelled() => return Event::StartFailed("cancelled".to_owned()),
@@ -128,12 +123,7 @@ impl Executor {
             |err: engine::Error| format!("starting container failed: {}", errdefs::chain(&err));
         match self.engine.container_start(container).await {
             Err(err) if err.kind() != ErrorKind::NotModified => Event::StartFailed(failed(err)),
-            _runs => {
-                if let Err(err) = self.engine.publish_ingress(container, ingress).await {
-                    tracing::warn!(container, error = %err, "failed to publish the service's ports");
-                }
-                Event::Started
-            }
+            _runs => Event::Started,
         }
     }
 

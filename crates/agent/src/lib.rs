@@ -13,12 +13,13 @@
 //! |---|---|
 //! | `agent` | start, stop, leave |
 //! | `session` | the stream to a manager: hello, heartbeats, statuses; connects again |
+//! | `follower` | the endpoint table, as far as the kernel is to follow it |
 //! | `worker` | the machines, and what is done next |
 //! | `assigned`, `outbox`, `template`, `spec`, `content` | decisions: what is assigned, what is unsaid, what a container is made of |
 //! | `journal` | what outlives the agent |
 //! | `executor`, `files`, `pulls` | effects: containers, secrets and configs, images |
 //!
-//! Spawned tasks: the session, the worker, one watcher for each container, one job at a time for each task.
+//! Spawned tasks: the session, the follower, the worker, one watcher for each container, one job at a time for each task.
 //! A lost manager ends only the session: containers go on, their ends are reported later.
 
 mod agent;
@@ -28,6 +29,7 @@ mod content;
 mod description;
 mod executor;
 mod files;
+mod follower;
 mod journal;
 mod local;
 mod outbox;

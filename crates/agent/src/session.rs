@@ -1,6 +1,9 @@
 //! The stream to a manager, for as long as the agent lives: one after the other, with a pause in between
 //! that grows while none can be had.
 //!
+//! The endpoint table is handed to the engine before what comes after it is read: a task that is assigned then finds
+//! its network and its names. That the kernel follows it is told later ([`crate::follower`]).
+//!
 //! Heartbeats, statuses and what comes in share no work with containers: a slow disk delays no beat. That
 //! the worker is behind holds back only the reading.
 
@@ -14,6 +17,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use types::NodeId;
+use types::swarm::endpoint::EndpointTable;
 use types::swarm::session::{AgentMessage, ManagerMessage};
 
 /// The first pause after a lost stream, and the longest one.
@@ -29,12 +34,19 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(20);
 /// Statuses without an answer are said again.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
+/// What this node has of the cluster's networks is said again: an answer that gave a place may have been lost.
+const TELL_ATTACHMENTS: Duration = Duration::from_secs(60);
 
 pub(crate) struct Session {
     pub(crate) engine: Engine,
+    pub(crate) node: NodeId,
     pub(crate) connect: Arc<dyn Connect>,
     pub(crate) mail: Arc<Mail>,
     pub(crate) worker: mpsc::Sender<Input>,
+    /// The engine has another endpoint table.
+    pub(crate) news: watch::Sender<()>,
+    /// The version of the table that the kernel follows.
+    pub(crate) applied: watch::Receiver<Option<u64>>,
     pub(crate) connected: watch::Sender<bool>,
     pub(crate) stop: CancellationToken,
 }
@@ -86,6 +98,8 @@ impl Session {
             () = self.read(receive, &period) => {}
             () = beat(&send, beats) => {}
             () = self.speak(&send, &mut last) => {}
+            () = self.acknowledge(&send) => {}
+            () = self.tell_attachments(&send) => {}
         }
         last
     }
@@ -97,6 +111,7 @@ impl Session {
         period: &watch::Sender<Duration>,
     ) {
         let mut version = None;
+        let mut table = Arc::new(EndpointTable::default());
         while let Some(message) = receive.recv().await {
             let input = match message {
                 ManagerMessage::Settings(settings) => {
@@ -120,10 +135,49 @@ impl Session {
                     Input::Assignments(message)
                 }
                 ManagerMessage::Written(reports) => Input::Written(reports),
-                ManagerMessage::Endpoints(_) => continue,
+                ManagerMessage::Endpoints(update) => {
+                    if Arc::make_mut(&mut table).apply(&update).is_err() {
+                        tracing::info!(
+                            have = table.version,
+                            from = update.from,
+                            "endpoints do not fit"
+                        );
+                        return;
+                    }
+                    self.engine.hear_endpoints(&self.node, table.clone()).await;
+                    self.news.send_replace(());
+                    continue;
+                }
             };
             if self.worker.send(input).await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Tells which places in the cluster's networks this node has asked for: at first, and now and then.
+    async fn tell_attachments(&self, send: &mpsc::Sender<AgentMessage>) {
+        loop {
+            let attached = AgentMessage::Attached(self.engine.attachments().await);
+            if send.send(attached).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(TELL_ATTACHMENTS).await;
+        }
+    }
+
+    /// Tells which table the kernel follows, whenever that is another; a new manager is told it first.
+    async fn acknowledge(&self, send: &mpsc::Sender<AgentMessage>) {
+        let mut applied = self.applied.clone();
+        loop {
+            let version = *applied.borrow_and_update();
+            if let Some(version) = version
+                && send.send(AgentMessage::Applied(version)).await.is_err()
+            {
+                return;
+            }
+            if applied.changed().await.is_err() {
+                std::future::pending::<()>().await;
             }
         }
     }

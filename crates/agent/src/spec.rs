@@ -3,7 +3,6 @@
 use crate::assigned::Share;
 use crate::template::Context;
 use base64::Engine as _;
-use engine::IngressPort;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use types::NodeId;
@@ -85,11 +84,6 @@ pub(crate) fn context(task: &Task, service: &ServiceFacts, node: &NodeFacts) -> 
     }
 }
 
-/// The ports of every node that lead to the task's container.
-pub(crate) fn ingress(task: &Task, service: &ServiceFacts) -> Vec<IngressPort> {
-    Ports::of(task, service).ingress()
-}
-
 /// The container of `task`, but for its secrets and configs. The reason why not, else.
 pub(crate) fn request(
     task: &Task,
@@ -126,7 +120,7 @@ pub(crate) fn request(
         stop_signal: spec.stop_signal.clone(),
         ..Config::default()
     };
-    let (network_mode, endpoints) = networks(task, share, service);
+    let (network_mode, endpoints) = networks(task, share);
     let mut host_config = host_config(task, spec, mounts)?;
     host_config.network_mode = network_mode;
     host_config.port_bindings = ports.bindings();
@@ -270,11 +264,7 @@ fn security(privileges: Option<&Privileges>) -> Result<Vec<String>, String> {
 }
 
 /// The network of the container's first interface, and what it asks of each.
-fn networks(
-    task: &Task,
-    share: &Share,
-    service: &ServiceFacts,
-) -> (String, BTreeMap<String, EndpointSettings>) {
+fn networks(task: &Task, share: &Share) -> (String, BTreeMap<String, EndpointSettings>) {
     let mut endpoints = BTreeMap::new();
     let mut mode = String::new();
     let mut ingress = String::new();
@@ -290,11 +280,10 @@ fn networks(
             ipv4_address: address.split('/').next().unwrap_or_default().to_owned(),
             ..EndpointIpamConfig::default()
         };
-        let names = [service.name.clone(), format!("tasks.{}", service.name)];
-        let aliases = names.into_iter().chain(attachment.aliases.iter().cloned()).collect();
+        // Names follow from the endpoint table; these are shown.
         let settings = EndpointSettings {
             ipam_config: Some(ipam),
-            aliases: (!network.spec.ingress).then_some(aliases),
+            aliases: (!network.spec.ingress).then(|| attachment.aliases.clone()),
             ..EndpointSettings::default()
         };
         endpoints.insert(attachment.network.clone(), settings);
@@ -358,15 +347,6 @@ impl<'a> Ports<'a> {
             map.entry(key(port)).or_default().get_or_insert_default().push(binding);
         }
         map
-    }
-
-    fn ingress(&self) -> Vec<IngressPort> {
-        let port = |port: &&PortConfig| IngressPort {
-            protocol: protocol(port),
-            published: port.published_port,
-            target: port.target_port,
-        };
-        self.ingress.iter().map(port).collect()
     }
 }
 

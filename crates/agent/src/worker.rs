@@ -399,6 +399,9 @@ impl Worker {
         }
         removals.join_all().await;
         self.executor.engine.sweep_cluster_networks(&BTreeSet::new()).await;
+        if let Err(err) = self.executor.engine.forget_endpoints().await {
+            tracing::warn!(error = %err, "failed to remove the cluster's networks");
+        }
         if let Err(err) = self.executor.files.close() {
             tracing::warn!(error = %err, "failed to remove the secrets' directory");
         }
@@ -535,15 +538,13 @@ impl Worker {
             Job::Start => {
                 let name = service.as_ref().map(|service| spec::name(&task, service));
                 let found = container.or_else(|| executor.find(&name?));
-                let ingress =
-                    service.map(|service| spec::ingress(&task, &service)).unwrap_or_default();
                 let binds = !task.record.host_ports.is_empty();
                 self.tasks.spawn(async move {
                     let Some(container) = found else {
                         let event = Some(Event::Vanished);
                         return answer(Done { task: id, event, ..Done::default() });
                     };
-                    let event = executor.start(&container, &ingress, &cancel).await;
+                    let event = executor.start(&container, &cancel).await;
                     let ports = match binds && event == Event::Started {
                         true => Some(executor.bound_ports(&container).await),
                         false => None,

@@ -45,7 +45,7 @@ pub use events::{EventStream, EventsOptions, matches as event_matches};
 pub use exec::ExecStart;
 pub use filters::Filters;
 pub use images::{ImageListOptions, ImportRequest, PullRequest};
-pub use networks::{ClusterNetworks, IngressPort, NetworkCreated};
+pub use networks::{ClusterNetworks, NetworkCreated};
 pub use system::{API_VERSION, DiskUsageOptions, MIN_API_VERSION};
 
 /// Bytes on their way to a client: a tar archive, framed output, JSON lines.

@@ -8,12 +8,14 @@
 //! |---|---|
 //! | `beyond` | whom to ask about the cluster's networks |
 //! | `bridge` | a network's driver options and its addresses |
-//! | `cluster` | the cluster's networks and ports on this node |
+//! | `cluster` | the cluster's networks that this node knows |
 //! | `defaults` | `bridge`, `host`, `none` |
 //! | `objects` | create, list, inspect, remove, prune |
 //! | `attach` | a container's start and end, adoption |
 //! | `connect` | a running container joins or leaves a network |
 //! | `endpoint` | the user's wishes for one endpoint |
+//! | `follow` | the cluster's endpoint table: links, rules and names of its networks |
+//! | `grant` | places in the cluster's networks |
 //! | `ports` | published ports |
 //! | `serve` | names, and the resolvers that answer them |
 
@@ -24,6 +26,8 @@ mod cluster;
 mod connect;
 mod defaults;
 mod endpoint;
+mod follow;
+mod grant;
 mod member;
 mod objects;
 mod ports;
@@ -31,14 +35,14 @@ mod serve;
 
 pub(crate) use attach::{DNS_TCP, DNS_UDP, Joining, Publishing};
 pub use beyond::ClusterNetworks;
-pub use cluster::IngressPort;
 pub use objects::NetworkCreated;
 
 use crate::container::write_atomically;
 use crate::{Engine, EngineConfig, Error, Result};
 use bridge::Bridge;
-use member::Member;
-use netdev::{NetDev, Sandboxes};
+use follow::Following;
+use member::{Member, Place};
+use netdev::{NetDev, Overlay, Sandboxes};
 use netplan::{NetPlan, Table};
 use serve::Serving;
 use std::collections::BTreeMap;
@@ -47,7 +51,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use types::network::Network;
-use types::{ContainerId, NetworkId};
+use types::subnet::Subnet;
+use types::{ContainerId, NetworkId, TaskId};
 
 /// The networks of this engine.
 pub(crate) struct Networks {
@@ -58,6 +63,7 @@ pub(crate) struct Networks {
     members_dir: PathBuf,
     sandboxes: Sandboxes,
     device: Arc<Mutex<NetDev>>,
+    overlay: Arc<Mutex<Overlay>>,
     state: tokio::sync::Mutex<State>,
 }
 
@@ -80,8 +86,14 @@ struct State {
     unserved: BTreeMap<ContainerId, dnsd::Sockets>,
     /// A container gets its last address again while it is free.
     last_addresses: BTreeMap<(ContainerId, NetworkId), Ipv4Addr>,
-    /// What the last audit found.
+    /// In a cluster.
+    following: Option<Following>,
+    /// Places that the cluster was asked for and that no member has yet.
+    asked: BTreeMap<TaskId, NetworkId>,
+    /// What the last look found.
     notes: Vec<netdev::Note>,
+    /// What it failed with.
+    trouble: String,
     /// The containers that still run are all adopted: from now on what nobody has is removed.
     settled: bool,
 }
@@ -89,13 +101,17 @@ struct State {
 /// A network with what follows from its record.
 struct Known {
     record: Network,
-    /// `None` for `host` and `none`.
+    /// `None` but for the driver `bridge`.
     bridge: Option<Bridge>,
+    /// The addresses of a network of the cluster.
+    overlay: Option<Subnet>,
     zone: Arc<names::Zone>,
 }
 
 /// Between two looks at whether the kernel still holds what it should.
-const AUDIT: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(1);
+/// So many looks after each other read back everything but once.
+const LOOKS: u32 = 60;
 
 impl Engine {
     /// After all that runs is adopted. Starts the audit, which ends with the engine.
@@ -105,10 +121,11 @@ impl Engine {
         }
         let engine = self.clone();
         self.0.tasks.spawn(async move {
-            let mut ticks = tokio::time::interval(AUDIT);
-            loop {
+            let mut ticks = tokio::time::interval(LOOK);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            for turn in (0..LOOKS).cycle() {
                 tokio::select! {
-                    _tick = ticks.tick() => engine.0.networks.audit().await,
+                    _tick = ticks.tick() => engine.0.networks.look(turn == 0).await,
                     () = engine.0.closing.cancelled() => return,
                 }
             }
@@ -127,14 +144,19 @@ impl Networks {
                 .map_err(|err| Error::caused(format!("failed to create {}", dir.display()), err))?;
         }
         let device = NetDev::open(&config.exec_root).map_err(Error::from_lower)?;
+        let settings = Settings::new(config, engine_id)?;
+        let overlay = Overlay::beside(&device, &settings.instance)
+            .map_err(|err| Error::caused("failed to open netlink", err))?;
         let networks = Networks {
-            settings: Settings::new(config, engine_id)?,
+            settings,
             state: tokio::sync::Mutex::new(State { networks: load(&dir)?, ..State::default() }),
             sandboxes: device.sandboxes().clone(),
             device: Arc::new(Mutex::new(device)),
+            overlay: Arc::new(Mutex::new(overlay)),
             dir,
             members_dir,
         };
+        networks.state.lock().await.following = networks.load_endpoints();
         networks.ensure_defaults(config).await?;
         Ok(networks)
     }
@@ -149,6 +171,7 @@ impl Networks {
         if !state.settled {
             state.settled = true;
             self.sweep(state);
+            self.sweep_overlay(state).await;
             self.serve_adopted(state)?;
             self.apply(state).await?;
         }
@@ -166,27 +189,55 @@ impl Networks {
         }
     }
 
-    /// Reads the kernel back, mends it, and logs what was wrong. Once a minute.
-    pub(crate) async fn audit(&self) {
+    /// Mends what somebody changed, and says so. `closely`: reads everything back.
+    pub(crate) async fn look(&self, closely: bool) {
         let mut state = self.state.lock().await;
         if !state.settled {
             return;
         }
+        self.write_endpoints(&mut state);
         let plan = self.plan(&state);
-        match self.on_device(move |device| device.audit(&plan)).await {
-            Ok(notes) => {
-                let known = std::mem::replace(&mut state.notes, notes.clone());
-                // What we cannot mend is told once.
-                for note in notes.iter().filter(|note| !known.contains(note)) {
-                    tracing::warn!(?note, "the host's network is not as it should be");
-                }
+        let bridges = self.on_device(move |device| match closely {
+            true => device.audit(&plan),
+            false => device.apply(&plan).map(|()| Vec::new()),
+        });
+        let bridges = bridges.await.map_err(Error::from_lower);
+        let overlay = match closely {
+            true => self.audit_overlay(&mut state).await,
+            false => self.apply_overlay(&mut state).await,
+        };
+        let mut trouble = String::new();
+        let mut notes = Vec::new();
+        for outcome in [bridges, overlay] {
+            match outcome {
+                Ok(found) => notes.extend(found),
+                Err(err) => trouble += &err.to_string(),
             }
-            Err(err) => tracing::warn!(error = %err, "failed to audit the host's network"),
         }
+        // What we cannot mend is told once.
+        for note in notes.iter().filter(|note| !state.notes.contains(note)) {
+            tracing::warn!(?note, "the host's network is not as it should be");
+        }
+        if !trouble.is_empty() && trouble != state.trouble {
+            tracing::warn!(error = trouble, "failed to mend the host's network");
+        }
+        if closely {
+            state.notes = notes;
+        }
+        state.trouble = trouble;
     }
 
-    /// Brings the kernel to the state's plan. Before everything is adopted nothing is done.
-    async fn apply(&self, state: &State) -> Result<()> {
+    /// Brings the kernel to the state's plans. Before everything is adopted nothing is done. Trouble with the
+    /// cluster's networks is only told: who needs them asks for them ([`Networks::apply_overlay`]).
+    async fn apply(&self, state: &mut State) -> Result<()> {
+        self.apply_bridges(state).await?;
+        if let Err(err) = self.apply_overlay(state).await {
+            tracing::warn!(error = %err, "failed to apply the cluster's networks");
+        }
+        Ok(())
+    }
+
+    async fn apply_bridges(&self, state: &State) -> Result<()> {
         if !state.settled {
             return Ok(());
         }
@@ -278,14 +329,39 @@ impl State {
             sandboxes: self
                 .members
                 .iter()
-                .map(|(id, member)| (id.clone(), member.to_sandbox()))
+                .map(|(id, member)| (id.clone(), member.to_sandbox(self.outside(member))))
                 .collect(),
             endpoints: self
                 .members
                 .iter()
                 .flat_map(|(id, member)| member.to_endpoints(id))
+                .filter(|(_, endpoint)| !self.is_overlay(&endpoint.network))
                 .collect(),
         }
+    }
+
+    fn is_overlay(&self, network: &NetworkId) -> bool {
+        self.networks.get(network).is_some_and(|known| known.overlay.is_some())
+    }
+
+    /// The place with the default route: the highest priority wins, a bridge before the cluster's networks, of
+    /// these `ingress` last, then the network whose name sorts first. `None` when all are internal.
+    fn gateway_of<'a>(&self, member: &'a Member) -> Option<&'a Place> {
+        let known = |place: &'a Place| Some((place, self.networks.get(&place.network)?));
+        let places = member.places.iter().filter_map(known);
+        places
+            .filter(|(_, known)| !known.record.internal)
+            .min_by_key(|(place, known)| {
+                let record = &known.record;
+                (-place.gw_priority, known.overlay.is_some(), record.ingress, &record.name)
+            })
+            .map(|(place, _)| place)
+    }
+
+    /// The member's address on the cluster's network that has its default route.
+    fn outside(&self, member: &Member) -> Option<Ipv4Addr> {
+        let gateway = self.gateway_of(member)?;
+        self.is_overlay(&gateway.network).then_some(gateway.address)
     }
 
     /// Whether a running container is on the network.
@@ -320,12 +396,20 @@ fn load(dir: &Path) -> Result<BTreeMap<NetworkId, Known>> {
 impl Known {
     /// From a record whose addresses are settled.
     fn new(record: Network) -> Result<Self> {
-        let bridge = match record.driver.as_str() {
-            "bridge" | cluster::DRIVER => Some(Bridge::new(&record)?),
-            _ => None,
-        };
-        Ok(Known { record, bridge, zone: Arc::default() })
+        let (mut bridge, mut overlay) = (None, None);
+        match record.driver.as_str() {
+            "bridge" => bridge = Some(Bridge::new(&record)?),
+            cluster::DRIVER => overlay = Some(cluster::subnet_of(&record)?),
+            _ => {}
+        }
+        Ok(Known { record, bridge, overlay, zone: Arc::default() })
     }
+
+    /// `None` of networks without addresses.
+    fn subnet(&self) -> Option<Subnet> {
+        self.overlay.or_else(|| Some(self.bridge.as_ref()?.space.subnet()))
+    }
+
     fn id(&self) -> &NetworkId {
         &self.record.id
     }

@@ -44,7 +44,7 @@ fn measure(dir: &std::path::Path, count: u16) -> Outcome<()> {
         };
         table
             .sandboxes
-            .insert(ContainerId::new(format!("{number:064x}")), Sandbox { ports: vec![port] });
+            .insert(ContainerId::new(format!("{number:064x}")), Sandbox { ports: vec![port], outside: None });
         timed(&mut published, || device.apply(&plan(&table)))?;
     }
     let unchanged = Instant::now();

@@ -206,6 +206,19 @@ impl Route {
         Ok(link.index)
     }
 
+    /// The index of the link that has `address`.
+    pub(crate) fn holder_of(&mut self, address: Ipv4Addr) -> io::Result<Option<u32>> {
+        let mut holder = None;
+        let header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0];
+        self.0.dump(Request::new(libc::RTM_GETADDR, 0, &header), |payload| {
+            let Some((header, attributes)) = payload.split_at_checked(8) else { return };
+            if find(attributes, libc::IFA_LOCAL) == Some(&address.octets()) {
+                holder = read_u32(&header[4..]);
+            }
+        })?;
+        Ok(holder)
+    }
+
     fn ensure_address(&mut self, index: u32, address: Cidr) -> io::Result<()> {
         for outcome in self.0.call(vec![new_address(index, address)])? {
             existing(outcome)?;

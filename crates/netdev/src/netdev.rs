@@ -12,7 +12,7 @@
 use crate::conntrack;
 use crate::error::{ApplyError, Failure, SandboxError};
 use crate::link::{Link, Route};
-use crate::nft::{Found, Rules, foreign_drop_policy};
+use crate::nft::{Found, Ledger, Rules, foreign_drop_policy};
 use crate::sandbox::{Sandboxes, run_in};
 use netplan::{Gateway, NetPlan, Ruleset, VethPlan};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,7 +67,7 @@ impl NetDev {
         };
         Ok(NetDev {
             route: Route::open().map_err(failed)?,
-            rules: Rules::open().map_err(failed)?,
+            rules: Rules::open(Ledger::default()).map_err(failed)?,
             sandboxes,
             applied: None,
             bridges: BTreeMap::new(),
@@ -76,6 +76,11 @@ impl NetDev {
 
     pub fn sandboxes(&self) -> &Sandboxes {
         &self.sandboxes
+    }
+
+    /// What changes rules beside this tells its changes, which are not taken for a stranger's.
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.rules.ledger()
     }
 
     /// Where the host's routes lead, our own bridges' included: not for new networks.
@@ -285,7 +290,9 @@ impl NetDev {
             .keys()
             .filter(|id| last.is_none_or(|last| last.gateways.get(*id) != plan.gateways.get(*id)));
         let left = last.into_iter().flat_map(|last| last.gateways.keys()).filter(|id| {
-            !plan.gateways.contains_key(*id) && plan.veths.values().any(|veth| veth.sandbox == **id)
+            !plan.gateways.contains_key(*id)
+                && !plan.outside.contains(*id)
+                && plan.veths.values().any(|veth| veth.sandbox == **id)
         });
         for sandbox in moved.chain(left) {
             touched.entry(sandbox).or_default();
@@ -293,7 +300,8 @@ impl NetDev {
         for (sandbox, veths) in touched {
             let path = self.sandboxes.path(sandbox);
             let gateway = plan.gateways.get(sandbox);
-            let configured = run_in(&path, || configure(&veths, gateway));
+            let is_outside = plan.outside.contains(sandbox);
+            let configured = run_in(&path, || configure(&veths, gateway, is_outside));
             steps.take(
                 &format!("configure the interfaces of {}", sandbox.short()),
                 configured.map_err(|err| err.source),
@@ -340,14 +348,15 @@ impl Have {
     }
 }
 
-/// Inside a sandbox: the interfaces that are new, then the default route.
-fn configure(veths: &[&VethPlan], gateway: Option<&Gateway>) -> io::Result<()> {
+/// Inside a sandbox: the interfaces that are new, then the default route, unless it `is_outside`.
+fn configure(veths: &[&VethPlan], gateway: Option<&Gateway>, is_outside: bool) -> io::Result<()> {
     let mut route = Route::open()?;
     for veth in veths {
         route.ensure_interface(&veth.interface, veth.address)?;
     }
     match gateway {
         Some(gateway) => route.set_default_route(gateway.via, &gateway.interface),
+        None if is_outside => Ok(()),
         None => route.clear_default_route(),
     }
 }

@@ -1,14 +1,17 @@
 //! Puts the ruleset into the kernel and notices when somebody else changed it.
 //!
 //! The kernel counts every change of a namespace's rules. While the count is the one after our own last
-//! change, nothing is called at all; else our table is listed and compared.
+//! change, nothing is called at all; else our table is listed and compared. A [`Ledger`] tells the changes of one
+//! of our tables from those of others.
 
 use crate::netlink::{Netlink, Request, find};
 use netplan::overlay::OverlayRules;
 use netplan::{Ruleset, USER_CHAIN};
 use nix::sys::socket::SockProtocol;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 // linux/netfilter/nfnetlink.h and nf_tables.h.
 const NFT_MSG_GETGEN: u16 = (10 << 8) | 16;
@@ -45,9 +48,36 @@ impl TableText for OverlayRules {
     }
 }
 
+/// Changes that a ledger remembers; older ones are taken for somebody else's.
+const REMEMBERED: usize = 256;
+
+/// The counts before and after changes that this process made alone, in one namespace. Shared by its tables.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger(Arc<Mutex<BTreeMap<u32, u32>>>);
+
+impl Ledger {
+    fn note(&self, before: u32, after: u32) {
+        let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.insert(before, after);
+        if steps.len() > REMEMBERED {
+            steps.pop_first();
+        }
+    }
+
+    /// Where our own changes lead from `generation`.
+    fn follow(&self, mut generation: u32) -> u32 {
+        let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(next) = steps.get(&generation) {
+            generation = *next;
+        }
+        generation
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Rules<T> {
     netlink: Netlink,
+    ledger: Ledger,
     applied: Option<Applied<T>>,
 }
 
@@ -71,8 +101,17 @@ pub(crate) enum Found {
 }
 
 impl<T: TableText> Rules<T> {
-    pub(crate) fn open() -> io::Result<Self> {
-        Ok(Rules { netlink: Netlink::open(SockProtocol::NetlinkNetFilter)?, applied: None })
+    pub(crate) fn open(ledger: Ledger) -> io::Result<Self> {
+        Ok(Rules { netlink: Netlink::open(SockProtocol::NetlinkNetFilter)?, ledger, applied: None })
+    }
+
+    /// What was applied last; `None` after a failure.
+    pub(crate) fn last(&self) -> Option<&T> {
+        self.applied.as_ref().map(|applied| &applied.ruleset)
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.ledger.clone()
     }
 
     /// Makes the kernel hold `ruleset`.
@@ -92,6 +131,9 @@ impl<T: TableText> Rules<T> {
         nft(&["-f", "-"], text.as_bytes())?;
         let after = generation(&mut self.netlink)?;
         let ours_alone = after == before.wrapping_add(1);
+        if ours_alone {
+            self.ledger.note(before, after);
+        }
         let generation = ours_alone.then_some(after);
         self.applied = Some(Applied { ruleset: ruleset.clone(), generation, listing: None });
         Ok(if known && !untouched { Found::Tampered } else { Found::Outdated })
@@ -101,7 +143,8 @@ impl<T: TableText> Rules<T> {
     fn untouched(&mut self) -> io::Result<bool> {
         let Some(applied) = &mut self.applied else { return Ok(false) };
         let generation = generation(&mut self.netlink)?;
-        if applied.generation == Some(generation) {
+        if applied.generation.map(|then| self.ledger.follow(then)) == Some(generation) {
+            applied.generation = Some(generation);
             return Ok(true);
         }
         let untouched =

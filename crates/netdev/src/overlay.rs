@@ -13,8 +13,8 @@ mod sandbox;
 use crate::error::{ApplyError, Failure};
 use crate::fib::{Choice, Forwarding, MAIN, Neighbour, Owner, Path, Way};
 use crate::link::{Link, Route};
-use crate::netdev::{Note, Steps};
-use crate::nft::{Found, Rules, foreign_drop_policy};
+use crate::netdev::{NetDev, Note, Steps};
+use crate::nft::{Found, Ledger, Rules, foreign_drop_policy};
 use crate::sandbox::{Sandboxes, run_in};
 use crate::tunnel::Vxlan;
 use netplan::overlay::{LocalPlan, OverlayPlan, OverlayRules, TunnelPlan};
@@ -54,6 +54,15 @@ impl Overlay {
     /// For the namespace of the calling thread. `instance` as in [`netplan::overlay::Me`]; the containers' sandboxes
     /// are among `sandboxes`.
     pub fn open(instance: &str, sandboxes: Sandboxes) -> io::Result<Self> {
+        Overlay::with(instance, sandboxes, Ledger::default())
+    }
+
+    /// As [`Overlay::open`], in the namespace and with the sandboxes of `device`.
+    pub fn beside(device: &NetDev, instance: &str) -> io::Result<Self> {
+        Overlay::with(instance, device.sandboxes().clone(), device.ledger())
+    }
+
+    fn with(instance: &str, sandboxes: Sandboxes, ledger: Ledger) -> io::Result<Self> {
         let number = u32::from_str_radix(instance, 16)
             .map_err(|err| io::Error::new(io::ErrorKind::InvalidInput, err))?;
         let owner = Owner { metric: number.max(1), preference: 10_000 + number % 20_000 };
@@ -62,7 +71,7 @@ impl Overlay {
             sandboxes,
             owner,
             route: Route::open()?,
-            rules: Rules::open()?,
+            rules: Rules::open(ledger)?,
             last: Last::default(),
         })
     }
@@ -86,6 +95,18 @@ impl Overlay {
             notes.push(Note::ForeignDropPolicy);
         }
         steps.finish(notes)
+    }
+
+    /// Whether the kernel was left with `rules`.
+    pub fn follows(&self, rules: &OverlayRules) -> bool {
+        self.rules.last() == Some(rules)
+    }
+
+    /// The MTU of the link that has `address`; `None` if none has it.
+    pub fn mtu_at(&mut self, address: Ipv4Addr) -> io::Result<Option<u32>> {
+        let Some(index) = self.route.holder_of(address)? else { return Ok(None) };
+        let links = self.route.links()?;
+        Ok(links.into_iter().find(|link| link.index == index).map(|link| link.mtu))
     }
 
     /// Removes all that is ours, and the containers' pairs with it.

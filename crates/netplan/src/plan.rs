@@ -19,6 +19,8 @@ pub struct NetPlan {
     pub veths: BTreeMap<String, VethPlan>,
     /// Default routes; a sandbox with endpoints but without an entry has none.
     pub gateways: BTreeMap<ContainerId, Gateway>,
+    /// Sandboxes whose default route is not ours to change.
+    pub outside: BTreeSet<ContainerId>,
     /// Path below `/proc/sys` to value.
     pub sysctls: BTreeMap<String, &'static str>,
     pub forwards: BTreeSet<Forward>,
@@ -74,6 +76,7 @@ pub fn plan(table: &Table) -> NetPlan {
             .collect(),
         veths: veths(table),
         gateways: gateways(table),
+        outside: outside(table),
         sysctls: sysctls(table),
         ruleset: rules::ruleset(table, &forwards),
         forwards,
@@ -111,6 +114,11 @@ fn gateways(table: &Table) -> BTreeMap<ContainerId, Gateway> {
     table.sandboxes.keys().filter_map(gateway).collect()
 }
 
+fn outside(table: &Table) -> BTreeSet<ContainerId> {
+    let sandboxes = table.sandboxes.iter().filter(|(_, sandbox)| sandbox.outside.is_some());
+    sandboxes.map(|(id, _)| id.clone()).collect()
+}
+
 /// Forwarding for the networks that lead out, and `route_localnet` so that 127.0.0.1 on the host can be
 /// translated to a container; the rules drop what that would let in.
 fn sysctls(table: &Table) -> BTreeMap<String, &'static str> {
@@ -126,7 +134,8 @@ fn sysctls(table: &Table) -> BTreeMap<String, &'static str> {
 
 fn forwards(table: &Table) -> BTreeSet<Forward> {
     let of_sandbox = |(id, sandbox): (&ContainerId, &crate::Sandbox)| {
-        let to = table.gateway_of(id).map(|(_, endpoint)| endpoint.address);
+        let gateway = table.gateway_of(id).map(|(_, endpoint)| endpoint.address);
+        let to = gateway.or(sandbox.outside);
         let ports = sandbox.ports.clone();
         to.into_iter()
             .flat_map(move |to| ports.clone().into_iter().map(move |port| (port, to)))

@@ -40,6 +40,8 @@ pub struct Network {
 pub struct Sandbox {
     /// Reached through the endpoint that has the default route.
     pub ports: Vec<Published>,
+    /// Its address in the cluster's network that has the default route, if no bridge has it.
+    pub outside: Option<Ipv4Addr>,
 }
 
 /// A container's place in a network.
@@ -75,11 +77,15 @@ impl Table {
     }
 
     /// The endpoint that has the sandbox's default route: the highest priority wins, then the network
-    /// whose name sorts first. `None` when all its networks are internal.
+    /// whose name sorts first. `None` when all its networks are internal, or the default route is on none of
+    /// these.
     pub fn gateway_of<'a>(
         &'a self,
         sandbox: &'a ContainerId,
     ) -> Option<(&'a EndpointId, &'a Endpoint)> {
+        if self.sandboxes.get(sandbox).is_some_and(|sandbox| sandbox.outside.is_some()) {
+            return None;
+        }
         self.endpoints_of(sandbox)
             .filter_map(|(id, endpoint)| {
                 Some((id, endpoint, self.networks.get(&endpoint.network)?))

@@ -1,14 +1,18 @@
 //! Tasks on the cluster's networks, as far as one node goes.
 
-use crate::world::{assign, gone, server, service, shell, task, until, with_world};
+use crate::world::{assign, gone, service, shell, task, until, with_world};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use types::NetworkId;
-use types::ServiceId;
 use types::network::CreateRequest;
+use types::subnet::Subnet;
+use types::swarm::endpoint::{
+    EndpointRow, EndpointState, EndpointTable, NetworkRow, ServiceRow, Vip,
+};
 use types::swarm::network::ClusterNetwork;
 use types::swarm::service::PortConfig;
-use types::swarm::session::{Assigned, ServiceFacts};
+use types::swarm::session::Assigned;
 use types::swarm::task::{ContainerSpec, NetworkAttachment, Task, TaskState};
+use types::{NetworkId, NodeId, ServiceId, TaskId};
 
 fn network() -> Assigned {
     let spec = CreateRequest {
@@ -34,16 +38,69 @@ fn attached(id: &str, address: &str, spec: ContainerSpec) -> Task {
     Task { networks_attachments: vec![attachment], ..task(id, spec) }
 }
 
+/// What managers say of two running tasks of `web`, which publishes 8080 by the network: `n1` is this node.
+fn table(version: u64, tasks: &[(&str, &str)]) -> EndpointTable {
+    let network = NetworkId::new("qk5j2l0mnetwork1");
+    let port = PortConfig {
+        protocol: "tcp".to_owned(),
+        target_port: 80,
+        published_port: 8080,
+        publish_mode: "ingress".to_owned(),
+        ..PortConfig::default()
+    };
+    let service = ServiceRow {
+        id: ServiceId::new("service1"),
+        name: "web".to_owned(),
+        vips: vec![Vip { network: network.clone(), address: Ipv4Addr::new(10, 0, 7, 2) }],
+        ports: vec![port],
+    };
+    let row = |(task, address): &(&str, &str)| EndpointRow {
+        task: TaskId::new(*task),
+        network: network.clone(),
+        node: NodeId::new("node1"),
+        address: address.parse().unwrap(),
+        state: EndpointState::Healthy,
+        weight: 1,
+        service: Some(service.id.clone()),
+        slot: 1,
+        name: format!("web.1.{task}"),
+        aliases: Vec::new(),
+    };
+    let row_of_network = NetworkRow {
+        id: network.clone(),
+        name: "back".to_owned(),
+        subnet: Subnet::new(Ipv4Addr::new(10, 0, 7, 0), 24),
+        gateway: Ipv4Addr::new(10, 0, 7, 1),
+        internal: false,
+        ingress: false,
+        blocks: Vec::new(),
+    };
+    EndpointTable {
+        version,
+        networks: vec![row_of_network],
+        peers: Vec::new(),
+        services: vec![service.clone()],
+        endpoints: tasks.iter().map(row).collect(),
+        ..EndpointTable::default()
+    }
+}
+
+fn web(name: &str) -> ContainerSpec {
+    shell(&format!("mkdir /www; echo {name} > /www/index.html; exec httpd -f -p 80 -h /www"))
+}
+
 #[test]
-fn tasks_of_one_network_reach_each_other_by_the_services_name() {
+fn tasks_of_one_network_reach_each_other_as_the_endpoint_table_says() {
     with_world(|world| async move {
         let agent = world.agent().await;
+        let before = table(7, &[("t1", "10.0.7.5"), ("t2", "10.0.7.6")]);
+        world.manager.endpoints(&before).await;
         world
             .manager
             .put(vec![
                 service(),
-                assign(attached("t1", "10.0.7.5", server())),
-                assign(attached("t2", "10.0.7.6", server())),
+                assign(attached("t1", "10.0.7.5", web("one"))),
+                assign(attached("t2", "10.0.7.6", web("two"))),
                 network(),
             ])
             .await;
@@ -57,53 +114,23 @@ fn tasks_of_one_network_reach_each_other_by_the_services_name() {
             world.exec("web.1.t1", "ping -c 1 -W 30 10.0.7.6 >/dev/null && echo yes").await;
         assert_eq!(reached, "yes");
         let found = world.exec("web.1.t1", "nslookup web. 127.0.0.11").await;
-        assert!(found.contains("10.0.7.6"), "{found}");
+        assert!(found.contains("10.0.7.2"), "{found}");
+        let found = world.exec("web.1.t1", "nslookup tasks.web. 127.0.0.11").await;
+        assert!(found.contains("10.0.7.5") && found.contains("10.0.7.6"), "{found}");
+        until("the table is acknowledged", async || world.manager.applied() == Some(7)).await;
+        let address = published_address(&world).await;
+        until("an answer", async || !http(&address).await.is_empty()).await;
+        let mut after = table(8, &[("t1", "10.0.7.5"), ("t2", "10.0.7.6")]);
+        after.endpoints[0].state = EndpointState::Draining;
+        world.manager.endpoints(&after).await;
+        until("that is acknowledged", async || world.manager.applied() == Some(8)).await;
+        assert_eq!(http(&address).await, "two");
         world.manager.change(Vec::new(), vec![gone("t1"), gone("t2")]).await;
         until("all are gone", async || world.containers().await.is_empty()).await;
         agent.leave().await.unwrap();
         let left = world.engine().network_list(engine::Filters::default()).await.unwrap();
         assert!(!left.iter().any(|network| network.name == "back"));
         assert_eq!(world.left_behind(), [""; 0]);
-    });
-}
-
-#[test]
-fn a_published_port_leads_to_a_task_that_is_there() {
-    with_world(|world| async move {
-        let _agent = world.agent().await;
-        let port = PortConfig {
-            protocol: "tcp".to_owned(),
-            target_port: 80,
-            published_port: 8080,
-            publish_mode: "ingress".to_owned(),
-            ..PortConfig::default()
-        };
-        let facts = ServiceFacts {
-            id: ServiceId::new("service1"),
-            name: "web".to_owned(),
-            ports: vec![port],
-            ..ServiceFacts::default()
-        };
-        let web = |name: &str| {
-            shell(&format!(
-                "mkdir /www; echo {name} > /www/index.html; exec httpd -f -p 80 -h /www"
-            ))
-        };
-        world
-            .manager
-            .put(vec![
-                Assigned::Service(Arc::new(facts)),
-                assign(task("t1", web("one"))),
-                assign(task("t2", web("two"))),
-            ])
-            .await;
-        world.manager.reaches("t1", TaskState::Running).await;
-        world.manager.reaches("t2", TaskState::Running).await;
-        let address = published_address(&world).await;
-        let get = async || http(&address).await;
-        until("an answer", async || !get().await.is_empty()).await;
-        world.manager.change(Vec::new(), vec![gone("t1")]).await;
-        until("the other's answer", async || get().await == "two").await;
     });
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
+use types::swarm::endpoint::{EndpointTable, EndpointUpdate};
 use types::swarm::node::NodeDescription;
 use types::swarm::session::{
     AgentMessage, Assigned, Assignments, ManagerMessage, Removed, ServiceFacts, SessionSettings,
@@ -197,6 +198,8 @@ struct State {
     streams: u64,
     beats: u64,
     hello: NodeDescription,
+    table: EndpointTable,
+    applied: Option<u64>,
     statuses: BTreeMap<String, TaskStatus>,
     history: Vec<TaskReport>,
 }
@@ -240,6 +243,23 @@ impl Manager {
             // A stream that has ended is made up for by the next one's complete list.
             let _ended = stream.send(ManagerMessage::Assignments(message)).await;
         }
+    }
+
+    /// Has the node follow another endpoint table.
+    pub(crate) async fn endpoints(&self, table: &EndpointTable) {
+        let (stream, update) = self.with(|state| {
+            let update = EndpointUpdate::between(&state.table, table);
+            state.table = table.clone();
+            (state.stream.clone(), update)
+        });
+        if let Some(stream) = stream {
+            let _ended = stream.send(ManagerMessage::Endpoints(Arc::new(update))).await;
+        }
+    }
+
+    /// The version of the table that the node said it follows.
+    pub(crate) fn applied(&self) -> Option<u64> {
+        self.with(|state| state.applied)
     }
 
     /// Cannot be reached; or can again.
@@ -328,6 +348,10 @@ impl Manager {
                     state.history.extend(reports.iter().cloned());
                     (!state.silent).then_some(reports)
                 }
+                AgentMessage::Applied(version) => {
+                    state.applied = Some(version);
+                    None
+                }
                 _ => None,
             });
             if let Some(reports) = reply
@@ -368,19 +392,21 @@ impl Connect for Manager {
             state.hello = hello;
             state.streams += 1;
             state.stream = Some(to_agent.clone());
-            Some(Assignments {
+            let assignments = Assignments {
                 complete: true,
                 to: state.version,
                 put: state.assigned.values().cloned().collect(),
                 ..Assignments::default()
-            })
+            };
+            Some((EndpointUpdate::whole(&state.table), assignments))
         });
-        let Some(whole) = whole else {
+        let Some((endpoints, whole)) = whole else {
             return Err(io::ErrorKind::ConnectionRefused.into());
         };
         let settings =
             SessionSettings { heartbeat_period: 50_000_000, ..SessionSettings::default() };
         to_agent.send(ManagerMessage::Settings(settings)).await.unwrap();
+        to_agent.send(ManagerMessage::Endpoints(Arc::new(endpoints))).await.unwrap();
         to_agent.send(ManagerMessage::Assignments(whole)).await.unwrap();
         tokio::spawn(self.clone().listen(from_agent, to_agent));
         Ok((to_manager, from_manager))

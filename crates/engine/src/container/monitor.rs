@@ -157,9 +157,11 @@ impl Engine {
     /// Forgets the shim and leaves the networks: addresses and ports are free for others.
     async fn leave_run(&self, container: &Container) {
         container.shim.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let asked = self.0.networks.asked_places(&container.id).await;
         if let Err(err) = self.0.networks.detach(&container.id).await {
             tracing::warn!(container = container.id.short(), error = %err, "failed to take the container off its networks");
         }
+        self.give_back_tasks(asked).await;
         container.modify(Record::clear_network);
     }
 

@@ -13,7 +13,6 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use types::ContainerId;
 use types::container::CreateRequest;
 use types::network::Network;
 
@@ -37,8 +36,10 @@ impl Engine {
     pub(crate) async fn check_network_mode(&self, request: &mut CreateRequest) -> Result<()> {
         let host = &mut request.host_config;
         if let Some(other) = host.network_mode.strip_prefix("container:") {
-            let other = self.0.containers.find(other)?;
-            host.network_mode = format!("container:{}", other.id);
+            // One that is not there is told at the start, as by dockerd: it may come until then.
+            if let Ok(other) = self.0.containers.find(other) {
+                host.network_mode = format!("container:{}", other.id);
+            }
         }
         let wishes = request.networking_config.endpoints_config.clone().unwrap_or_default();
         // A MAC address for the mode's network is a wish that outlives each run.
@@ -107,6 +108,7 @@ impl Engine {
         if let Some(wish) = record.networks.get_mut(&record.host_config.network_mode) {
             wish.mac_address.clone_from(&record.config.mac_address);
         }
+        let granted = self.ask_places(&container.id, &record).await?;
         let joining = Joining {
             id: &container.id,
             name: &record.name,
@@ -119,8 +121,15 @@ impl Engine {
                 all: record.host_config.publish_all_ports,
             },
             dns: &wishes.servers,
+            granted: &granted,
         };
-        let mut attached = self.0.networks.attach(joining).await?;
+        let mut attached = match self.0.networks.attach(joining).await {
+            Ok(attached) => attached,
+            Err(err) => {
+                self.give_back(&granted).await;
+                return Err(err);
+            }
+        };
         let resolv = dnsd::host_resolv_conf().with(&self.0.networks.dns_wishes(wishes));
         let resolv =
             if attached.addresses.is_empty() { resolv.to_string() } else { resolv.embedded() };
@@ -178,8 +187,7 @@ impl Engine {
     /// The namespace and the files of another running container.
     fn share_container(&self, container: &Container, other: &str) -> Result<Sandbox> {
         let joining = "joining network namespace of container";
-        let found = self.0.containers.get(&ContainerId::new(other));
-        let other = found.ok_or_else(|| Error::no_such_container(other).context(joining))?;
+        let other = self.0.containers.find(other).map_err(|err| err.context(joining))?;
         let record = other.snapshot();
         if !record.state.running {
             return Err(Error::conflict(format!(

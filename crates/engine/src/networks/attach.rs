@@ -1,6 +1,7 @@
 //! A container's start and end: a sandbox with its endpoints, ports and resolver, and their removal.
 
 use super::endpoint::Asker;
+use super::grant::Grants;
 use super::member::Member;
 use super::ports::Published;
 use super::{Networks, State};
@@ -33,6 +34,8 @@ pub(crate) struct Joining<'a> {
     pub(crate) publishing: Publishing<'a>,
     /// Servers of its own for what is no container's name.
     pub(crate) dns: &'a [String],
+    /// Its places in the cluster's networks.
+    pub(crate) granted: &'a Grants,
 }
 
 /// What it gets.
@@ -74,8 +77,13 @@ impl Networks {
         member.ports.clone_from(&published.ports);
         let member = member.clone();
         self.save_member(joining.id, &member)?;
-        self.apply(&state).await?;
-
+        state
+            .asked
+            .retain(|task, _| !member.places.iter().any(|it| it.task.as_ref() == Some(task)));
+        self.apply_bridges(&state).await?;
+        if member.places.iter().any(|place| state.is_overlay(&place.network)) {
+            self.apply_overlay(&mut state).await?;
+        }
         self.refresh_names(&mut state, &networks_of(&member));
         let mut keep = published.sockets;
         if !member.places.is_empty() {
@@ -117,7 +125,7 @@ impl Networks {
         let mut outcome = removed.map_err(Error::from_lower);
         if let Some(member) = member {
             self.refresh_names(&mut state, &networks_of(&member));
-            outcome = self.apply(&state).await.and(outcome);
+            outcome = self.apply(&mut state).await.and(outcome);
         }
         outcome
     }
@@ -211,7 +219,7 @@ impl State {
         let admitted = joining.in_order().try_for_each(|(wanted, settings)| {
             let known = self.find(wanted)?;
             asked.insert(known.record.name.clone(), (known.id().clone(), settings.clone()));
-            let place = self.take_place(wanted, settings, &asker, &member)?;
+            let place = self.take_place(wanted, settings, &asker, &member, joining.granted)?;
             member.places.extend(place);
             Ok(())
         });
@@ -222,10 +230,11 @@ impl State {
 
     /// Reserves the ports at the endpoint that has the default route; without one none is published.
     fn publish(&self, joining: &Joining<'_>) -> Result<Published> {
-        let table = self.table("");
-        let Some((endpoint, gateway)) = table.gateway_of(joining.id) else {
+        let member = self.members.get(joining.id);
+        let Some(gateway) = member.and_then(|member| self.gateway_of(member)) else {
             return Ok(Published::default());
         };
+        let endpoint = &gateway.endpoint;
         let bridge = self.networks.get(&gateway.network).and_then(|known| known.bridge.as_ref());
         let host_binding = bridge.map_or(Ipv4Addr::UNSPECIFIED, |bridge| bridge.host_binding);
         let taken = |protocol, host_ip: Ipv4Addr, host_port| {

@@ -2,6 +2,8 @@
 
 use super::attach::{networks_of, vanished};
 use super::endpoint::{Asker, check};
+use super::grant::Grants;
+use super::member::Place;
 use super::{Networks, State};
 use crate::container::Container;
 use crate::{Engine, Error, Result};
@@ -18,6 +20,7 @@ impl Engine {
         let _one_at_a_time = container.op.lock().await;
         refuse_removed(&container)?;
         let wished = request.endpoint_config.unwrap_or_default();
+        self.find_in_cluster(id).await?;
         let network = self.0.networks.check_wish(id, &wished).await?;
         let record = container.snapshot();
         check_modes(&record.host_config.network_mode, &network)?;
@@ -28,7 +31,16 @@ impl Engine {
         }
         let asker =
             Asker { id: &container.id, name: &record.name, hostname: &record.config.hostname };
-        let (settings, address) = self.0.networks.connect(&network, wished, &asker).await?;
+        let place = self.ask_place(network.id.as_str(), &wished, asker.id, asker.name).await?;
+        let granted = place.into_iter().collect();
+        let (settings, address) =
+            match self.0.networks.connect(&network, wished, &asker, &granted).await {
+                Ok(joined) => joined,
+                Err(err) => {
+                    self.give_back(&granted).await;
+                    return Err(err);
+                }
+            };
         container.update(|record| drop(record.networks.insert(network.name.clone(), settings)))?;
         if let Some(address) = address {
             container.add_own_host(address)?;
@@ -62,9 +74,10 @@ impl Engine {
             return Err(Error::system(text));
         }
         if is_running(&container)
-            && let Some(address) = self.0.networks.disconnect(&network.id, &container.id).await?
+            && let Some(place) = self.0.networks.disconnect(&network.id, &container.id).await?
         {
-            container.remove_own_host(address)?;
+            self.give_back_tasks(place.task.into_iter().collect()).await;
+            container.remove_own_host(place.address)?;
         }
         container.update(|record| drop(record.networks.remove(&network.name)))?;
         self.network_event("disconnect", &network, Some(&container.id));
@@ -113,6 +126,7 @@ impl Networks {
         network: &Network,
         wished: EndpointSettings,
         asker: &Asker<'_>,
+        granted: &Grants,
     ) -> Result<(EndpointSettings, Option<Ipv4Addr>)> {
         let mut state = self.state.lock().await;
         let member = state.members.get(asker.id).cloned().ok_or_else(|| vanished(asker.id))?;
@@ -123,34 +137,37 @@ impl Networks {
             );
             return Err(Error::forbidden(text));
         }
-        let Some(place) = state.take_place(network.id.as_str(), &wished, asker, &member)? else {
+        let Some(place) =
+            state.take_place(network.id.as_str(), &wished, asker, &member, granted)?
+        else {
             return Err(conflict_with_none());
         };
         let mut joined = member.clone();
         joined.places.push(place.clone());
         state.members.insert(asker.id.clone(), joined.clone());
         let outcome = match self.save_member(asker.id, &joined) {
-            Ok(()) => self.apply(&state).await,
+            Ok(()) => self.apply_joined(&mut state, &place).await,
             refused => refused,
         };
         if let Err(err) = outcome {
             state.free_places([&place]);
             state.members.insert(asker.id.clone(), member.clone());
-            self.take_back(&state, asker.id).await;
+            self.take_back(&mut state, asker.id).await;
             return Err(err);
         }
+        state.asked.retain(|task, _| place.task.as_ref() != Some(task));
         self.refresh_names(&mut state, &networks_of(&joined));
         let mut settings = wished;
         place.fill(&mut settings, &state);
         Ok((settings, Some(place.address)))
     }
 
-    /// Returns the address that the container had there.
+    /// Returns the place that the container had there.
     pub(super) async fn disconnect(
         &self,
         network: &NetworkId,
         id: &ContainerId,
-    ) -> Result<Option<Ipv4Addr>> {
+    ) -> Result<Option<Place>> {
         let mut state = self.state.lock().await;
         let Some(member) = state.members.get_mut(id) else { return Ok(None) };
         let Some(position) = member.places.iter().position(|place| place.network == *network)
@@ -162,13 +179,21 @@ impl Networks {
         state.free_places([&place]);
         self.save_member(id, &member)?;
         let touched: BTreeSet<NetworkId> =
-            networks_of(&member).into_iter().chain([place.network]).collect();
+            networks_of(&member).into_iter().chain([place.network.clone()]).collect();
         self.refresh_names(&mut state, &touched);
-        self.apply(&state).await?;
-        Ok(Some(place.address))
+        self.apply(&mut state).await?;
+        Ok(Some(place))
     }
 
-    async fn take_back(&self, state: &State, id: &ContainerId) {
+    async fn apply_joined(&self, state: &mut State, place: &Place) -> Result<()> {
+        self.apply_bridges(state).await?;
+        match state.is_overlay(&place.network) {
+            true => self.apply_overlay(state).await.map(drop),
+            false => self.apply(state).await,
+        }
+    }
+
+    async fn take_back(&self, state: &mut State, id: &ContainerId) {
         let member = state.members.get(id).cloned().unwrap_or_default();
         let outcome = match self.save_member(id, &member) {
             Ok(()) => self.apply(state).await,

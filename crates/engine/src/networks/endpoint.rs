@@ -1,5 +1,6 @@
 //! The user's wishes for one endpoint, checked as dockerd does, and the place that comes of them.
 
+use super::grant::Grants;
 use super::member::{Member, Place, parse_mac};
 use super::{Known, State, is_predefined};
 use crate::container::{parse_link, random_hex};
@@ -48,8 +49,7 @@ fn address_fault(text: &str, known: Option<&Known>) -> Option<String> {
         Ok(address) if !address.is_unspecified() => address,
         _ => return Some(format!("invalid IPv4 address: {text}")),
     };
-    let bridge = known?.bridge.as_ref()?;
-    let outside = !bridge.space.subnet().contains(address);
+    let outside = !known?.subnet()?.contains(address);
     outside.then(|| format!("no configured subnet contains IP address {address}"))
 }
 
@@ -76,6 +76,7 @@ impl State {
         settings: &EndpointSettings,
         asker: &Asker<'_>,
         member: &Member,
+        granted: &Grants,
     ) -> Result<Option<Place>> {
         let known = self.find(network)?;
         check(&known.record.name, Some(known), settings)?;
@@ -83,6 +84,23 @@ impl State {
         let last = self.last_addresses.get(&(asker.id.clone(), id.clone())).copied();
         let Some(known) = self.networks.get_mut(&id) else { return Ok(None) };
         let (name, names) = (known.record.name.clone(), known.names_of(asker, settings));
+        let used = member.places.iter().map(|place| place.interface.as_str());
+        if known.overlay.is_some() {
+            let grant = granted.get(&id).ok_or_else(|| {
+                Error::system(format!("the cluster gave no place in network {name}"))
+            })?;
+            return Ok(Some(Place {
+                interface: netplan::free_interface("eth", used),
+                network: id,
+                endpoint: EndpointId::new(random_hex()),
+                address: grant.address,
+                mac: netplan::mac_of(grant.address),
+                gw_priority: settings.gw_priority,
+                names,
+                task: grant.task.clone(),
+                links: links(settings)?,
+            }));
+        }
         let Some(bridge) = known.bridge.as_mut() else { return Ok(None) };
         let wanted = settings
             .ipam_config
@@ -94,10 +112,7 @@ impl State {
             Err(_) => bridge.space.allocate(last, &name, id.as_str()),
         };
         let address = address.map_err(Error::from_lower)?;
-        let interface = netplan::free_interface(
-            &bridge.prefix,
-            member.places.iter().map(|place| place.interface.as_str()),
-        );
+        let interface = netplan::free_interface(&bridge.prefix, used);
         self.last_addresses.insert((asker.id.clone(), id.clone()), address);
         Ok(Some(Place {
             network: id,
@@ -107,6 +122,7 @@ impl State {
             interface,
             gw_priority: settings.gw_priority,
             names,
+            task: None,
             links: links(settings)?,
         }))
     }

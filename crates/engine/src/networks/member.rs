@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use types::network::EndpointSettings;
 use types::port::Protocol;
-use types::{ContainerId, EndpointId, NetworkId};
+use types::subnet::Subnet;
+use types::{ContainerId, EndpointId, NetworkId, TaskId};
 
 /// One container that runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub(super) struct Place {
     pub(super) gw_priority: i64,
     /// What others on the network call it: its name first; none on the default bridge.
     pub(super) names: Vec<String>,
+    /// The cluster's name for the place, if the container joined by itself; tasks have theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) task: Option<TaskId>,
     /// What the container itself calls others there: their names and its own for them.
     #[serde(default)]
     pub(super) links: Vec<(String, String)>,
@@ -53,14 +57,15 @@ impl Member {
         self.places.iter().find(|place| place.network == *network)
     }
 
-    pub(super) fn to_sandbox(&self) -> netplan::Sandbox {
+    /// `outside`: its address on the cluster's network that has its default route.
+    pub(super) fn to_sandbox(&self, outside: Option<Ipv4Addr>) -> netplan::Sandbox {
         let published = |port: &Port| netplan::Published {
             protocol: port.protocol,
             host_ip: port.host_ip,
             host_port: port.host_port,
             container_port: port.container_port,
         };
-        netplan::Sandbox { ports: self.ports.iter().map(published).collect() }
+        netplan::Sandbox { ports: self.ports.iter().map(published).collect(), outside }
     }
 
     pub(super) fn to_endpoints(&self, id: &ContainerId) -> Vec<(EndpointId, netplan::Endpoint)> {
@@ -87,15 +92,10 @@ impl Place {
         settings.mac_address = mac_text(self.mac);
         settings.ip_address = self.address.to_string();
         settings.dns_names = (!self.names.is_empty()).then(|| self.names.clone());
-        let known = state.networks.get(&self.network);
-        if let Some((known, bridge)) = known.and_then(|known| Some((known, known.bridge.as_ref()?)))
-        {
-            settings.ip_prefix_len = bridge.space.subnet().prefix_len();
-            settings.gateway = match known.record.internal {
-                true => String::new(),
-                false => bridge.space.gateway().to_string(),
-            };
-        }
+        let Some(known) = state.networks.get(&self.network) else { return };
+        settings.ip_prefix_len = known.subnet().map_or(0, Subnet::prefix_len);
+        let bridge = known.bridge.as_ref().filter(|_| !known.record.internal);
+        settings.gateway = bridge.map_or_else(String::new, |it| it.space.gateway().to_string());
     }
 }
 

@@ -131,10 +131,10 @@ impl Networks {
         let record = known.record.clone();
         self.save(&record)?;
         state.networks.insert(record.id.clone(), known);
-        if let Err(err) = self.apply(&state).await {
+        if let Err(err) = self.apply_bridges(&state).await {
             state.networks.remove(&record.id);
             self.remove_file(&record);
-            self.apply(&state).await.unwrap_or_else(
+            self.apply_bridges(&state).await.unwrap_or_else(
                 |err| tracing::warn!(error = %err, "failed to take back a network"),
             );
             return Err(err);
@@ -188,11 +188,11 @@ impl Networks {
         self.settle_locked(&mut state).await?;
         state.networks.remove(&record.id);
         self.remove_file(&record);
-        self.apply(&state).await.map_err(|err| err.context("error while removing network"))?;
+        self.apply(&mut state).await.map_err(|err| err.context("error while removing network"))?;
         Ok(record)
     }
 
-    fn remove_file(&self, record: &Network) {
+    pub(super) fn remove_file(&self, record: &Network) {
         if let Err(err) = std::fs::remove_file(self.dir.join(format!("{}.json", record.id))) {
             tracing::warn!(network = record.name, error = %err, "failed to remove a network's file");
         }
@@ -201,18 +201,18 @@ impl Networks {
 
 impl State {
     fn subnets(&self) -> impl Iterator<Item = Subnet> {
-        self.networks.values().filter_map(|known| Some(known.bridge.as_ref()?.space.subnet()))
+        self.networks.values().filter_map(Known::subnet)
     }
 
     fn containers_on(&self, known: &Known) -> std::collections::BTreeMap<String, EndpointResource> {
-        let Some(bridge) = &known.bridge else { return Default::default() };
+        let Some(subnet) = known.subnet() else { return Default::default() };
         let on = |(id, member): (&types::ContainerId, &super::member::Member)| {
             let place = member.on(known.id())?;
             let resource = EndpointResource {
                 name: member.name.clone(),
                 endpoint_id: place.endpoint.to_string(),
                 mac_address: super::member::mac_text(place.mac),
-                ipv4_address: bridge.space.subnet().with(place.address).to_string(),
+                ipv4_address: subnet.with(place.address).to_string(),
                 ipv6_address: String::new(),
             };
             Some((id.to_string(), resource))

@@ -35,10 +35,18 @@ impl Networks {
         Ok(())
     }
 
-    /// Begins to answer for all that were adopted.
+    /// Begins to answer for all that were adopted; for those on the cluster's networks once its names are known.
     pub(super) fn serve_adopted(&self, state: &mut State) -> Result<()> {
         let adopted = std::mem::take(&mut state.unserved);
-        adopted.into_iter().try_for_each(|(id, sockets)| self.serve(state, &id, sockets))
+        for (id, sockets) in adopted {
+            let places = state.members.get(&id).into_iter().flat_map(|member| &member.places);
+            let needs_cluster = places.into_iter().any(|place| state.is_overlay(&place.network));
+            match needs_cluster && state.following.is_none() {
+                true => drop(state.unserved.insert(id, sockets)),
+                false => self.serve(state, &id, sockets)?,
+            }
+        }
+        Ok(())
     }
 
     /// After members of `networks` came, went or were renamed.
@@ -60,6 +68,9 @@ impl Networks {
 
 impl State {
     fn zone_of(&self, network: &NetworkId) -> Zone {
+        if self.is_overlay(network) {
+            return self.cluster_names(network).unwrap_or_default();
+        }
         let name =
             self.networks.get(network).map(|known| known.record.name.as_str()).unwrap_or_default();
         let places = self.members.values().filter_map(|member| member.on(network));

@@ -207,6 +207,7 @@ fn table() -> EndpointTable {
     };
     EndpointTable {
         version: 1,
+        tunnel_port: 0,
         networks: vec![network("back", BACK), network("front", FRONT), network("ingress", INGRESS)],
         peers: (1..=3).map(|host| PeerRow { node: node(host), underlay: underlay(host) }).collect(),
         services: vec![

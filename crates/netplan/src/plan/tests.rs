@@ -56,9 +56,9 @@ fn table() -> Table {
         publish(Protocol::Tcp, [0, 0, 0, 0], 8080, 80),
         publish(Protocol::Udp, [127, 0, 0, 1], 53, 5353),
     ];
-    table.sandboxes.insert(ContainerId::new("web"), Sandbox { ports });
+    table.sandboxes.insert(ContainerId::new("web"), Sandbox { ports, outside: None });
     let ports = vec![publish(Protocol::Tcp, [0, 0, 0, 0], 5432, 5432)];
-    table.sandboxes.insert(ContainerId::new("db"), Sandbox { ports });
+    table.sandboxes.insert(ContainerId::new("db"), Sandbox { ports, outside: None });
     let back = table.networks.get_mut("back").unwrap();
     back.internal = true;
     back.icc = false;
@@ -200,7 +200,7 @@ fn a_port_follows_the_default_route_and_is_kept_by_the_first_who_has_it() {
     let mut table = table();
     let ports = vec![publish(Protocol::Tcp, [0, 0, 0, 0], 8080, 1)];
     table.networks.get_mut("back").unwrap().internal = false;
-    table.sandboxes.insert(ContainerId::new("db"), Sandbox { ports });
+    table.sandboxes.insert(ContainerId::new("db"), Sandbox { ports, outside: None });
     let forwards: Vec<_> = plan(&table)
         .forwards
         .iter()

@@ -2,6 +2,7 @@
 
 use crate::networks::attach::{Attached, Publishing};
 use crate::networks::endpoint::Asker;
+use crate::networks::member::Place;
 use crate::networks::{Joining, Networks};
 use crate::{EngineConfig, Result};
 use netdev::{Sandboxes, run_in};
@@ -137,6 +138,7 @@ impl World {
             networks: &container.networks,
             publishing: Publishing { bindings: &container.ports, exposed: None, all: false },
             dns: &container.dns,
+            granted: &BTreeMap::new(),
         };
         self.networks().attach(joining).await
     }
@@ -149,10 +151,10 @@ impl World {
     ) -> Result<EndpointSettings> {
         let network = self.networks().inspect(network).await?;
         let asker = Asker { id: &id(name), name, hostname: "" };
-        Ok(self.networks().connect(&network, wish, &asker).await?.0)
+        Ok(self.networks().connect(&network, wish, &asker, &BTreeMap::new()).await?.0)
     }
 
-    pub(super) async fn disconnect(&self, name: &str, network: &str) -> Result<Option<Ipv4Addr>> {
+    pub(super) async fn disconnect(&self, name: &str, network: &str) -> Result<Option<Place>> {
         let network = self.networks().inspect(network).await?;
         self.networks().disconnect(&network.id, &id(name)).await
     }

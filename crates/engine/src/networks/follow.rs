@@ -1,0 +1,369 @@
+//! The node follows the cluster's endpoint table: links, routes, rules and names of the cluster's networks are
+//! derived from it and from the containers here, as a whole, whenever either changes.
+//!
+//! The table is kept on disk as it was last heard: a daemon that starts again has everything in place before a
+//! manager is reached.
+
+use super::member::Member;
+use super::{Known, Networks, State};
+use crate::container::write_atomically;
+use crate::{Engine, Error, Result};
+use names::cluster_zone;
+use netdev::{Note, Overlay};
+use netplan::overlay::{Here, Me, OverlayPlan, TUNNEL_PORT};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow};
+use types::{NetworkId, NodeId};
+
+/// Ethernet's, until the link that leads to the other nodes is found.
+const DEFAULT_MTU: u32 = 1500;
+/// Below the networks' directory; without the ending of networks' records.
+const FILE: &str = "endpoints";
+/// The table is written down no more often than this: managers send it anew in each session.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+
+/// What the node knows of its cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Heard {
+    node: NodeId,
+    table: Arc<EndpointTable>,
+}
+
+/// Of a node in a cluster.
+#[derive(Debug)]
+pub(super) struct Following {
+    heard: Heard,
+    /// Of the link that has this node's address.
+    underlay_mtu: u32,
+    /// The last plan, and what it followed from.
+    planned: Option<Planned>,
+    /// When the table was written down; `None` once it changed.
+    written: Option<Instant>,
+    wrote_last: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Planned {
+    table: Arc<EndpointTable>,
+    me: Me,
+    places: Vec<Here>,
+    plan: Arc<OverlayPlan>,
+}
+
+impl Engine {
+    /// This node, `node` in its cluster, follows `table` from now on: names do at once, the kernel with the next
+    /// container that starts or [`Engine::apply_endpoints`].
+    pub async fn hear_endpoints(&self, node: &NodeId, table: Arc<EndpointTable>) {
+        self.0.networks.hear(Heard { node: node.clone(), table }).await;
+    }
+
+    /// Makes the kernel follow the table. Answers its version; `None` in no cluster. Links that could not be made do
+    /// not count, rules do: they decide who is sent to.
+    pub async fn apply_endpoints(&self) -> Result<Option<u64>> {
+        self.0.networks.apply_endpoints().await
+    }
+
+    /// The node is in no cluster any more: nothing of the cluster's networks stays.
+    pub async fn forget_endpoints(&self) -> Result<()> {
+        self.0.networks.unfollow().await
+    }
+}
+
+impl Networks {
+    /// What the last daemon heard; a file that cannot be read is as none.
+    pub(super) fn load_endpoints(&self) -> Option<Following> {
+        let path = self.endpoints_path();
+        let text = match std::fs::read(&path) {
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return None,
+            text => text.map_err(|err| err.to_string()),
+        };
+        let heard =
+            text.and_then(|text| serde_json::from_slice(&text).map_err(|err| err.to_string()));
+        heard
+            .map_err(|err| tracing::error!(path = %path.display(), error = err, "the endpoint table is not readable"))
+            .map(Following::new)
+            .ok()
+    }
+
+    fn endpoints_path(&self) -> PathBuf {
+        self.dir.join(FILE)
+    }
+
+    async fn hear(&self, heard: Heard) {
+        let mut state = self.state.lock().await;
+        let mut following = Following::new(heard);
+        let before = state.following.take();
+        let is_first = before.is_none();
+        if let Some(before) = before {
+            following.wrote_last = before.wrote_last;
+            following.underlay_mtu = before.underlay_mtu;
+            following.planned = before.planned;
+        }
+        state.following = Some(following);
+        if is_first {
+            self.measure_underlay(&mut state).await;
+        }
+        self.write_endpoints(&mut state);
+        let used = cluster_networks(&state);
+        self.refresh_names(&mut state, &used);
+        if state.settled
+            && let Err(err) = self.serve_adopted(&mut state)
+        {
+            tracing::error!(error = %err, "failed to answer containers' queries");
+        }
+    }
+
+    async fn apply_endpoints(&self) -> Result<Option<u64>> {
+        let mut state = self.state.lock().await;
+        let Some(version) = state.following.as_ref().map(|it| it.heard.table.version) else {
+            return Ok(None);
+        };
+        let Some(plan) = self.overlay_plan(&mut state) else {
+            return Err(Error::system("containers are still being adopted"));
+        };
+        let applied = self.on_overlay(move |overlay| {
+            let outcome = overlay.apply(&plan);
+            (outcome, overlay.follows(&plan.rules))
+        });
+        match applied.await {
+            (Ok(_notes), _) => Ok(Some(version)),
+            (Err(err), true) => {
+                tracing::warn!(error = %err, "the cluster's networks are not all there");
+                Ok(Some(version))
+            }
+            (Err(err), false) => Err(Error::from_lower(err)),
+        }
+    }
+
+    async fn unfollow(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        state.following = None;
+        let removed = match std::fs::remove_file(self.endpoints_path()) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::caused("failed to remove the endpoint table", err))
+            }
+            _ => Ok(()),
+        };
+        self.on_overlay(Overlay::remove_all).await.map_err(Error::from_lower).and(removed)
+    }
+
+    /// At a start: what a daemon left that could not clean up after itself goes. What is kept is measured anew.
+    pub(super) async fn sweep_overlay(&self, state: &mut State) {
+        self.measure_underlay(state).await;
+        let used = cluster_networks(state);
+        self.refresh_names(state, &used);
+        if state.following.is_none()
+            && let Err(err) = self.on_overlay(Overlay::remove_all).await
+        {
+            tracing::warn!(error = %err, "failed to sweep the cluster's networks");
+        }
+    }
+
+    /// Brings the kernel to the plan; before everything is adopted, or in no cluster, nothing is done.
+    pub(super) async fn apply_overlay(&self, state: &mut State) -> Result<Vec<Note>> {
+        let Some(plan) = self.overlay_plan(state) else { return Ok(Vec::new()) };
+        self.on_overlay(move |overlay| overlay.apply(&plan)).await.map_err(Error::from_lower)
+    }
+
+    /// As [`Self::apply_overlay`], looking into every sandbox and at every rule.
+    pub(super) async fn audit_overlay(&self, state: &mut State) -> Result<Vec<Note>> {
+        self.measure_underlay(state).await;
+        let Some(plan) = self.overlay_plan(state) else { return Ok(Vec::new()) };
+        self.on_overlay(move |overlay| overlay.audit(&plan)).await.map_err(Error::from_lower)
+    }
+
+    fn overlay_plan(&self, state: &mut State) -> Option<Arc<OverlayPlan>> {
+        if !state.settled {
+            return None;
+        }
+        let table = state.whole_table()?;
+        let places = state.places_here();
+        let following = state.following.as_mut()?;
+        let me = Me {
+            node: following.heard.node.clone(),
+            instance: self.settings.instance.clone(),
+            underlay_mtu: following.underlay_mtu,
+            tunnel_port: match table.tunnel_port {
+                0 => TUNNEL_PORT,
+                port => port,
+            },
+        };
+        let same_table = |last: &Arc<EndpointTable>| Arc::ptr_eq(last, &table) || *last == table;
+        let last = following.planned.as_ref();
+        if let Some(last) =
+            last.filter(|it| it.me == me && it.places == places && same_table(&it.table))
+        {
+            return Some(last.plan.clone());
+        }
+        let plan = Arc::new(netplan::overlay::plan(&table, &me, &places));
+        following.planned = Some(Planned { table, me, places, plan: plan.clone() });
+        Some(plan)
+    }
+
+    async fn measure_underlay(&self, state: &mut State) {
+        let Some(underlay) = state.following.as_ref().and_then(Following::underlay) else { return };
+        let found = self.on_overlay(move |overlay| overlay.mtu_at(underlay)).await;
+        let mtu = match found {
+            Ok(mtu) => mtu.unwrap_or(DEFAULT_MTU),
+            Err(err) => {
+                return tracing::warn!(%underlay, error = %err, "failed to read the link's MTU");
+            }
+        };
+        if let Some(following) = &mut state.following {
+            following.underlay_mtu = mtu;
+        }
+    }
+
+    /// Writes the table down, if it changed and was not written just now.
+    pub(super) fn write_endpoints(&self, state: &mut State) {
+        let Some(following) = &mut state.following else { return };
+        let now = Instant::now();
+        let is_due = following.wrote_last.is_none_or(|last| now - last >= WRITE_EVERY);
+        if following.written.is_some() || !is_due {
+            return;
+        }
+        let written = serde_json::to_vec(&following.heard)
+            .map_err(std::io::Error::other)
+            .and_then(|text| write_atomically(&self.endpoints_path(), &text));
+        following.wrote_last = Some(now);
+        match written {
+            Ok(()) => following.written = Some(now),
+            Err(err) => tracing::warn!(error = %err, "failed to write the endpoint table down"),
+        }
+    }
+
+    async fn on_overlay<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Overlay) -> T + Send + 'static,
+    ) -> T {
+        let overlay = self.overlay.clone();
+        let work = move || work(&mut overlay.lock().unwrap_or_else(PoisonError::into_inner));
+        match tokio::task::spawn_blocking(work).await {
+            Ok(outcome) => outcome,
+            Err(died) => std::panic::resume_unwind(died.into_panic()),
+        }
+    }
+}
+
+impl Following {
+    fn new(heard: Heard) -> Self {
+        Following {
+            heard,
+            underlay_mtu: DEFAULT_MTU,
+            planned: None,
+            written: None,
+            wrote_last: None,
+        }
+    }
+
+    fn underlay(&self) -> Option<std::net::Ipv4Addr> {
+        let peers = &self.heard.table.peers;
+        peers.iter().find(|peer| peer.node == self.heard.node).map(|peer| peer.underlay)
+    }
+}
+
+impl State {
+    /// The table with what this node knows ahead of it: networks that its containers are on already, and
+    /// containers that joined by themselves.
+    fn whole_table(&self) -> Option<Arc<EndpointTable>> {
+        let heard = &self.following.as_ref()?.heard;
+        let known: BTreeSet<&NetworkId> = heard.table.networks.iter().map(|row| &row.id).collect();
+        let ahead: Vec<NetworkRow> = self
+            .networks
+            .values()
+            .filter(|network| !known.contains(network.id()))
+            .filter_map(Known::to_row)
+            .collect();
+        let is_new = |row: &EndpointRow| {
+            let mut known = heard.table.endpoints.iter();
+            !known.any(|known| known.task == row.task && known.network == row.network)
+        };
+        let joined = self.members.values().flat_map(|member| self.joined(member));
+        let rows: Vec<EndpointRow> = joined.filter(is_new).collect();
+        if ahead.is_empty() && rows.is_empty() {
+            return Some(heard.table.clone());
+        }
+        let mut table = EndpointTable::clone(&heard.table);
+        table.networks.extend(ahead);
+        table.endpoints.extend(rows);
+        Some(Arc::new(table))
+    }
+
+    /// The rows of a container that joined by itself.
+    fn joined<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = EndpointRow> + 'a {
+        let node = self.following.as_ref().map(|following| following.heard.node.clone());
+        member.places.iter().filter_map(move |place| {
+            let mut names = place.names.iter().cloned();
+            Some(EndpointRow {
+                task: place.task.clone()?,
+                network: place.network.clone(),
+                node: node.clone()?,
+                address: place.address,
+                state: EndpointState::Healthy,
+                weight: 1,
+                service: None,
+                slot: 0,
+                name: names.next().unwrap_or_default(),
+                aliases: names.collect(),
+            })
+        })
+    }
+
+    /// All places of containers of this node in the cluster's networks.
+    fn places_here(&self) -> Vec<Here> {
+        let mut here = Vec::new();
+        for (id, member) in &self.members {
+            let gateway = self.gateway_of(member).map(|place| &place.network);
+            for place in &member.places {
+                let leads_out = gateway == Some(&place.network);
+                if self.networks.get(&place.network).is_none_or(|known| known.overlay.is_none()) {
+                    continue;
+                }
+                let ports = member.ports.iter().filter(|_| leads_out);
+                here.push(Here {
+                    container: id.clone(),
+                    network: place.network.clone(),
+                    address: place.address,
+                    interface: place.interface.clone(),
+                    leads_out,
+                    published: ports.map(|port| (port.protocol, port.container_port)).collect(),
+                });
+            }
+        }
+        here
+    }
+
+    /// The names of one of the cluster's networks, as far as they are known.
+    pub(super) fn cluster_names(&self, network: &NetworkId) -> Option<names::Zone> {
+        let table = self.whole_table()?;
+        let row = table.networks.iter().find(|row| row.id == *network)?;
+        Some(cluster_zone(&table, row))
+    }
+}
+
+impl Known {
+    fn to_row(&self) -> Option<NetworkRow> {
+        let subnet = self.overlay?;
+        let entry = self.record.ipam.config.iter().flatten().next()?;
+        Some(NetworkRow {
+            id: self.id().clone(),
+            name: self.record.name.clone(),
+            subnet,
+            gateway: entry.gateway.parse().ok()?,
+            internal: self.record.internal,
+            ingress: self.record.ingress,
+            blocks: Vec::new(),
+        })
+    }
+}
+
+/// The cluster's networks that containers of this node are on.
+fn cluster_networks(state: &State) -> BTreeSet<NetworkId> {
+    let known = state.networks.values().filter(|known| known.overlay.is_some());
+    known.map(|known| known.id().clone()).filter(|id| state.is_used(id)).collect()
+}
