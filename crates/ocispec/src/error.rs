@@ -60,4 +60,6 @@ pub enum Warning {
         "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
     )]
     SwapLimit,
+    #[error("Your kernel does not support {} or the cgroup is not mounted. {} discarded.", .0.0, .0.1)]
+    Discarded((&'static str, &'static str)),
 }

@@ -99,6 +99,16 @@ pub struct Device {
     pub access: String,
 }
 
+/// What cgroups can limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Controller {
+    Memory,
+    Cpu,
+    Cpuset,
+    Pids,
+    Io,
+}
+
 /// The number of a block device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockDevice {
@@ -113,6 +123,8 @@ pub struct Facts {
     /// v1: the directories below `/sys/fs/cgroup` (`memory`, `cpu,cpuacct` …).
     pub cgroup_v1_mounts: Vec<String>,
     pub swap_limit: bool,
+    /// What this machine's cgroups cannot limit.
+    pub without: Vec<Controller>,
     /// `CAP_…` names in the daemon's bounding set.
     pub capabilities: Vec<String>,
     /// The daemon's hard limits by OCI name (`RLIMIT_NOFILE`); exceeding one needs CAP_SYS_RESOURCE.

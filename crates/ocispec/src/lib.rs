@@ -28,7 +28,7 @@ mod user;
 pub use build::{INIT_ANNOTATION, build};
 pub use caps::{ALL_CAPABILITIES, DEFAULT_CAPABILITIES};
 pub use error::{SpecError, Warning};
-pub use input::{BlockDevice, Device, Facts, Init, Input, Mount, Namespace, Shm};
+pub use input::{BlockDevice, Controller, Device, Facts, Init, Input, Mount, Namespace, Shm};
 pub use mounts::{MASKED_PATHS, READONLY_PATHS};
 pub use oci_spec::runtime::{LinuxResources, Process, Spec};
 pub use process::{ProcessInput, process};

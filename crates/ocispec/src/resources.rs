@@ -1,7 +1,7 @@
 //! Limits: `HostConfig` to OCI resources, for start and for update.
 
 use crate::error::{SpecError, Warning};
-use crate::input::{BlockDevice, Device, Facts};
+use crate::input::{BlockDevice, Controller, Device, Facts};
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -51,7 +51,46 @@ pub(crate) fn limits(
         ("blockIO", block_io(host, block_devices)),
     ];
     let named = parts.into_iter().filter_map(|(name, part)| Some((name.to_owned(), part?)));
-    named.collect()
+    let mut named: Map<String, Value> = named.collect();
+    for controller in &facts.without {
+        if discard(&mut named, *controller) {
+            warnings.push(Warning::Discarded(in_dockers_words(*controller)));
+        }
+    }
+    named
+}
+
+/// Takes out what needs `controller`; whether there was anything.
+fn discard(limits: &mut Map<String, Value>, controller: Controller) -> bool {
+    let whole = match controller {
+        Controller::Memory => "memory",
+        Controller::Pids => "pids",
+        Controller::Io => "blockIO",
+        Controller::Cpu | Controller::Cpuset => {
+            let Some(Value::Object(cpu)) = limits.get_mut("cpu") else { return false };
+            let before = cpu.len();
+            cpu.retain(|name, _| {
+                matches!(name.as_str(), "cpus" | "mems") != (controller == Controller::Cpuset)
+            });
+            let discarded = cpu.len() < before;
+            if cpu.is_empty() {
+                limits.remove("cpu");
+            }
+            return discarded;
+        }
+    };
+    limits.remove(whole).is_some()
+}
+
+/// What is not supported, and what is discarded for that, as dockerd warns.
+fn in_dockers_words(controller: Controller) -> (&'static str, &'static str) {
+    match controller {
+        Controller::Memory => ("memory limit capabilities", "Limitation"),
+        Controller::Cpu => ("CPU CFS scheduler", "CPU limits"),
+        Controller::Cpuset => ("cpuset", "Cpuset"),
+        Controller::Pids => ("PIDs limit capabilities", "PIDs limit"),
+        Controller::Io => ("Block I/O limits", "Limits"),
+    }
 }
 
 fn memory(host: &HostConfig, facts: &Facts, warnings: &mut Vec<Warning>) -> Option<Value> {
@@ -198,6 +237,31 @@ mod tests {
     fn limits_of(host: &HostConfig) -> Value {
         let facts = Facts { swap_limit: true, ..Facts::default() };
         Value::Object(limits(host, &BTreeMap::new(), &facts, &mut Vec::new()))
+    }
+
+    #[test]
+    fn what_the_machine_cannot_limit_is_discarded_with_a_warning() {
+        let host = HostConfig {
+            memory: 100,
+            pids_limit: Some(5),
+            cpu_shares: 3,
+            cpuset_cpus: "0".to_owned(),
+            ..HostConfig::default()
+        };
+        let mut warnings = Vec::new();
+        let without = vec![Controller::Memory, Controller::Cpuset, Controller::Io];
+        let facts = Facts { without, ..Facts::default() };
+        let left = Value::Object(limits(&host, &BTreeMap::new(), &facts, &mut warnings));
+        assert_eq!(left, json!({ "pids": { "limit": 5 }, "cpu": { "shares": 3 } }));
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let lost = |what| format!("Your kernel does not support {what} discarded.");
+        assert_eq!(
+            warnings,
+            [
+                lost("memory limit capabilities or the cgroup is not mounted. Limitation"),
+                lost("cpuset or the cgroup is not mounted. Cpuset"),
+            ]
+        );
     }
 
     #[test]

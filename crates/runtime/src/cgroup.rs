@@ -156,6 +156,14 @@ impl Cgroup {
         result
     }
 
+    /// Its one directory where the machine has version 2 alone.
+    pub(crate) fn unified(&self) -> Option<&Path> {
+        match self.dirs.as_slice() {
+            [(dir, Version::V2)] => Some(dir),
+            _ => None,
+        }
+    }
+
     /// Whether any directory of it is there.
     pub fn exists(&self) -> bool {
         self.existing().next().is_some()

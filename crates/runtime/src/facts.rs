@@ -1,7 +1,7 @@
 //! What this machine and this daemon can give to containers, for `ocispec`. Observed once, when the engine opens.
 
 use nix::sys::resource::{Resource, getrlimit};
-use ocispec::{ALL_CAPABILITIES, Facts};
+use ocispec::{ALL_CAPABILITIES, Controller, Facts};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,10 +27,16 @@ const LIMITS: &[(&str, Resource)] = &[
 /// Reads them from `/proc` and `/sys`. What cannot be read counts as not there.
 pub fn observe_facts() -> Facts {
     let cgroup_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let mounts = if cgroup_v2 { Vec::new() } else { v1_mounts() };
+    let there = match cgroup_v2 {
+        true => read("/sys/fs/cgroup/cgroup.controllers").trim().replace(' ', ","),
+        false => mounts.join(","),
+    };
     Facts {
         cgroup_v2,
-        cgroup_v1_mounts: if cgroup_v2 { Vec::new() } else { v1_mounts() },
+        cgroup_v1_mounts: mounts,
         swap_limit: swap_limit(cgroup_v2),
+        without: without(&there),
         capabilities: capabilities(&read("/proc/self/status")),
         hard_limits: hard_limits(),
         oom_score_adj: read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0),
@@ -56,6 +62,20 @@ fn v1_mounts() -> Vec<String> {
     names
 }
 
+/// The controllers that are not among `there`, separated by commas; one mount of v1 may have several.
+fn without(there: &str) -> Vec<Controller> {
+    let known = [
+        (Controller::Memory, ["memory", "memory"]),
+        (Controller::Cpu, ["cpu", "cpu"]),
+        (Controller::Cpuset, ["cpuset", "cpuset"]),
+        (Controller::Pids, ["pids", "pids"]),
+        (Controller::Io, ["io", "blkio"]),
+    ];
+    let absent =
+        known.into_iter().filter(|(_, names)| !there.split(',').any(|n| names.contains(&n)));
+    absent.map(|(controller, _)| controller).collect()
+}
+
 fn swap_limit(cgroup_v2: bool) -> bool {
     // v2 has it in every cgroup but the root; the swap file tells whether the machine accounts for swap.
     cgroup_v2 || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
@@ -79,6 +99,12 @@ fn hard_limits() -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn controllers_are_told_by_their_names_in_both_versions() {
+        assert_eq!(without("cpuset,cpu,io,memory,pids,rdma"), []);
+        assert_eq!(without("cpu,cpuacct,memory,blkio"), [Controller::Cpuset, Controller::Pids]);
+    }
 
     #[test]
     fn bits_become_names() {

@@ -4,6 +4,7 @@
 //! call's condition does not hold. Nothing here decides anything.
 #![expect(unsafe_code, reason = "this crate exists to hold the workspace's unsafe code")]
 
+pub mod bpf;
 pub mod filesystem;
 pub mod mount;
 pub mod process;

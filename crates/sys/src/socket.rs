@@ -42,11 +42,31 @@ pub fn recv_with_fds(
     Ok(message.bytes)
 }
 
+/// How much of what was sent on `socket` is still on its way: not read by a local peer (`AF_UNIX`), or not
+/// acknowledged by a remote one (TCP). The kernel counts its own overhead too: only 0 has a meaning of its own.
+pub fn unsent(socket: impl AsFd) -> Result<usize, Errno> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one int to a valid pointer.
+    let done = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    Errno::result(done)?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_the_peer_has_read_is_not_on_its_way() {
+        let (mut near, mut far) = UnixStream::pair().unwrap();
+        assert_eq!(unsent(&near), Ok(0));
+        near.write_all(b"head").unwrap();
+        assert_ne!(unsent(&near), Ok(0));
+        far.read_exact(&mut [0; 4]).unwrap();
+        assert_eq!(unsent(&near), Ok(0));
+    }
 
     #[test]
     fn a_descriptor_arrives_usable() {

@@ -2,7 +2,7 @@
 //! altogether.
 
 use super::executor::Launcher;
-use super::{Operation, Streams, Target, join, text};
+use super::{Operation, Streams, Target, devices, join, text};
 use crate::bundle;
 use crate::cgroup::Cgroup;
 use crate::protocol::Failure;
@@ -12,8 +12,9 @@ use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::runtime::{LinuxResources, Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 use std::error::Error;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// Performs one operation; the pid of a new process, else 0.
@@ -23,7 +24,7 @@ pub(crate) fn perform(
     report: BorrowedFd<'_>,
 ) -> Result<i32, Failure> {
     match operation {
-        Operation::Create { streams } => create(id, streams, report),
+        Operation::Create { streams } => create(id, cgroup, streams, report),
         Operation::Start => start(id),
         Operation::Exec { exec_id: _, init, process, streams } => {
             exec(cgroup, &init, &process, streams, report)
@@ -34,13 +35,17 @@ pub(crate) fn perform(
     }
 }
 
-fn create(id: &str, streams: Streams, report: BorrowedFd<'_>) -> Result<i32, Failure> {
+fn create(
+    id: &str,
+    cgroup: &Cgroup,
+    streams: Streams,
+    report: BorrowedFd<'_>,
+) -> Result<i32, Failure> {
     let fail = |cause: &dyn std::fmt::Display| text::create_failed(&cause.to_string());
     let process = read_json::<Process>(bundle::PROCESS).map_err(|err| fail(&err))?;
     let spec = Spec::load(bundle::CONFIG).map_err(|err| fail(&err))?;
     let wants_init =
         spec.annotations().as_ref().is_some_and(|all| all.contains_key(ocispec::INIT_ANNOTATION));
-    drop(spec);
     let launcher = Launcher {
         process: Rc::new(process),
         seccomp: filter().map_err(|err| fail(&err))?,
@@ -56,7 +61,19 @@ fn create(id: &str, streams: Streams, report: BorrowedFd<'_>) -> Result<i32, Fai
         .with_detach(true)
         .build()
         .map_err(|err| fail(&explain(&err)))?;
+    // Before the start: nothing of the container has run yet.
+    if let Some(dir) = cgroup.unified() {
+        restrict_devices(dir, &spec).map_err(|err| fail(&format!("device rules: {err}")))?;
+    }
     container.pid().map(|pid| pid.as_raw()).ok_or_else(|| fail(&"no process was made"))
+}
+
+/// On version 2, where libcontainer leaves them out.
+fn restrict_devices(cgroup: &Path, spec: &Spec) -> std::io::Result<()> {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+    let Some(program) = devices::program(rules) else { return Ok(()) };
+    Ok(sys::bpf::attach_device_rules(File::open(cgroup)?.as_fd(), &program)?)
 }
 
 fn start(id: &str) -> Result<i32, Failure> {
@@ -114,7 +131,7 @@ fn delete(id: &str) -> Result<i32, Failure> {
     }
 }
 
-fn builder(id: &str, here: &std::path::Path) -> ContainerBuilder {
+fn builder(id: &str, here: &Path) -> ContainerBuilder {
     let builder = ContainerBuilder::new(id.to_owned(), SyscallType::default());
     // An absolute path is taken as it is: this cannot fail.
     builder
@@ -122,11 +139,7 @@ fn builder(id: &str, here: &std::path::Path) -> ContainerBuilder {
         .unwrap_or_else(|_| ContainerBuilder::new(id.to_owned(), SyscallType::default()))
 }
 
-fn connect(
-    builder: ContainerBuilder,
-    streams: Streams,
-    here: &std::path::Path,
-) -> ContainerBuilder {
+fn connect(builder: ContainerBuilder, streams: Streams, here: &Path) -> ContainerBuilder {
     match streams {
         Streams::Console(socket) => builder.with_console_socket(Some(here.join(socket))),
         Streams::Pipes(stdio) => {

@@ -197,7 +197,9 @@ impl Shim {
                 Ok(()) => Reply::Done,
                 Err(err) => refused(err.desc()),
             },
-            None => refused("no terminal"),
+            // As with runc: what has no terminal has no size.
+            None if self.processes.contains_key(&key) => Reply::Done,
+            None => refused("no such process"),
         }
     }
 
