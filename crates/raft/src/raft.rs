@@ -263,6 +263,26 @@ impl Raft {
         self.node.log.is_full()
     }
 
+    /// What is wrong with this manager's log, for who asks after its health. Nothing: it takes its part.
+    pub fn trouble(&self) -> Option<String> {
+        let log = &self.node.log;
+        let dir = log.dir().display();
+        match (log.failed(), log.state()) {
+            (Some(why), _) => Some(format!(
+                "the raft log cannot be written ({why}): this manager takes no part until its daemon is restarted on a disk that works"
+            )),
+            (None, State { lost: true, cut, .. }) => Some(format!(
+                "the raft log in {dir} lost its end{}: this manager neither votes nor leads until it has it back from a leader, or \
+                 until all managers are there",
+                if cut { " (a file is shorter than it was written)" } else { "" }
+            )),
+            (None, _) if log.is_full() => Some(format!(
+                "no space left on the disk of {dir}: this manager takes no more of the raft log until there is some"
+            )),
+            (None, _) => None,
+        }
+    }
+
     /// Makes a running manager ([`Raft::join`]) a voter; again with another address: moves it. On any
     /// manager.
     pub async fn add(&self, node: &NodeId, addr: &str) -> Result<(), Error> {

@@ -65,6 +65,9 @@ pub struct Options {
     pub token: Option<String>,
     /// The name of its machine; the real one's when absent.
     pub hostname: Option<String>,
+    /// Gives it cgroup version 2 alone, whatever layout the machine has. A mount namespace of its own does it, so
+    /// that such a daemon cannot be started [`again`](Daemon::again).
+    pub unified_cgroups: bool,
     /// Further arguments of the daemon's command line.
     pub args: Vec<String>,
     /// Environment variables of the daemon.
@@ -78,6 +81,10 @@ pub struct Options {
     /// A second namespace, joined by a cable, from which published ports are seen as other machines see them.
     pub outside: bool,
 }
+
+/// What the shell does before it becomes the daemon, `$0`.
+const UNIFIED_CGROUPS: &str = "mount --make-rprivate / && umount -l /sys/fs/cgroup && \
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$0\" \"$@\"";
 
 impl Options {
     /// The engine under test with these images loaded.
@@ -171,6 +178,11 @@ impl Daemon {
     pub fn launch(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let mut command = match &self.options.hostname {
+            _ if self.options.unified_cgroups => {
+                let mut command = self.namespace.command("unshare");
+                command.args(["--mount", "sh", "-c", UNIFIED_CGROUPS]).arg(self.program()?);
+                command
+            }
             None => self.namespace.command(self.program()?),
             Some(name) => {
                 let mut command = self.namespace.command("unshare");
@@ -528,10 +540,14 @@ impl Daemon {
 
     /// What is there and was not at the baseline, as sentences; waits a while for it to go away. Empty is good.
     pub fn leaks(&self) -> Vec<String> {
-        let pid = self.child.as_ref().map(Child::id);
-        let look =
-            || leaks::compare(&self.baseline, &Snapshot::take(&self.token, &self.namespace, pid));
+        let look = || self.additions();
         eventually_ok(PATIENCE, || look().is_empty().then(Vec::new)).unwrap_or_else(look)
+    }
+
+    /// What is there now and was not at the baseline.
+    pub fn additions(&self) -> Vec<String> {
+        let pid = self.child.as_ref().map(Child::id);
+        leaks::compare(&self.baseline, &Snapshot::take(&self.token, &self.namespace, pid))
     }
 
     /// What the daemon and its helpers (shims, containerd) weigh, by program name; containers' own processes are not
@@ -582,14 +598,18 @@ fn quoted(word: &str) -> String {
 /// Asks again and again until `ask` gives a value; [`None`] when it does not within `limit`.
 fn eventually_ok<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_millis(10);
     loop {
+        let asked = Instant::now();
         if let Some(value) = ask() {
             return Some(value);
         }
-        if Instant::now() > deadline {
+        if asked > deadline {
             return None;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        // What costs much to ask is asked less often: the machine has better to do meanwhile.
+        pause = pause.max(asked.elapsed() * 4).min(Duration::from_secs(1));
+        std::thread::sleep(pause);
     }
 }
 

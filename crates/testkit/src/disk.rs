@@ -3,15 +3,11 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use nix::mount::{MsFlags, mount, umount};
+use anyhow::{Context, Result};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::client;
-
-/// How long the kernel may hold a filesystem whose processes have all ended.
-const RELEASED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A tmpfs of so many bytes at `at`.
 pub(crate) fn small(at: &Path, bytes: u64) -> Result<()> {
@@ -38,13 +34,14 @@ pub(crate) fn lose_power(at: &Path) -> Result<()> {
 }
 
 /// What the disk holds after it lost its power. All processes that used it have ended.
+///
+/// The image is copied: other mount namespaces (of anybody's containers) may hold the old filesystem for a while, and
+/// mounting its device again would give the one that fails.
 pub(crate) fn after_power_loss(image: &Path, at: &Path) -> Result<()> {
-    let deadline = Instant::now() + RELEASED_WITHIN;
-    // Mounts below went with the processes; the kernel drops the last of them a little later.
-    while let Err(err) = umount(at) {
-        ensure!(Instant::now() < deadline, "{} stays in use: {err}", at.display());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let copy = image.with_extension("new");
+    run(Command::new("cp").arg("--sparse=always").arg(image).arg(&copy))?;
+    umount2(at, MntFlags::MNT_DETACH).with_context(|| format!("detaching {}", at.display()))?;
+    fs::rename(&copy, image)?;
     attach(image, at)
 }
 

@@ -56,7 +56,19 @@ pub fn clear(token: &str) {
         let _ = fs::remove_file(&pin);
     }
     for dir in carrying(&std::env::temp_dir(), token) {
-        let _ = fs::remove_dir_all(dir);
+        remove_dir(&dir);
+    }
+}
+
+/// The last writes of a process that was just killed may come while its directory is being removed.
+fn remove_dir(dir: &Path) {
+    for _ in 0..100 {
+        match fs::remove_dir_all(dir) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            _ => return,
+        }
     }
 }
 
@@ -103,18 +115,21 @@ fn inspect(pid: u32, proc: &Path, token: &str) -> Option<Process> {
     let read = |file: &str| {
         fs::read(proc.join(file)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     };
-    let name = read("comm").ok()?.trim().to_owned();
-    let state = read("stat").ok()?;
-    let is_zombie =
-        state.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'));
-    let command = read("cmdline").ok()?;
+    // The kernel's own threads and the dead have none: nothing more is read of them.
+    let command = read("cmdline").ok().filter(|command| !command.is_empty())?;
     let in_cgroup = read("cgroup").is_ok_and(|cgroup| cgroup.contains(token));
     let is_ours = in_cgroup
         || command.contains(token)
         || read("environ").is_ok_and(|env| env.contains(token));
-    (is_ours && !is_zombie).then(|| Process {
+    if !is_ours {
+        return None;
+    }
+    let state = read("stat").ok()?;
+    let is_zombie =
+        state.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'));
+    (!is_zombie).then(|| Process {
         pid,
-        name,
+        name: read("comm").unwrap_or_default().trim().to_owned(),
         command: command.replace('\0', " ").trim().to_owned(),
         in_cgroup,
     })

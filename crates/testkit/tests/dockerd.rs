@@ -34,7 +34,7 @@ fn what_a_container_leaves_is_seen_until_it_is_removed() {
     daemon.rebase();
 
     daemon.docker(&["run", "-d", "--name", "sleeper", "busybox", "sleep", "600"]).ok();
-    let leaks = daemon.leaks().join("\n");
+    let leaks = daemon.additions().join("\n");
     for kind in ["process sleep 600", "mount ", "cgroup ", "link veth"] {
         assert!(leaks.contains(kind), "{kind} is missing among\n{leaks}");
     }

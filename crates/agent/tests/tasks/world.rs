@@ -41,7 +41,9 @@ pub(crate) struct World {
 impl Drop for World {
     fn drop(&mut self) {
         if let Some(daemon) = self.daemon.take() {
-            daemon.shutdown_background();
+            // Waited for, on a thread that may wait: what went on in it would make anew what is cleared away next.
+            let ended = std::thread::spawn(|| daemon.shutdown_timeout(Duration::from_secs(30)));
+            let _ = ended.join();
         }
     }
 }
