@@ -21,6 +21,7 @@ mod node;
 mod plane;
 mod renewal;
 mod state;
+mod twin;
 
 use bytes::Bytes;
 use engine::{Engine, Error};

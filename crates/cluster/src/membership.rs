@@ -92,8 +92,9 @@ impl Inner {
             Identity::load(&certificates(&self.config.dir), lock.as_ref()).map_err(certificate)?;
         let identity =
             identity.ok_or_else(|| Error::system("the node's certificate is missing"))?;
-        let listener = listen(state.listen).await?;
         let shared = self.shared(identity, state.clone(), lock)?;
+        crate::twin::refuse(&shared).await?;
+        let listener = listen(state.listen).await?;
         Node::start(shared, listener, begin).await
     }
 
