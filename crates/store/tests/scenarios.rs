@@ -3,6 +3,8 @@
 //! Objects have their names for ids. A line is a transaction; with `and` between, several changes are one. What is
 //! written is printed as the version that it made, what is refused in the words that users read.
 
+#![expect(clippy::unwrap_used, reason = "a script that cannot be read fails the test")]
+
 use scenario::{Play, differences};
 use std::fmt::Write;
 use std::path::Path;
@@ -79,9 +81,10 @@ impl World {
     fn tasks(&self, words: &[&str]) -> String {
         let state = self.store.state();
         let found: Vec<String> = match words {
-            ["of", service] => {
-                state.tasks_of_service(&ServiceId::new(*service)).map(|it| it.id.to_string()).collect()
-            }
+            ["of", service] => state
+                .tasks_of_service(&ServiceId::new(*service))
+                .map(|it| it.id.to_string())
+                .collect(),
             ["of", service, "slot", slot] => {
                 let slot = slot.parse().unwrap();
                 state

@@ -2,6 +2,8 @@
 //!
 //! A file is one task. Time passes by `wait` alone; every other word is an event, and prints what the agent must do.
 
+#![expect(clippy::unwrap_used, reason = "a script that cannot be read fails the test")]
+
 use scenario::{Play, differences};
 use std::fmt::Write;
 use std::path::Path;
