@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use sim::{Fault, Real, Report, run};
 
+/// A fault shows in few seeds when what it bends is rare, as a preemption is.
+const FAULT_SEEDS: u64 = 2_000;
+
 #[derive(Parser)]
 #[command(name = "sim", about = "Sampan's cluster in virtual time")]
 struct Args {
-    /// How many seeds
+    /// How many seeds; with `--faults`, 2000 at least
     #[arg(long, default_value_t = 100)]
     seeds: u64,
     /// The first of them
@@ -30,7 +33,7 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.faults {
-        return faults(args.from, args.seeds);
+        return faults(args.from, args.seeds.max(FAULT_SEEDS));
     }
     let (from, seeds) = args.seed.map_or((args.from, args.seeds), |seed| (seed, 1));
     let (mut failed, mut virtual_ms, mut entries, mut events) = (0, 0u64, 0, 0);
