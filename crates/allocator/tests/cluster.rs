@@ -260,3 +260,37 @@ proptest! {
         prop_assert!(fill(&mut world, "b") == first);
     }
 }
+
+#[test]
+fn a_range_within_the_subnet_is_all_that_is_given_out() {
+    let subnet = "10.9.0.0/16".parse::<Cidr>().unwrap().subnet();
+    let range = "10.9.4.0/24".parse::<Cidr>().unwrap().subnet();
+    let mut web = NetworkBlocks::within("web", subnet, Ipv4Addr::new(10, 9, 0, 1), range);
+    web.reserve(Ipv4Addr::new(10, 9, 4, 1));
+    assert_eq!(web.allocate_vip(&service(1)).unwrap().to_string(), "10.9.4.0");
+    assert_eq!(web.allocate_vip(&service(2)).unwrap().to_string(), "10.9.4.2");
+    for at in 0..31 {
+        assert!(range.contains(web.allocate_block(&node(at)).unwrap().network()));
+    }
+    assert!(web.allocate_block(&node(31)).is_err());
+}
+
+#[test]
+fn a_wanted_address_in_anothers_block_is_a_block_of_one() {
+    let mut web = network("10.0.0.0/16");
+    let wanted = Ipv4Addr::new(10, 0, 0, 70);
+    web.allocate_block(&node(1)).unwrap();
+    web.pin(&node(1), wanted).unwrap();
+    assert_eq!(web.pins().count(), 0, "it is in the node's own block");
+    web.pin(&node(2), wanted).unwrap();
+    let pins: Vec<String> = web.pins().map(|(block, node)| format!("{block} {node}")).collect();
+    assert_eq!(pins, ["10.0.0.70/32 n2"]);
+    web.pin(&node(2), Ipv4Addr::new(10, 0, 0, 2)).unwrap();
+    assert_eq!(web.allocate_vip(&service(1)).unwrap().to_string(), "10.0.0.3");
+    for taken in [Ipv4Addr::new(10, 0, 0, 3), Ipv4Addr::new(10, 0, 0, 1)] {
+        let refused = web.pin(&node(2), taken).unwrap_err().to_string();
+        assert_eq!(refused, format!("address {taken} of network web is already in use"));
+    }
+    let outside = web.pin(&node(2), Ipv4Addr::new(192, 0, 2, 1)).unwrap_err().to_string();
+    assert_eq!(outside, "address 192.0.2.1 does not belong to network web (10.0.0.0/16)");
+}

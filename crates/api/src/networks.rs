@@ -75,8 +75,32 @@ fn taken(name: &str) -> Error {
 }
 
 async fn prune(State(app): State<App>, query: Query) -> Reply {
-    let removed = app.engine.network_prune(query.filters()?).await?;
+    let filters = query.filters()?;
+    let mut removed = app.engine.network_prune(filters.clone()).await?;
+    removed.extend(prune_shared(&app, &filters).await);
     reply::json(&json!({ "NetworksDeleted": (!removed.is_empty()).then_some(removed) }))
+}
+
+/// The cluster's networks that nothing uses. dockerd prunes them on managers.
+async fn prune_shared(app: &App, filters: &Filters) -> Vec<String> {
+    // With `until` only this node's own are pruned.
+    if filters.contains("until") {
+        return Vec::new();
+    }
+    let shared = app.cluster.networks().await.unwrap_or_default();
+    let wanted = shared.into_iter().filter(|network| {
+        !network.ingress
+            && filters.matches_labels("label", &network.labels)
+            && !(filters.contains("label!") && filters.matches_labels("label!", &network.labels))
+    });
+    let mut removed = Vec::new();
+    for network in wanted {
+        match app.cluster.remove_network(network.id.as_str()).await {
+            Ok(()) => removed.push(network.name),
+            Err(err) => tracing::debug!(network = network.name, error = %err, "not pruned"),
+        }
+    }
+    removed
 }
 
 async fn inspect(State(app): State<App>, Path(id): Path<String>, query: Query) -> Reply {

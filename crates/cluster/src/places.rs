@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use manager::control::{Control, find, network};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use types::network::{CreateRequest, Network};
 use types::swarm::attach::{AttachRequest, Attached};
 use types::swarm::network::ClusterNetwork;
@@ -25,6 +26,9 @@ pub(crate) const PATH: &str = "/sampan/places";
 /// Above any question and any answer.
 const LARGEST: usize = 1 << 20;
 
+/// Longer than a manager takes for anything here.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
 /// The cluster as this node's engine knows it.
 pub(crate) struct Places(pub(crate) Weak<Inner>);
 
@@ -33,8 +37,13 @@ enum Ask {
     Find(String),
     Attach(AttachRequest),
     Detach(Vec<TaskId>),
+    /// The asking node is about to leave.
+    Depart,
     List,
-    Inspect { key: String, verbose: bool },
+    Inspect {
+        key: String,
+        verbose: bool,
+    },
     Create(Box<CreateRequest>),
     Remove(String),
 }
@@ -125,19 +134,29 @@ impl Cluster {
     }
 }
 
+/// Before a worker leaves: its tasks go elsewhere, and nobody is sent to them any more.
+pub(crate) async fn depart(shared: &Shared) {
+    if let Err(err) = ask(shared, Ask::Depart).await {
+        tracing::info!("this node leaves without a word: {}", errdefs::chain(&err));
+    }
+}
+
 async fn ask(shared: &Shared, ask: Ask) -> Result<Answer, Error> {
     if let Some(plane) = shared.running_plane() {
         return answer(&plane.control(), shared.me().node, ask).await;
     }
+    let late = |_| Err(Error::unavailable("the managers do not answer"));
+    tokio::time::timeout(ANSWER_WITHIN, ask_a_manager(shared, ask)).await.unwrap_or_else(late)
+}
+
+async fn ask_a_manager(shared: &Shared, ask: Ask) -> Result<Answer, Error> {
     let body = serde_json::to_vec(&ask).map_err(|err| Error::caused("a question", err))?;
     let body = Full::from(body).map_err(|never| match never {}).boxed_unsync();
     let request = Request::builder().method(Method::POST).uri(PATH).header("host", "node");
     let request = request.body(body).map_err(|err| Error::caused("a question", err))?;
     let response = forward::send(shared, &shared.managers(), request).await?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), LARGEST).collect().await;
-    let body = body.map_err(|_| Error::unavailable("the connection to the manager was lost"))?;
-    let body = body.to_bytes();
+    let body = forward::whole(response.into_body(), LARGEST).await?;
     if status == StatusCode::OK {
         return serde_json::from_slice(&body).map_err(|err| Error::caused("an answer", err));
     }
@@ -207,6 +226,10 @@ async fn answer(control: &Control, node: NodeId, ask: Ask) -> Result<Answer, Err
         }
         Ask::Detach(places) => {
             control.detach(&node, &places).await.map_err(Error::from_lower)?;
+            Ok(Answer::Done)
+        }
+        Ask::Depart => {
+            control.depart(&node).await.map_err(Error::from_lower)?;
             Ok(Answer::Done)
         }
         Ask::List => {

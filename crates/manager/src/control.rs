@@ -39,6 +39,8 @@ use types::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId, Timestamp,
 
 /// A write that the user gave no version for is tried so often when others write the same object.
 const ATTEMPTS: usize = 16;
+/// A node that leaves waits so long for its tasks: a drain's patience and the usual grace of a stop.
+const DEPARTING: Duration = Duration::from_secs(15);
 /// dockerd waits as long for a place in a network.
 const ATTACHING: Duration = Duration::from_secs(20);
 
@@ -114,6 +116,18 @@ impl Control {
         wish: node::Wish,
     ) -> Result<(), Error> {
         self.write(|state| node::update(state, &self.log.members(), key, version, &wish)).await
+    }
+
+    /// A node is about to leave: returns when its tasks have stopped, or after a while.
+    pub async fn depart(&self, node: &NodeId) -> Result<(), Error> {
+        self.write(|state| Ok(node::depart(state, node))).await?;
+        let mut changes = self.log.changes();
+        let empty = async {
+            while node::is_busy(&self.log.snapshot(), node) && changes.changed().await.is_ok() {}
+        };
+        // Who does not stop in time is stopped with the node.
+        let _ = tokio::time::timeout(DEPARTING, empty).await;
+        Ok(())
     }
 
     pub async fn remove_node(&self, key: &str, force: bool) -> Result<(), Error> {

@@ -29,7 +29,7 @@ impl Namespace {
     }
 
     /// The namespace `name`, made by a program before.
-    pub(crate) fn existing(name: &str) -> Result<Self> {
+    pub fn existing(name: &str) -> Result<Self> {
         let namespace = Namespace { name: name.to_owned(), keep: true };
         ensure!(namespace.path().exists(), "there is no network namespace {name}");
         Ok(namespace)

@@ -23,6 +23,8 @@ const MIN_BLOCKS_BITS: u8 = 5;
 pub struct NetworkBlocks {
     network: String,
     subnet: Subnet,
+    /// What addresses are given out of: the subnet, or the part of it that the user named (`--ip-range`).
+    range: Subnet,
     prefix: u8,
     /// By number within the subnet.
     blocks: BTreeMap<u32, Holder>,
@@ -41,23 +43,36 @@ enum Holder {
 impl NetworkBlocks {
     /// An unused network. `network` is its name, for refusals.
     pub fn new(network: &str, subnet: Subnet, gateway: Ipv4Addr) -> Self {
-        let smaller = subnet.prefix_len().saturating_add(MIN_BLOCKS_BITS).min(30);
-        let prefix = BLOCK_PREFIX.max(smaller).max(subnet.prefix_len());
+        NetworkBlocks::within(network, subnet, gateway, subnet)
+    }
+
+    /// The same, giving out addresses of `range` alone, a part of the subnet.
+    pub fn within(network: &str, subnet: Subnet, gateway: Ipv4Addr, range: Subnet) -> Self {
+        let smaller = range.prefix_len().saturating_add(MIN_BLOCKS_BITS).min(30);
+        let prefix = BLOCK_PREFIX.max(smaller).max(range.prefix_len());
         let reserved = BTreeSet::from([subnet.network(), subnet.broadcast(), gateway]);
         let mut new = NetworkBlocks {
             network: network.to_owned(),
             subnet,
+            range,
             prefix,
-            blocks: BTreeMap::from([(0, Holder::Vips)]),
+            blocks: BTreeMap::new(),
             vips: BTreeMap::new(),
             reserved,
             pins: BTreeMap::new(),
         };
         // A gateway elsewhere keeps its block from the nodes.
-        if let Some(number) = new.number(gateway) {
-            new.blocks.insert(number, Holder::Vips);
+        for first in [range.network(), gateway] {
+            if let Some(number) = new.number(first).filter(|_| range.contains(first)) {
+                new.blocks.insert(number, Holder::Vips);
+            }
         }
         new
+    }
+
+    /// Keeps an address from everybody (`--aux-address`).
+    pub fn reserve(&mut self, address: Ipv4Addr) {
+        self.reserved.insert(address);
     }
 
     /// The prefix length of this network's blocks.
@@ -109,7 +124,7 @@ impl NetworkBlocks {
 
     /// Gives `node` the lowest free block: its first, or one more when its others are full.
     pub fn allocate_block(&mut self, node: &NodeId) -> Result<Subnet, ClusterAllocError> {
-        let number = (0..self.count()).find(|number| !self.blocks.contains_key(number));
+        let number = self.numbers().find(|number| !self.blocks.contains_key(number));
         let number = number.ok_or_else(|| ClusterAllocError::BlocksExhausted {
             network: self.network.clone(),
             subnet: self.subnet,
@@ -190,7 +205,7 @@ impl NetworkBlocks {
 
     /// Takes the highest free block for VIPs and returns its first address that may be one.
     fn another_vip_block(&mut self) -> Result<Ipv4Addr, ClusterAllocError> {
-        let free = (0..self.count()).rev().find(|number| !self.blocks.contains_key(number));
+        let free = self.numbers().rev().find(|number| !self.blocks.contains_key(number));
         let vip =
             free.and_then(|number| addresses(self.block(number)).find(|vip| self.may_be_vip(*vip)));
         match (free, vip) {
@@ -208,8 +223,11 @@ impl NetworkBlocks {
     fn may_be_vip(&self, address: Ipv4Addr) -> bool {
         !self.reserved.contains(&address) && !self.pins.contains_key(&address)
     }
-    fn count(&self) -> u32 {
-        1u32.checked_shl(u32::from(self.prefix - self.subnet.prefix_len())).unwrap_or(u32::MAX)
+    /// Of the blocks that may be given out.
+    fn numbers(&self) -> std::ops::Range<u32> {
+        let first = self.number(self.range.network()).unwrap_or(0);
+        let bits = u32::from(self.prefix - self.range.prefix_len());
+        first..first.saturating_add(1u32.checked_shl(bits).unwrap_or(u32::MAX))
     }
     fn block(&self, number: u32) -> Subnet {
         let first = self.subnet.network().to_bits() + (number << (32 - self.prefix));

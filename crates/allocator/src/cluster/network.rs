@@ -37,7 +37,17 @@ impl NetworkBooks {
             self.blocks = None;
             return;
         };
-        let mut blocks = NetworkBlocks::new(&network.spec.name, cidr.subnet(), gateway);
+        let subnet = cidr.subnet();
+        let wish = network.spec.ipam.as_ref().and_then(|ipam| ipam.config.as_ref());
+        let wish = wish.and_then(|configs| configs.iter().find(|it| !it.subnet.contains(':')));
+        let range = wish.and_then(|wish| wish.ip_range.parse::<Cidr>().ok()).map(Cidr::subnet);
+        let range = range.filter(|range| subnet.contains(range.network()));
+        let mut blocks =
+            NetworkBlocks::within(&network.spec.name, subnet, gateway, range.unwrap_or(subnet));
+        let kept = wish.into_iter().flat_map(|wish| wish.auxiliary_addresses.iter().flatten());
+        for address in kept.filter_map(|(_, address)| address.parse().ok()) {
+            blocks.reserve(address);
+        }
         // What is held twice was broken elsewhere, and the checker of invariants says so: the first keeps it.
         for NodeBlock { block, node } in &self.written {
             let _ = blocks.claim_block(node, *block);

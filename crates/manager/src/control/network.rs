@@ -27,6 +27,8 @@ const ATTACHMENT: &str = "attachment";
 /// Of a node's id in the names of a network's peers.
 const SHORT_ID: usize = 12;
 const OF_NODES: &[&str] = &["host", "bridge"];
+/// `--opt encrypted`
+const ENCRYPTED: &str = "encrypted";
 const PREDEFINED: &[&str] = &["bridge", "host", "none", "default"];
 
 /// `POST /networks/create` with the overlay driver or the swarm's scope.
@@ -43,6 +45,12 @@ pub fn create(state: &Snapshot, id: NetworkId, spec: &CreateRequest) -> Result<V
         return Err(invalid(format!("network driver {:?} is not supported", spec.driver)));
     }
     check_ipam(spec.ipam.as_ref())?;
+    if spec.options.iter().flatten().any(|(option, value)| option == ENCRYPTED && value != "false")
+    {
+        // Never in the clear what somebody believes to be encrypted.
+        let message = "encrypted overlay networks are not supported yet".to_owned();
+        return Err(Error::Daemon { kind: errdefs::ErrorKind::NotImplemented, message });
+    }
     if spec.ingress
         && let Some(there) = state.networks().iter().find(|network| network.spec.ingress)
     {
@@ -65,14 +73,14 @@ fn check_room(state: &Snapshot, network: &ClusterNetwork) -> Result<(), Error> {
     state.clusters().iter().for_each(|row| books.set_cluster(row));
     state.networks().iter().for_each(|row| books.set_network(row));
     books.check_network(network).map_err(|err| {
-        let message = match &err {
+        let (own, before) = match &err {
             ClusterAllocError::Overlaps { .. } => {
-                format!("invalid pool request: {}", AllocError::PoolOverlaps)
+                (AllocError::PoolOverlaps, "invalid pool request: ")
             }
-            ClusterAllocError::SubnetsExhausted { .. } => AllocError::PoolsExhausted.to_string(),
-            err => err.to_string(),
+            ClusterAllocError::SubnetsExhausted { .. } => (AllocError::PoolsExhausted, ""),
+            err => return Error::Daemon { kind: err.kind(), message: err.to_string() },
         };
-        Error::Daemon { kind: err.kind(), message }
+        Error::Daemon { kind: own.kind(), message: format!("{before}{own}") }
     })
 }
 

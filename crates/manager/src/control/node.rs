@@ -5,10 +5,10 @@ use super::{Error, find};
 use raft::Member;
 use std::collections::BTreeMap;
 use store::{Change, Kind, Snapshot, StoreError};
-use types::Timestamp;
 use types::swarm::Version;
 use types::swarm::node::{Availability, Node, NodeSpec, NodeState, Role};
 use types::swarm::task::{TaskState, TaskStatus};
+use types::{NodeId, Timestamp};
 
 /// `POST /nodes/{id}/update`, before its words are known to be any: a role left out must not demote a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,6 +56,26 @@ pub fn update(
     }
     let new = Node { spec, ..Node::clone(old) };
     Ok(vec![Change::Update(new.into())])
+}
+
+/// The node is about to leave: its tasks go elsewhere, and drain before they stop.
+pub fn depart(state: &Snapshot, id: &NodeId) -> Vec<Change> {
+    let Some(old) = state.nodes().get(id.as_str()) else { return Vec::new() };
+    if old.spec.availability == Availability::Drain {
+        return Vec::new();
+    }
+    let mut new = Node::clone(old);
+    new.spec.availability = Availability::Drain;
+    vec![Change::Update(new.into())]
+}
+
+/// Whether tasks of the node may still run.
+pub fn is_busy(state: &Snapshot, id: &NodeId) -> bool {
+    let mut tasks = state.tasks_of_node(id);
+    tasks.any(|task| {
+        !task.is_attachment()
+            && (TaskState::Assigned..=TaskState::Running).contains(&task.status.state)
+    })
 }
 
 fn check_demotion(state: &Snapshot, members: &[Member], node: &Node) -> Result<(), Error> {

@@ -290,3 +290,17 @@ async fn a_place_that_cannot_be_had_is_refused_and_nothing_stays() {
     assert_eq!(world.state().tasks().iter().next().unwrap().status.state, TaskState::Running);
     world.check();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_waits_until_its_tasks_have_drained() {
+    let mut world = World::nodes(3).await;
+    let web = web(&mut world, 6).await;
+    let (leaving, control) = (worker(&world), control(&world));
+    assert!(!world.agents[&leaving].running().is_empty());
+    control.depart(&leaving).await.unwrap();
+    assert!(world.agents[&leaving].running().is_empty());
+    world.eventually("six elsewhere", |world| world.running(&web).len() == 6).await;
+    let elsewhere = |world: &World| world.running(&web).iter().all(|task| task.node_id != leaving);
+    assert!(elsewhere(&world));
+    world.check();
+}

@@ -5,6 +5,7 @@ use crate::control::{Error, cluster, find, network, node, secret};
 use raft::Member;
 use serde_json::{Value, json};
 use store::{Change, Snapshot};
+use types::swarm::network::ClusterNetwork;
 use types::swarm::node::Node;
 use types::{ConfigId, NetworkId, NodeId, SecretId};
 
@@ -171,6 +172,39 @@ fn secrets_configs_and_networks_have_a_form() {
     for (kind, spec, want) in cases {
         assert_eq!(create(store.state(), kind, spec.clone()), want, "{kind} {spec}");
     }
+}
+
+#[test]
+fn a_network_that_gets_no_subnet_is_refused_before_anything_is_written() {
+    let mut store = world();
+    let pool = |store: &store::Store| {
+        let mut cluster =
+            types::swarm::cluster::Cluster::clone(store.state().clusters().iter().next().unwrap());
+        (cluster.default_addr_pool, cluster.subnet_size) = (vec!["10.7.0.0/23".to_owned()], 24);
+        vec![Change::Update(cluster.into())]
+    };
+    let changes = pool(&store);
+    write(&mut store, changes);
+    for (id, subnet) in [("one", "10.7.0.0/24"), ("two", "10.7.1.0/24")] {
+        let mut row = ClusterNetwork { id: NetworkId::new(id), ..ClusterNetwork::default() };
+        (row.spec.name, row.subnet) = (id.to_owned(), subnet.to_owned());
+        write(&mut store, vec![Change::Create(row.into())]);
+    }
+    let overlapping = json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.7.1.128/25"}]}});
+    assert_eq!(
+        create(store.state(), "network", overlapping),
+        "403 invalid pool request: Pool overlaps with other one on this address space"
+    );
+    assert_eq!(
+        create(store.state(), "network", json!({"Name": "n"})),
+        "400 all predefined address pools have been fully subnetted"
+    );
+    assert_eq!(
+        create(store.state(), "network", json!({"Name": "n", "Options": {"encrypted": ""}})),
+        "501 encrypted overlay networks are not supported yet"
+    );
+    let free = json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.8.0.0/16"}]}});
+    assert_eq!(create(store.state(), "network", free), "ok");
 }
 
 #[test]
