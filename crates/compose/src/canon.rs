@@ -7,6 +7,7 @@ mod scalar;
 
 use crate::check;
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::load::Keep;
 use crate::node::{Map, Node, Tag, Value};
 use crate::paths;
 use crate::schema::{Field, Object, Shape};
@@ -21,13 +22,14 @@ pub(crate) struct Canon<'a> {
     pub(crate) home: Option<&'a str>,
     /// Where we are, for messages.
     path: Vec<String>,
+    keep: Keep,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Canon<'a> {
     /// A pass over a file whose relative paths start at `dir`.
-    pub(crate) fn new(dir: &'a Path, home: Option<&'a str>) -> Self {
-        Canon { dir, home, path: Vec::new(), diagnostics: Vec::new() }
+    pub(crate) fn new(dir: &'a Path, home: Option<&'a str>, keep: Keep) -> Self {
+        Canon { dir, home, path: Vec::new(), keep, diagnostics: Vec::new() }
     }
 
     /// `services.web.ports[0]`.
@@ -61,6 +63,9 @@ impl<'a> Canon<'a> {
 
     /// An absolute path for a path of this file.
     pub(crate) fn absolute(&self, text: &str) -> PathBuf {
+        if self.keep.paths {
+            return PathBuf::from(text);
+        }
         paths::absolute(self.dir, self.home, text)
     }
 
@@ -79,7 +84,9 @@ impl<'a> Canon<'a> {
 
     /// Like [`Canon::node`]; a short form may give several.
     fn many(&mut self, node: Node, shape: &'static Shape) -> Vec<Node> {
-        if node.tag == Tag::Reset {
+        // a template may become any type
+        let template = self.keep.variables && node.as_str().is_some_and(|text| text.contains('$'));
+        if node.tag == Tag::Reset || template {
             return vec![node];
         }
         let (key, tag) = (node.key, node.tag);

@@ -29,6 +29,8 @@ pub struct Desired {
 pub struct Network {
     /// Must be there already.
     pub external: bool,
+    /// Of [`labels::HASH`]: what the network is made with.
+    pub hash: String,
     pub request: network::CreateRequest,
 }
 
@@ -135,8 +137,12 @@ fn network(project: &Project, key: &str, network: &crate::model::Network) -> Net
     let ipam = &network.ipam;
     let given = *ipam != crate::model::Ipam::default();
     let driver = if ipam.driver.is_empty() { "default" } else { &ipam.driver };
+    let hash = hash::network(project, key);
+    let mut labels = object_labels(project, labels::NETWORK, key, &network.labels);
+    labels.insert(labels::HASH.to_owned(), hash.clone());
     Network {
         external: network.external,
+        hash,
         request: network::CreateRequest {
             name: network.name.clone(),
             driver: network.driver.clone(),
@@ -151,7 +157,7 @@ fn network(project: &Project, key: &str, network: &crate::model::Network) -> Net
             enable_ipv4: network.enable_ipv4,
             enable_ipv6: network.enable_ipv6,
             options: some(network.driver_opts.clone()),
-            labels: Some(object_labels(project, labels::NETWORK, key, &network.labels)),
+            labels: Some(labels),
             ..Default::default()
         },
     }

@@ -5,9 +5,25 @@ use std::fmt::Write as _;
 
 /// The tree as a YAML document. `$` is doubled, so that reading it again gives the same tree.
 pub fn yaml(node: &Node) -> String {
+    let mut doubled = node.clone();
+    double(&mut doubled);
+    templates(&doubled)
+}
+
+/// The tree as a YAML document with every `$` as it stands: for files whose variables were kept.
+pub fn templates(node: &Node) -> String {
     let mut out = String::new();
     block(node, 0, &mut out);
     out
+}
+
+fn double(node: &mut Node) {
+    match &mut node.value {
+        Value::Str(text) if text.contains('$') => *text = text.replace('$', "$$"),
+        Value::Map(map) => map.values_mut().for_each(double),
+        Value::Seq(items) => items.iter_mut().for_each(double),
+        _ => {}
+    }
 }
 
 fn block(node: &Node, indent: usize, out: &mut String) {
@@ -60,7 +76,7 @@ fn inline(node: &Node, indent: usize) -> String {
         Value::Int(value) => value.to_string(),
         Value::Float(value) => value.to_string(),
         Value::Plain(text) => text.clone(),
-        Value::Str(text) => string(&text.replace('$', "$$"), indent),
+        Value::Str(text) => string(text, indent),
         Value::Seq(_) => "[]".to_owned(),
         Value::Map(_) => "{}".to_owned(),
     }

@@ -5,7 +5,7 @@
 use crate::diagnostic::Diagnostic;
 use crate::node::{Node, Value};
 use crate::source::Span;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Gives the value of a variable, if it is set.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -183,6 +183,69 @@ fn explain(error: &TemplateError, path: &str, span: Span) -> Diagnostic {
         TemplateError::Required { name, .. } => {
             diagnostic.label(format!("`{name}` must be set and not empty"))
         }
+    }
+}
+
+/// A variable that a file names, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variable {
+    /// `${X:?…}` or `${X?…}`.
+    pub required: bool,
+    /// Of `${X:-…}` or `${X-…}`.
+    pub default: String,
+    /// Of `${X:+…}` or `${X+…}`.
+    pub alternate: String,
+}
+
+/// Every variable of a tree whose variables were kept, by name.
+pub fn variables(node: &Node) -> BTreeMap<String, Variable> {
+    let mut found = BTreeMap::new();
+    collect(node, &mut found);
+    found
+}
+
+fn collect(node: &Node, found: &mut BTreeMap<String, Variable>) {
+    match &node.value {
+        Value::Str(text) => named(text, found),
+        Value::Map(map) => map.values().for_each(|child| collect(child, found)),
+        Value::Seq(items) => items.iter().for_each(|child| collect(child, found)),
+        _ => {}
+    }
+}
+
+fn named(text: &str, found: &mut BTreeMap<String, Variable>) {
+    let mut rest = text;
+    while let Some(index) = rest.find('$') {
+        let after = &rest[index + 1..];
+        rest = if let Some(tail) = after.strip_prefix('$') {
+            tail
+        } else if let Some((body, end)) =
+            after.strip_prefix('{').and_then(|body| Some((body, closing(body)?)))
+        {
+            braced_name(&body[..end], found);
+            &body[end + 1..]
+        } else {
+            let end = name_len(after);
+            if end > 0 {
+                found.entry(after[..end].to_owned()).or_default();
+            }
+            &after[end..]
+        };
+    }
+}
+
+fn braced_name(body: &str, found: &mut BTreeMap<String, Variable>) {
+    let (name, rest) = body.split_at(name_len(body));
+    let operator = rest.strip_prefix(':').unwrap_or(rest);
+    let variable = found.entry(name.to_owned()).or_default();
+    match operator.split_at_checked(1) {
+        Some(("?", _)) => variable.required = true,
+        Some(("-", word)) => word.clone_into(&mut variable.default),
+        Some(("+", word)) => word.clone_into(&mut variable.alternate),
+        _ => {}
+    }
+    if let Some((_, word)) = operator.split_at_checked(1) {
+        named(word, found);
     }
 }
 

@@ -31,9 +31,9 @@ mod yaml;
 
 pub use check::{normalise_project_name, project_name};
 pub use diagnostic::{Diagnostic, Level, Report, nearest};
-pub use emit::yaml;
-pub use interpolate::Lookup;
-pub use load::{LoadOptions, Loaded, Read, load};
+pub use emit::{templates, yaml};
+pub use interpolate::{Lookup, Variable, variables};
+pub use load::{Keep, LoadOptions, Loaded, Read, load};
 pub use model::Project;
 pub use node::{Map, Node, Value};
 pub use paths::is_remote;

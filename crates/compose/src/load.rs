@@ -45,6 +45,21 @@ pub struct LoadOptions {
     pub keep_env: bool,
     /// Keep networks, volumes, secrets and configs that no service uses.
     pub all_resources: bool,
+    /// What to leave as it is written.
+    pub keep: Keep,
+}
+
+/// What a load leaves as it is written: for looking at files, not for running them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// `$VARIABLES`; the project is then a tree without typed values.
+    pub variables: bool,
+    /// Relative paths.
+    pub paths: bool,
+    /// Names, defaults and implied dependencies are not added.
+    pub form: bool,
+    /// What the whole project contradicts is not reported.
+    pub contradictions: bool,
 }
 
 /// A project and what was said about it.
@@ -60,7 +75,8 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake found in the files, with the warnings among them.
 pub fn load(options: &LoadOptions, read: Read<'_>) -> Result<Loaded, Report> {
-    let mut loader = Loader { read, sources: Sources::default(), diagnostics: Vec::new() };
+    let mut loader =
+        Loader { read, sources: Sources::default(), diagnostics: Vec::new(), keep: options.keep };
     let project = loader.project(options);
     let failed = loader.diagnostics.iter().any(|d| d.level == Level::Error);
     match project {
@@ -87,6 +103,7 @@ pub(crate) struct Loader<'a> {
     read: Read<'a>,
     pub(crate) sources: Sources,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    keep: Keep,
 }
 
 impl Loader<'_> {
@@ -112,26 +129,41 @@ impl Loader<'_> {
         options: &LoadOptions,
     ) -> Option<Project> {
         let failed = |loader: &Self| loader.diagnostics.iter().any(|d| d.level == Level::Error);
-        normalise::dependencies(tree);
-        validate::services(tree, &mut self.diagnostics);
+        let Keep { variables, form, contradictions, .. } = self.keep;
+        let checked = !contradictions && !variables;
+        if !form {
+            normalise::dependencies(tree);
+        }
+        if checked {
+            validate::services(tree, &mut self.diagnostics);
+        }
+        let profiles = normalise::all_profiles(tree);
         let disabled = normalise::profiles(tree, &options.profiles, &options.services);
-        validate::references(tree, &disabled, &mut self.diagnostics);
-        if !options.keep_env {
+        if checked {
+            validate::references(tree, &disabled, &mut self.diagnostics);
+        }
+        if !options.keep_env && !variables {
             normalise::environment(self, tree, scope);
         }
-        normalise::names(tree, name);
-        if !options.all_resources {
+        normalise::names(tree, name, form);
+        if !options.all_resources && !form {
             normalise::prune(tree);
         }
         arrange(tree, TOP_SHAPE);
-        validate::cycles(tree, &mut self.diagnostics);
+        if checked {
+            validate::cycles(tree, &mut self.diagnostics);
+        }
         if failed(self) {
             return None;
         }
         let files = options.files.clone();
+        if variables {
+            return Some(Project::untyped(name, tree.clone(), scope.env.clone()));
+        }
         match Project::decode(tree.clone(), options.project_dir.clone(), files, disabled) {
             Ok(mut project) => {
                 project.environment = scope.env.clone();
+                project.profiles = profiles;
                 Some(project)
             }
             Err(error) => {
@@ -248,16 +280,20 @@ impl Loader<'_> {
             }
         }
         settle(&mut tree, TOP_SHAPE);
-        normalise::builds(&mut tree, scope);
+        if !self.keep.form {
+            normalise::builds(&mut tree, scope);
+        }
         tree
     }
 
     /// One document made canonical.
     fn layer(&mut self, mut document: Node, dir: &Path, scope: &Scope) -> Node {
-        interpolate(&mut document, &|name| scope.lookup(name), &mut self.diagnostics);
+        if !self.keep.variables {
+            interpolate(&mut document, &|name| scope.lookup(name), &mut self.diagnostics);
+        }
         let document = wrap_version_1(document);
         let home = scope.env.get("HOME").map(String::as_str);
-        let mut canon = Canon::new(dir, home);
+        let mut canon = Canon::new(dir, home, self.keep);
         let layer = canon.node(document, TOP_SHAPE);
         self.diagnostics.extend(canon.diagnostics);
         layer.unwrap_or_else(|| Node::new(Value::Map(Map::new()), Span::NONE))

@@ -32,6 +32,9 @@ pub struct Project {
     pub volumes: Named<Volume>,
     pub secrets: Named<FileSource>,
     pub configs: Named<FileSource>,
+    /// Every profile that a service names, active or not.
+    #[serde(skip)]
+    pub profiles: BTreeSet<String>,
     /// Services that no active profile asks for.
     #[serde(skip)]
     pub disabled: BTreeSet<String>,
@@ -57,6 +60,26 @@ impl Project {
     ) -> Result<Self, serde_json::Error> {
         let project: Project = serde_json::from_value(tree.to_json())?;
         Ok(Project { disabled, working_dir, files, tree: Some(tree), ..project })
+    }
+
+    /// A project of which only the tree is of use.
+    pub(crate) fn untyped(name: &str, tree: Node, environment: BTreeMap<String, String>) -> Self {
+        Project { name: name.to_owned(), environment, tree: Some(tree), ..Project::default() }
+    }
+
+    /// Puts other images in the place of those written (digests), in the tree as well.
+    pub fn set_images(&mut self, images: &[(String, String)]) {
+        let services = self
+            .tree
+            .as_mut()
+            .and_then(|tree| tree.as_map_mut()?.get_mut("services")?.as_map_mut());
+        let Some(services) = services else { return };
+        for (name, image) in images {
+            let service = services.get_mut(name).and_then(Node::as_map_mut);
+            if let Some(node) = service.and_then(|service| service.get_mut("image")) {
+                node.value = crate::node::Value::Str(image.clone());
+            }
+        }
     }
 
     /// The canonical tree that `config` prints.

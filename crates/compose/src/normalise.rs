@@ -71,6 +71,12 @@ pub(crate) fn dependencies(tree: &mut Node) {
     }
 }
 
+/// Every profile that a service names.
+pub(crate) fn all_profiles(tree: &Node) -> BTreeSet<String> {
+    let services = tree.get("services").and_then(Node::as_map).into_iter().flat_map(Map::values);
+    services.flat_map(|service| texts(service, "profiles")).map(|(profile, _)| profile).collect()
+}
+
 /// Takes out the services that no active profile asks for, and returns their names.
 pub(crate) fn profiles(tree: &mut Node, active: &[String], named: &[String]) -> BTreeSet<String> {
     let Some(services) = section(tree, "services") else { return BTreeSet::new() };
@@ -224,7 +230,14 @@ fn read_vars(
 }
 
 /// Names of the engine's objects, the default network, and a fixed order of keys.
-pub(crate) fn names(tree: &mut Node, project: &str) {
+pub(crate) fn names(tree: &mut Node, project: &str, keep_form: bool) {
+    if let Some(map) = tree.as_map_mut() {
+        map.shift_remove("version");
+        map.insert("name".to_owned(), text(project));
+    }
+    if keep_form {
+        return;
+    }
     let mut uses_default = false;
     if let Some(services) = section(tree, "services") {
         for service in services.values_mut() {
@@ -264,10 +277,6 @@ pub(crate) fn names(tree: &mut Node, project: &str) {
         {
             map.shift_remove(kind);
         }
-    }
-    if let Some(map) = tree.as_map_mut() {
-        map.shift_remove("version");
-        map.insert("name".to_owned(), text(project));
     }
 }
 

@@ -32,6 +32,10 @@ pub struct UpOptions {
     /// Leave the services that the named ones depend on.
     pub no_deps: bool,
     pub recreate: Recreate,
+    /// Make what the named services depend on anew, changed or not.
+    pub always_recreate_deps: bool,
+    /// Say nothing of orphans.
+    pub ignore_orphans: bool,
     /// Fresh anonymous volumes for what is recreated.
     pub renew_anon_volumes: bool,
     pub remove_orphans: bool,

@@ -59,7 +59,7 @@ fn objects(desired: &Desired, observed: &Observed, options: &DownOptions, plan: 
     let all: Vec<usize> = (0..plan.steps.len()).collect();
     for network in desired.networks.values().filter(|n| !n.external) {
         let name = network.request.name.clone();
-        if observed.networks.contains(&name) {
+        if observed.networks.contains_key(&name) {
             plan.push(Operation::RemoveNetwork { name }, all.clone());
         }
     }

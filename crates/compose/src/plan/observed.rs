@@ -9,8 +9,8 @@ use types::container::Summary;
 pub struct Observed {
     /// Of this project, whatever Compose made them.
     pub containers: Vec<Container>,
-    /// Names of all networks of the engine.
-    pub networks: BTreeSet<String>,
+    /// Names of all networks of the engine, with the label [`labels::HASH`] of those that carry it.
+    pub networks: BTreeMap<String, Option<String>>,
     /// Names of all volumes of the engine.
     pub volumes: BTreeSet<String>,
     /// Image references of the project and the ids they have now.

@@ -46,7 +46,7 @@ fn settled(desired: &Desired) -> Observed {
     let all = [("db", 1), ("web", 1), ("web", 2)];
     Observed {
         containers: all.iter().map(|(s, n)| container(desired, s, *n)).collect(),
-        networks: ["app_default".to_owned()].into(),
+        networks: [("app_default".to_owned(), None)].into(),
         volumes: ["app_data".to_owned()].into(),
         ..Observed::default()
     }
@@ -117,7 +117,7 @@ fn sharing_a_namespace_means_being_recreated_together() {
         wanted("services:\n  a: {image: x}\n  b: {image: y, network_mode: 'service:a'}\n");
     let mut observed = Observed {
         containers: vec![container(&desired, "a", 1), container(&desired, "b", 1)],
-        networks: ["app_default".to_owned()].into(),
+        networks: [("app_default".to_owned(), None)].into(),
         ..Observed::default()
     };
     observed.containers[0].hash = "old".to_owned();
@@ -133,7 +133,7 @@ fn what_is_external_must_be_there() {
         up(&desired, &observed, |_| {}),
         "network n declared as external, but could not be found"
     );
-    observed.networks.insert("n".to_owned());
+    observed.networks.insert("n".to_owned(), None);
     assert_eq!(up(&desired, &observed, |_| {}), "external volume \"v\" not found");
     let near = up(&desired, &observed, |o| o.services = vec!["aa".to_owned()]);
     assert_eq!(near, "no such service: aa (did you mean a?)");

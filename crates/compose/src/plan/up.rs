@@ -17,8 +17,14 @@ pub fn plan(
     options: &UpOptions,
 ) -> Result<Plan, PlanError> {
     let chosen = chosen(desired, options)?;
-    let mut planner =
-        Planner { desired, observed, options, plan: Plan::default(), done: BTreeMap::new() };
+    let mut planner = Planner {
+        desired,
+        observed,
+        options,
+        plan: Plan::default(),
+        done: BTreeMap::new(),
+        moved: BTreeSet::new(),
+    };
     let ground = planner.ground(&chosen)?;
     planner.orphans();
     for name in order(desired, &chosen) {
@@ -84,6 +90,8 @@ struct Planner<'a> {
     options: &'a UpOptions,
     plan: Plan,
     done: BTreeMap<String, Done>,
+    /// Containers whose network is made anew.
+    moved: BTreeSet<String>,
 }
 
 impl Planner<'_> {
@@ -96,9 +104,15 @@ impl Planner<'_> {
         for key in networks {
             let Some(network) = self.desired.networks.get(key) else { continue };
             let name = network.request.name.clone();
-            if self.observed.networks.contains(&name)
-                || matches!(name.as_str(), "host" | "none" | "bridge")
-            {
+            if matches!(name.as_str(), "host" | "none" | "bridge") {
+                continue;
+            }
+            if let Some(hash) = self.observed.networks.get(&name) {
+                let changed = hash.as_ref().is_some_and(|hash| *hash != network.hash);
+                if changed && !network.external && self.options.recreate != Recreate::Never {
+                    let step = self.remake_network(key, &name);
+                    steps.insert(format!("network {key}"), step);
+                }
                 continue;
             }
             if network.external {
@@ -123,6 +137,25 @@ impl Planner<'_> {
         Ok(steps)
     }
 
+    /// A network whose settings changed: everything on it stops, it is made anew, and the containers with it.
+    fn remake_network(&mut self, key: &str, name: &str) -> usize {
+        let on_it = |c: &&Container| {
+            let service = self.desired.services.get(&c.service);
+            service.is_some_and(|service| service.networks.iter().any(|n| n == key))
+        };
+        let mut stops = Vec::new();
+        for container in self.observed.containers.iter().filter(on_it) {
+            self.moved.insert(container.id.clone());
+            if container.is_running() {
+                let Container { id, name, service, .. } = container.clone();
+                stops.push(self.plan.push(Operation::Stop { service, id, name }, Vec::new()));
+            }
+        }
+        let removed = self.plan.push(Operation::RemoveNetwork { name: name.to_owned() }, stops);
+        let create = Operation::CreateNetwork { key: key.to_owned(), name: name.to_owned() };
+        self.plan.push(create, vec![removed])
+    }
+
     /// Containers of services that the file does not have any more.
     fn orphans(&mut self) {
         let orphans: Vec<&Container> = self
@@ -131,7 +164,7 @@ impl Planner<'_> {
             .iter()
             .filter(|c| !c.oneoff && !self.desired.services.contains_key(&c.service))
             .collect();
-        if orphans.is_empty() {
+        if orphans.is_empty() || (self.options.ignore_orphans && !self.options.remove_orphans) {
             return;
         }
         if !self.options.remove_orphans {
@@ -245,13 +278,17 @@ impl Planner<'_> {
     }
 
     fn diverged(&self, service: &Service, container: &Container) -> bool {
+        if self.moved.contains(&container.id) {
+            return true;
+        }
         let named =
             self.options.services.is_empty() || self.options.services.contains(&service.name);
         let image = self.observed.images.get(&service.image);
         let shared = |name: &String| self.done.get(name).is_some_and(|done| done.renewed);
         match self.options.recreate {
             Recreate::Never => false,
-            Recreate::Force if named => true,
+            Recreate::Force if named || self.options.always_recreate_deps => true,
+            _ if !named && self.options.always_recreate_deps => true,
             _ => {
                 container.hash != service.hash
                     || image.is_some_and(|id| *id != container.image_id)
