@@ -1,9 +1,10 @@
-//! Forgets UDP flows. A flow that the kernel remembers keeps going where it went, whatever the rules say
-//! by now: a client that sends from one port again and again would never reach the new container.
+//! Forgets flows. A flow that the kernel remembers keeps going where it went, whatever the rules say
+//! by now: a client that sends from one UDP port again and again would never reach the new container.
 
 use crate::netlink::{Netlink, Request, find};
 use netplan::Forward;
 use nix::sys::socket::SockProtocol;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 use types::port::Protocol;
@@ -33,18 +34,45 @@ struct Tuple {
     destination_port: u16,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Flow {
+    protocol: u8,
+    original: Tuple,
+    reply: Tuple,
+}
+
 /// Forgets the flows to the host ports of the UDP ports among `forwards`. Other protocols close by
 /// themselves.
 pub(crate) fn forget<'a>(forwards: impl Iterator<Item = &'a Forward>) -> io::Result<()> {
     let udp: Vec<&Forward> = forwards.filter(|forward| forward.protocol == Protocol::Udp).collect();
-    if udp.is_empty() {
+    match udp.is_empty() {
+        true => Ok(()),
+        false => forget_flows(|flow| udp.iter().any(|forward| is_about(flow, forward))),
+    }
+}
+
+/// Forgets what was translated to endpoints: UDP to those that are `withdrawn`, everything to those that are `gone`.
+pub(crate) fn forget_endpoints(
+    withdrawn: &BTreeSet<Ipv4Addr>,
+    gone: &BTreeSet<Ipv4Addr>,
+) -> io::Result<()> {
+    if withdrawn.is_empty() && gone.is_empty() {
         return Ok(());
     }
+    forget_flows(|flow| {
+        let to = flow.reply.source;
+        let is_translated = flow.original.destination != to;
+        is_translated && (gone.contains(&to) || (flow.protocol == UDP && withdrawn.contains(&to)))
+    })
+}
+
+/// Forgets IPv4 flows.
+fn forget_flows(is_stale: impl Fn(&Flow) -> bool) -> io::Result<()> {
     let mut netlink = Netlink::open(SockProtocol::NetlinkNetFilter)?;
     let mut stale = Vec::new();
     netlink.dump(Request::new(CT_GET, 0, &HEADER), |payload| {
         let Some(attributes) = payload.get(4..) else { return };
-        let concerned = udp.iter().any(|forward| is_about(attributes, forward));
+        let concerned = read_flow(attributes).is_some_and(|flow| is_stale(&flow));
         if let Some(original) = find(attributes, CTA_TUPLE_ORIG).filter(|_| concerned) {
             stale.push(
                 Request::new(CT_DELETE, 0, &HEADER)
@@ -63,29 +91,35 @@ pub(crate) fn forget<'a>(forwards: impl Iterator<Item = &'a Forward>) -> io::Res
 }
 
 /// A flow to the host's port, translated to the container or (from before the port was published) not.
-fn is_about(attributes: &[u8], forward: &Forward) -> bool {
-    let tuple = |kind| find(attributes, kind).and_then(read_tuple);
-    let (Some(original), Some(reply)) = (tuple(CTA_TUPLE_ORIG), tuple(CTA_TUPLE_REPLY)) else {
-        return false;
-    };
+fn is_about(flow: &Flow, forward: &Forward) -> bool {
+    let Flow { protocol, original, reply } = flow;
     let to_container = reply.source == forward.to && reply.source_port == forward.to_port;
     let to_host = forward.host_ip.is_unspecified() || original.destination == forward.host_ip;
-    original.destination_port == forward.host_port
+    *protocol == UDP
+        && original.destination_port == forward.host_port
         && (to_container || (to_host && reply.source == original.destination))
 }
 
-/// `None` for anything but UDP over IPv4.
-fn read_tuple(bytes: &[u8]) -> Option<Tuple> {
+fn read_flow(attributes: &[u8]) -> Option<Flow> {
+    let (protocol, original) = read_tuple(find(attributes, CTA_TUPLE_ORIG)?)?;
+    let (_, reply) = read_tuple(find(attributes, CTA_TUPLE_REPLY)?)?;
+    Some(Flow { protocol, original, reply })
+}
+
+/// With its protocol; `None` for anything but IPv4. What has no ports has 0.
+fn read_tuple(bytes: &[u8]) -> Option<(u8, Tuple)> {
     let (addresses, protocol) = (find(bytes, CTA_TUPLE_IP)?, find(bytes, CTA_TUPLE_PROTO)?);
-    if find(protocol, CTA_PROTO_NUM)? != [UDP] {
-        return None;
-    }
+    let number = *find(protocol, CTA_PROTO_NUM)?.first()?;
     let address = |kind| Some(Ipv4Addr::from(<[u8; 4]>::try_from(find(addresses, kind)?).ok()?));
-    let port = |kind| Some(u16::from_be_bytes(find(protocol, kind)?.try_into().ok()?));
-    Some(Tuple {
+    let port = |kind| {
+        let bytes = find(protocol, kind).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok());
+        bytes.map_or(0, u16::from_be_bytes)
+    };
+    let tuple = Tuple {
         source: address(CTA_IP_V4_SRC)?,
         destination: address(CTA_IP_V4_DST)?,
-        source_port: port(CTA_PROTO_SRC_PORT)?,
-        destination_port: port(CTA_PROTO_DST_PORT)?,
-    })
+        source_port: port(CTA_PROTO_SRC_PORT),
+        destination_port: port(CTA_PROTO_DST_PORT),
+    };
+    Some((number, tuple))
 }

@@ -127,14 +127,7 @@ impl<T: TableText> Rules<T> {
         }
         // Forgotten until it is done: after a failure everything is replaced.
         self.applied = None;
-        let before = generation(&mut self.netlink)?;
-        nft(&["-f", "-"], text.as_bytes())?;
-        let after = generation(&mut self.netlink)?;
-        let ours_alone = after == before.wrapping_add(1);
-        if ours_alone {
-            self.ledger.note(before, after);
-        }
-        let generation = ours_alone.then_some(after);
+        let generation = self.load(&text)?;
         self.applied = Some(Applied { ruleset: ruleset.clone(), generation, listing: None });
         Ok(if known && !untouched { Found::Tampered } else { Found::Outdated })
     }
@@ -168,8 +161,19 @@ impl<T: TableText> Rules<T> {
     pub(crate) fn remove(&mut self, table: &str) -> io::Result<()> {
         self.applied = None;
         // Added first, because removing what is not there is an error.
-        nft(&["-f", "-"], format!("add table ip {table}\ndelete table ip {table}\n").as_bytes())
-            .map(drop)
+        self.load(&format!("add table ip {table}\ndelete table ip {table}\n")).map(drop)
+    }
+
+    /// Has the kernel take `text`. Answers its count after that, if no other change came between.
+    fn load(&mut self, text: &str) -> io::Result<Option<u32>> {
+        let before = generation(&mut self.netlink)?;
+        nft(&["-f", "-"], text.as_bytes())?;
+        let after = generation(&mut self.netlink)?;
+        let ours_alone = after == before.wrapping_add(1);
+        if ours_alone {
+            self.ledger.note(before, after);
+        }
+        Ok(ours_alone.then_some(after))
     }
 }
 

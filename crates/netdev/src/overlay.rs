@@ -10,6 +10,7 @@
 
 mod sandbox;
 
+use crate::conntrack;
 use crate::error::{ApplyError, Failure};
 use crate::fib::{Choice, Forwarding, MAIN, Neighbour, Owner, Path, Way};
 use crate::link::{Link, Route};
@@ -43,6 +44,9 @@ struct Last {
     wanted: Option<OverlayPlan>,
     /// By the host's end: what its sandbox was configured for.
     plugged: BTreeMap<String, LocalPlan>,
+    /// The endpoints of the last plan, see [`OverlayPlan::offered`].
+    offered: BTreeSet<Ipv4Addr>,
+    held: BTreeSet<Ipv4Addr>,
     /// Our table was removed, and not made since.
     without_rules: bool,
 }
@@ -132,6 +136,7 @@ impl Overlay {
         self.plug(plan, &have, &mut steps);
         let changed = self.ensure_paths(plan, &have, &mut steps);
         notes.extend((changed > 0).then_some(Note::PathsMended(changed)));
+        self.forget_flows(plan, &mut steps);
         let notes = steps.finish(notes)?;
         self.last.wanted = Some(plan.clone());
         Ok(if again { notes } else { Vec::new() })
@@ -273,6 +278,19 @@ impl Overlay {
             if steps.take(&step, configured.map_err(|err| err.source)).is_some() {
                 self.last.plugged.insert(name.clone(), local.clone());
             }
+        }
+    }
+
+    /// Of endpoints that new connections no longer go to, or that are gone. After the rules: what is forgotten before
+    /// is remembered again.
+    fn forget_flows(&mut self, plan: &OverlayPlan, steps: &mut Steps) {
+        let minus = |last: &BTreeSet<_>, now: &BTreeSet<_>| last.difference(now).copied().collect();
+        let withdrawn = minus(&self.last.offered, &plan.offered);
+        let gone = minus(&self.last.held, &plan.held);
+        let forgotten = conntrack::forget_endpoints(&withdrawn, &gone);
+        if steps.take("forget flows", forgotten).is_some() {
+            self.last.offered.clone_from(&plan.offered);
+            self.last.held.clone_from(&plan.held);
         }
     }
 

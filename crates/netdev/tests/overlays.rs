@@ -13,6 +13,7 @@ use netdev::Note;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
+use types::swarm::endpoint::{EndpointRow, EndpointState};
 use world::{command, inside, links, tcp, tcp_refused, tcp_server};
 
 const WEB: &[(&str, u8)] = &[("front", FRONT), ("ingress", INGRESS)];
@@ -131,6 +132,57 @@ fn networks_do_not_reach_each_other() {
         let len = socket.recv(&mut got).unwrap();
         assert_eq!(&got[..len], b"truth", "{database} was reached with a false address");
     }
+}
+
+/// Answers each datagram with itself and `name`.
+fn udp_server(sandbox: &PathBuf, name: Ipv4Addr) {
+    let socket = inside(sandbox, || UdpSocket::bind(("0.0.0.0", 53)).unwrap());
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+            let asked = String::from_utf8_lossy(&buffer[..len]).into_owned();
+            let _gone = socket.send_to(format!("{asked} {name}").as_bytes(), from);
+        }
+    });
+}
+
+#[test]
+fn datagrams_from_one_port_go_to_another_endpoint_once_theirs_drains() {
+    let mut cluster = Cluster::new();
+    let client = cluster.task("app", 1, 1, &[("front", FRONT)]);
+    for host in [2, 3] {
+        let sandbox = cluster.task("web", host, 1, WEB);
+        udp_server(&sandbox, task_ip(FRONT, host, 1));
+    }
+    cluster.apply();
+    let socket = inside(&client, || UdpSocket::bind(("0.0.0.0", 0)).unwrap());
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut number = 0;
+    let mut ask = || -> String {
+        for _ in 0..60 {
+            number += 1;
+            socket.send_to(number.to_string().as_bytes(), (ip(FRONT, VIP), 53)).unwrap();
+            let mut buffer = [0; 64];
+            // A late answer to an earlier question does not count.
+            while let Ok(len) = socket.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
+                if let Some(name) = text.strip_prefix(&format!("{number} ")) {
+                    return name.to_owned();
+                }
+            }
+        }
+        String::new()
+    };
+    let first = ask();
+    assert_ne!(first, "");
+    for _ in 0..8 {
+        assert_eq!(ask(), first, "a flow stays where it is");
+    }
+    let is_first = |row: &&mut EndpointRow| row.address.to_string() == first;
+    cluster.table.endpoints.iter_mut().find(is_first).unwrap().state = EndpointState::Draining;
+    cluster.apply();
+    let second = ask();
+    assert!(second != first && !second.is_empty(), "{second:?} after {first}");
 }
 
 #[test]

@@ -4,25 +4,37 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 use testkit::{Hosts, Options, eventually};
 
 /// Answers with the client's address and its own name.
 const WHO: &str = "mkdir -p /www/cgi-bin; \
     printf '#!/bin/sh\\necho; echo $REMOTE_ADDR $(hostname)\\n' > /www/cgi-bin/who; \
-    chmod +x /www/cgi-bin/who; exec httpd -f -p 80 -h /www";
+    chmod +x /www/cgi-bin/who; exec httpd -f -p 0.0.0.0:80 -h /www";
 /// Ends at once on SIGTERM.
 const WAIT: &str = "trap 'exit 0' TERM; sleep 86400 & wait";
 /// The hub's address: a machine outside of the cluster.
 const OUTSIDE: &str = "10.213.9.254";
 const HOSTS: usize = 4;
+const PYTHON: &str = "python:3.7-alpine";
+/// Sends back every datagram.
+const ECHO: &str = "import socket\n\
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+    s.bind(('', 53))\n\
+    while True: s.sendto(*s.recvfrom(99))";
+/// Prints what comes back.
+const SHOUT: &str = "import socket\n\
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+    s.settimeout(5)\n\
+    s.sendto(b'hello', ('echo', 53))\n\
+    print(s.recv(99).decode())";
 
 struct Cluster(Hosts);
 
 impl Cluster {
     fn start() -> Cluster {
-        let hosts = Hosts::start(HOSTS as u8, &Options::with_images(&["busybox"]));
+        let hosts = Hosts::start(HOSTS as u8, &Options::with_images(&["busybox", PYTHON]));
         hosts.swarm(1);
         Cluster(hosts)
     }
@@ -43,6 +55,11 @@ impl Cluster {
         ];
         let command = ["busybox", "sh", "-c", script];
         self.manager(&[&create[..], options, &command[..]].concat());
+    }
+
+    fn runs(&self, host: usize, service: &str) -> bool {
+        let label = format!("label=com.docker.swarm.service.name={service}");
+        !self.0[host].docker(&["ps", "-q", "--filter", &label]).ok().is_empty()
     }
 
     /// The running container of the service on a host.
@@ -98,12 +115,13 @@ fn addresses(text: &str) -> Vec<String> {
 
 /// A script that prints what `WHO` answers at `name`.
 fn ask(name: &str) -> String {
-    format!("wget -T 30 -qO- http://{name}/cgi-bin/who")
+    format!("printf 'GET /cgi-bin/who HTTP/1.0\\r\\n\\r\\n' | timeout 20 nc {name} 80 | tail -n 1")
 }
 
+/// All on one cluster: what takes long is to start it.
 #[test]
-fn services_reach_each_other_and_the_mesh_leads_to_them() {
-    let cluster = Cluster::start();
+fn the_clusters_networks_on_four_hosts() {
+    let mut cluster = Cluster::start();
     cluster.manager(&["network", "create", "-d", "overlay", "--attachable", "front"]);
     let front = ["--network", "front"];
     cluster.service("app", &[&front[..], &["--mode", "global"]].concat(), WAIT);
@@ -112,6 +130,14 @@ fn services_reach_each_other_and_the_mesh_leads_to_them() {
     names_lead_to_the_service(&cluster);
     every_task_reaches_the_service(&cluster);
     the_mesh_keeps_the_clients_address(&cluster);
+    round_robin_has_no_vip(&cluster);
+    datagrams_reach_a_service(&cluster);
+    networks_are_apart(&cluster);
+    containers_join(&cluster);
+    hosts_publish_their_own_tasks(&cluster);
+    tasks_run_on_the_hosts_network(&cluster);
+    what_is_destroyed_is_mended(&mut cluster);
+    nothing_stays_of_a_host_that_leaves(&cluster);
 }
 
 fn names_lead_to_the_service(cluster: &Cluster) {
@@ -171,4 +197,191 @@ fn the_mesh_keeps_the_clients_address(cluster: &Cluster) {
             assert!(server.starts_with(expected), "by host {host}: {said}");
         }
     }
+}
+
+fn round_robin_has_no_vip(cluster: &Cluster) {
+    let options = ["--network", "front", "--replicas", "2", "--endpoint-mode", "dnsrr"];
+    cluster.service("turns", &options, WHO);
+    for host in 0..HOSTS {
+        eventually("both tasks are named", || {
+            (cluster.resolve(host, "app", "turns").len() == 2).then_some(())
+        });
+        let said = cluster.inside(host, "app", &ask("turns"));
+        assert!(said.contains(" turns-node"), "from host {host}: {said}");
+    }
+    cluster.manager(&["service", "rm", "turns"]);
+}
+
+fn datagrams_reach_a_service(cluster: &Cluster) {
+    let create = ["service", "create", "--name", "echo", "--mode", "global"];
+    let options = ["--network", "front", "--publish", "5300:53/udp"];
+    cluster.manager(&[&create[..], &options, &[PYTHON, "python3", "-c", ECHO]].concat());
+    for host in 0..HOSTS {
+        let container = cluster.container(host, "echo");
+        eventually("a datagram comes back by the VIP", || {
+            let said = cluster.0[host].docker(&["exec", &container, "python3", "-c", SHOUT]);
+            (said.stdout.trim() == "hello").then_some(())
+        });
+        eventually("a datagram comes back by the mesh", || {
+            let to = SocketAddr::from((cluster.0[host].address(), 5300));
+            let answered = cluster.0.hub().namespace().inside(|| {
+                let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+                socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+                socket.send_to(b"hello", to)?;
+                let mut got = [0; 8];
+                let (len, from) = socket.recv_from(&mut got)?;
+                Ok(from == to && &got[..len] == b"hello")
+            });
+            answered.unwrap_or(false).then_some(())
+        });
+    }
+    cluster.manager(&["service", "rm", "echo"]);
+}
+
+fn networks_are_apart(cluster: &Cluster) {
+    cluster.manager(&["network", "create", "-d", "overlay", "--internal", "back"]);
+    cluster.service("db", &["--network", "back", "--mode", "global"], WHO);
+    let outside = std::sync::Arc::new(
+        cluster.0.hub().namespace().inside(|| Ok(TcpListener::bind(("0.0.0.0", 9000))?)).unwrap(),
+    );
+    let listener = outside.clone();
+    // Whoever gets through is counted by being accepted; it ends with the listener's namespace.
+    std::thread::spawn(move || while listener.accept().is_ok() {});
+    let reach = |to: &str, port: u16| format!("nc -w 5 {to} {port} </dev/null && echo reached");
+    for host in 0..HOSTS {
+        let own = cluster.address(host, &cluster.container(host, "db"), "back");
+        for address in cluster.resolve(host, "db", "tasks.db") {
+            let said = cluster.inside(host, "db", &ask(&address));
+            assert!(said.starts_with(&format!("{own} db-")), "from host {host}: {said}");
+        }
+        let other = cluster.address(
+            (host + 1) % HOSTS,
+            &cluster.container((host + 1) % HOSTS, "db"),
+            "back",
+        );
+        for (case, address) in [("its own host's", &own), ("another host's", &other)] {
+            let said = cluster.inside(host, "app", &reach(address, 80));
+            assert_eq!(said, "", "app reached {case} task of another network");
+        }
+        assert_eq!(cluster.resolve(host, "app", "db"), [""; 0], "a name of another network");
+        assert_eq!(cluster.inside(host, "db", &reach(OUTSIDE, 9000)), "", "an internal task left");
+        let node = cluster.0[host].address().to_string();
+        assert_eq!(cluster.inside(host, "db", &reach(&node, 2377)), "", "an internal task left");
+        assert_eq!(cluster.inside(host, "app", &reach(OUTSIDE, 9000)), "reached");
+    }
+    cluster.service("both", &["--network", "front", "--network", "back"], WAIT);
+    let host = (0..HOSTS).find(|host| cluster.runs(*host, "both")).unwrap();
+    for name in ["web", "db"] {
+        let said = cluster.inside(host, "both", &ask(name));
+        assert!(said.contains(&format!(" {name}-node")), "{said}");
+    }
+    assert_eq!(cluster.inside(host, "both", &reach(OUTSIDE, 9000)), "reached");
+    cluster.manager(&["service", "rm", "both", "db"]);
+}
+
+fn containers_join(cluster: &Cluster) {
+    let run = |host: usize, args: &[&str]| {
+        cluster.0[host].docker(&[&["run", "--network", "front"], args].concat())
+    };
+    for host in 0..HOSTS {
+        let said = run(host, &["--rm", "busybox", "sh", "-c", &ask("web")]).ok();
+        assert!(said.contains(" web-node"), "from host {host}: {said}");
+    }
+    let gateway = cluster.address(0, &cluster.container(0, "app"), "front");
+    let subnet = gateway.rsplit_once('.').unwrap().0;
+    let wanted = format!("{subnet}.200");
+    let alias = ["--network-alias", "crate"];
+    let args = ["-d", "--name", "box", "--hostname", "box", "--ip", &wanted];
+    run(3, &[&args[..], &alias, &["busybox", "sh", "-c", WHO]].concat()).ok();
+    assert_eq!(cluster.address(3, "box", "front"), wanted);
+    for host in 0..HOSTS {
+        for name in ["box", "crate"] {
+            eventually("the container is named", || {
+                (cluster.resolve(host, "app", name) == [wanted.clone()]).then_some(())
+            });
+            let said = cluster.inside(host, "app", &ask(name));
+            assert!(said.ends_with(" box"), "{name} from host {host}: {said}");
+        }
+    }
+    let taken = run(1, &["--rm", "--ip", &wanted, "busybox", "true"]).err();
+    assert!(taken.contains("Address already in use"), "{taken}");
+    let outside = run(1, &["--rm", "--ip", "192.0.2.7", "busybox", "true"]).err();
+    assert!(outside.contains("no configured subnet"), "{outside}");
+    cluster.manager(&["network", "create", "-d", "overlay", "closed"]);
+    let closed =
+        cluster.0[1].docker(&["run", "--rm", "--network", "closed", "busybox", "true"]).err();
+    assert!(closed.contains("not manually attachable"), "{closed}");
+    cluster.manager(&["network", "rm", "closed"]);
+
+    cluster.0[2].docker(&["run", "-d", "--name", "late", "busybox", "sh", "-c", WAIT]).ok();
+    assert_eq!(cluster.on(2, "late", &ask("box")), "");
+    cluster.0[2].docker(&["network", "connect", "front", "late"]).ok();
+    assert!(cluster.on(2, "late", &ask("box")).ends_with(" box"));
+    cluster.0[2].docker(&["network", "disconnect", "front", "late"]).ok();
+    assert_eq!(cluster.on(2, "late", &ask(&wanted)), "");
+    cluster.0[2].docker(&["rm", "-f", "late"]).ok();
+    cluster.0[3].docker(&["rm", "-f", "box"]).ok();
+    eventually("the name is gone", || cluster.resolve(0, "app", "box").is_empty().then_some(()));
+}
+
+fn hosts_publish_their_own_tasks(cluster: &Cluster) {
+    let publish = "mode=host,published=9090,target=80";
+    let options = ["--network", "front", "--mode", "global", "--publish", publish];
+    cluster.service("own", &options, WHO);
+    for host in 0..HOSTS {
+        let expected = format!("{OUTSIDE} own-node{}", host + 1);
+        eventually("the host's own task answers", || {
+            (cluster.from_outside(host, 9090) == expected).then_some(())
+        });
+    }
+    cluster.manager(&["service", "rm", "own"]);
+}
+
+fn tasks_run_on_the_hosts_network(cluster: &Cluster) {
+    cluster.service("bare", &["--network", "host", "--mode", "global"], WAIT);
+    for host in 0..HOSTS {
+        let seen = cluster.inside(host, "bare", "ip -4 -o addr show dev eth0");
+        assert!(seen.contains(&cluster.0[host].address().to_string()), "{seen}");
+    }
+    cluster.manager(&["service", "rm", "bare"]);
+}
+
+/// Whoever destroyed it: the next look puts it back, and a daemon that is killed disturbs nobody.
+fn what_is_destroyed_is_mended(cluster: &mut Cluster) {
+    let damages: [&[&str]; 4] = [
+        &["nft", "flush", "ruleset"],
+        &["ip", "route", "flush", "root", "10.0.0.0/8"],
+        &["sh", "-c", "ip link del $(ip -o link | grep -o 'smx[0-9a-f]*' | head -n 1)"],
+        &["sh", "-c", "ip -o link | grep -o 'smt[0-9a-f]*' | xargs -n 1 ip link del"],
+    ];
+    for damage in damages {
+        cluster.0[2].namespace().run(damage).unwrap();
+        eventually("all is as before", || {
+            let outwards = cluster.inside(2, "app", &ask("1.web"));
+            let mesh = cluster.from_outside(2, 8080);
+            (outwards.contains(" web-") && mesh.contains(" web-")).then_some(())
+        });
+    }
+    cluster.0[1].kill9();
+    for host in [0, 1, 3] {
+        let said = cluster.from_outside(host, 8080);
+        assert!(said.contains(" web-"), "by host {host} without a daemon on host 1: {said}");
+    }
+    cluster.0[1].again();
+    every_task_reaches_the_service(cluster);
+    the_mesh_keeps_the_clients_address(cluster);
+}
+
+fn nothing_stays_of_a_host_that_leaves(cluster: &Cluster) {
+    cluster.0[3].docker(&["swarm", "leave"]).ok();
+    let look = |words: &[&str]| cluster.0[3].namespace().run(words).unwrap();
+    let links = look(&["ip", "-o", "link"]);
+    assert!(!links.contains("smx") && !links.contains("smt"), "{links}");
+    let rules = look(&["nft", "list", "tables"]);
+    assert!(!rules.contains("sampan_overlay"), "{rules}");
+    assert_eq!(look(&["ip", "route", "show", "table", "all", "proto", "83"]).trim(), "");
+    assert!(!look(&["ip", "rule"]).contains("fwmark"));
+    eventually("the others reach the service without it", || {
+        cluster.from_outside(0, 8080).contains(" web-").then_some(())
+    });
 }

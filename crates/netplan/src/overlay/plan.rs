@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use types::port::Protocol;
 use types::subnet::Subnet;
-use types::swarm::endpoint::{EndpointTable, NetworkRow, PeerRow};
+use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow};
 use types::{ContainerId, NetworkId, NodeId};
 
 /// IANA's port for VXLAN, and Docker's.
@@ -67,6 +67,11 @@ pub struct OverlayPlan {
     pub returns: BTreeSet<ReturnPath>,
     /// Path below `/proc/sys` to value.
     pub sysctls: BTreeMap<String, &'static str>,
+    /// Endpoints that new connections go to. The UDP flows of one that is no more among them are forgotten: a client
+    /// that sends from one port again and again would never reach another.
+    pub offered: BTreeSet<Ipv4Addr>,
+    /// All endpoints. The flows of one that is no more among them are forgotten: it will not answer.
+    pub held: BTreeSet<Ipv4Addr>,
     pub rules: OverlayRules,
 }
 
@@ -142,11 +147,17 @@ pub fn plan(table: &EndpointTable, me: &Me, places: &[Here]) -> OverlayPlan {
         unreachable: pools.clone(),
         returns: returns.filter(|_| !pools.is_empty()).collect(),
         sysctls: sysctls(tunnel.as_ref(), &locals, &pools),
+        offered: addresses(table, |row| row.state == EndpointState::Healthy && row.weight > 0),
+        held: addresses(table, |_| true),
         rules: rules(table, me, tunnel.as_ref(), places),
         neighbours,
         tunnel,
         locals,
     }
+}
+
+fn addresses(table: &EndpointTable, of: impl Fn(&EndpointRow) -> bool) -> BTreeSet<Ipv4Addr> {
+    table.endpoints.iter().filter(|row| of(row)).map(|row| row.address).collect()
 }
 
 /// Blocks of nodes that are not in the table lead nowhere.

@@ -1,6 +1,6 @@
 use super::*;
 use insta::assert_snapshot;
-use types::swarm::endpoint::{EndpointRow, EndpointState, NetworkRow, ServiceRow, Vip};
+use types::swarm::endpoint::{ServiceRow, Vip};
 use types::swarm::network::NodeBlock;
 use types::swarm::service::PortConfig;
 use types::{ServiceId, TaskId};
@@ -166,6 +166,16 @@ fn links_and_routes_follow_from_the_table() {
     assert_snapshot!(format!("{:?}", plan.sysctls), @r#"
     {"net/ipv4/conf/smt0a000009/route_localnet": "1", "net/ipv4/conf/smt0a000009/rp_filter": "0", "net/ipv4/conf/smt0a000109/route_localnet": "1", "net/ipv4/conf/smt0a000109/rp_filter": "0", "net/ipv4/conf/smx0a1b2c3d/route_localnet": "1", "net/ipv4/conf/smx0a1b2c3d/rp_filter": "0", "net/ipv4/ip_forward": "1", "net/ipv6/conf/smt0a000009/disable_ipv6": "1", "net/ipv6/conf/smt0a000109/disable_ipv6": "1", "net/ipv6/conf/smx0a1b2c3d/disable_ipv6": "1"}
     "#);
+}
+
+#[test]
+fn what_drains_is_offered_no_more_and_held_until_its_row_is_gone() {
+    let mut table = table();
+    change(&mut table, "t1", |row| row.state = EndpointState::Draining);
+    let draining = planned(&table, "n2");
+    assert_snapshot!(format!("{:?} of {:?}", draining.offered, draining.held), @"{10.0.0.17, 10.0.1.17} of {10.0.0.9, 10.0.0.17, 10.0.1.9, 10.0.1.17}");
+    table.endpoints.retain(|row| row.task.as_str() != "t1");
+    assert_snapshot!(format!("{:?}", planned(&table, "n2").held), @"{10.0.0.17, 10.0.1.17}");
 }
 
 #[test]
