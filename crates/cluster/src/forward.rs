@@ -3,7 +3,9 @@
 use crate::node::Shared;
 use crate::{Body, Serve, error, places};
 use async_trait::async_trait;
+use bytes::Bytes;
 use engine::Error;
+use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -68,6 +70,24 @@ pub(crate) async fn send(
         }
     }
     Err(failed)
+}
+
+/// All of a body, if it is not larger than `most`. Boxed: the compiler cannot prove a future that borrows nothing to be
+/// `Send` when it lies within one that borrows (rust#102211).
+pub(crate) fn whole(body: Body, most: usize) -> BoxFuture<'static, Result<Bytes, Error>> {
+    Box::pin(async move {
+        let lost = || Error::unavailable("the connection to the node was lost");
+        let mut body = body;
+        let mut whole = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return Err(lost()) };
+            whole.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            if whole.len() > most {
+                return Err(lost());
+            }
+        }
+        Ok(Bytes::from(whole))
+    })
 }
 
 async fn exchange(

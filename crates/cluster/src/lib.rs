@@ -12,12 +12,15 @@
 //! and the control plane started or stopped, while agent and containers go on.
 
 pub mod address;
+pub mod doctor;
 mod error;
 mod forward;
+mod history;
 mod interfaces;
 mod link;
 mod membership;
 mod node;
+mod places;
 mod plane;
 mod renewal;
 mod state;
@@ -27,6 +30,7 @@ use bytes::Bytes;
 use engine::{Engine, Error};
 use futures_util::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
 use membership::Part;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -36,6 +40,7 @@ use types::swarm::request::{InitRequest, JoinRequest};
 use types::swarm::session::{ManagerAddress, PeerIdentity};
 
 pub use error::not_a_manager;
+pub use history::{History, Line};
 
 /// Where the membership is kept, and what flags of the daemon say about it.
 #[derive(Debug, Clone)]
@@ -45,6 +50,9 @@ pub struct Config {
     /// `--swarm-default-advertise-addr`: an address or an interface; empty when not given.
     pub default_advertise_addr: String,
 }
+
+/// What [`Cluster::ask`] takes for an answer.
+const LARGEST_ANSWER: usize = 1 << 20;
 
 /// A body of the API, in either direction.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -96,6 +104,8 @@ impl Cluster {
             part: Mutex::new(Part::None),
             changing: tokio::sync::Mutex::new(()),
         });
+        let places = places::Places(Arc::downgrade(&inner));
+        inner.engine.set_cluster_networks(Arc::new(places));
         inner.take_up().await?;
         tokio::spawn(Inner::retry(Arc::downgrade(&inner)));
         Ok(Cluster { inner })
@@ -127,6 +137,48 @@ impl Cluster {
         let mut archive = Vec::new();
         plane.raft().save(&mut archive).await.map_err(Error::from_lower)?;
         Ok(archive)
+    }
+
+    /// What happened in the cluster, as far as this manager wrote it down.
+    ///
+    /// # Errors
+    /// dockerd's 503 when this node is no manager.
+    pub fn history(&self) -> Result<History, Error> {
+        let node = self.inner.running()?;
+        let plane = node.shared.running_plane().ok_or_else(error::a_worker)?;
+        Ok(plane.history())
+    }
+
+    /// What this manager's leader loop knows of a task or service (full id); [`None`] when it does not lead.
+    pub async fn why(&self, id: &str) -> Option<manager::Why> {
+        let plane = self.inner.running().ok()?.shared.running_plane()?;
+        plane.why(id).await
+    }
+
+    /// The manager that leads, as this one knows; [`None`] when nobody does, or this node is no manager.
+    pub fn leader(&self) -> Option<NodeId> {
+        let plane = self.inner.running().ok()?.shared.running_plane()?;
+        plane.leader()
+    }
+
+    /// The other nodes that can be asked something: on a manager all that are not down, on a worker the managers.
+    pub fn others(&self) -> Vec<NodeId> {
+        let Ok(node) = self.inner.running() else { return Vec::new() };
+        let me = node.id();
+        let all: Vec<NodeId> = match node.shared.running_plane() {
+            Some(plane) => plane.reachable_nodes(),
+            None => node.shared.managers().into_iter().map(|manager| manager.node).collect(),
+        };
+        all.into_iter().filter(|id| *id != me && !id.as_str().is_empty()).collect()
+    }
+
+    /// Makes a cluster of this node alone from what [`Cluster::save`] gave; returns the node's new id.
+    ///
+    /// # Errors
+    /// When this node is in a cluster, or the archive is none.
+    pub async fn restore(&self, archive: Bytes, request: InitRequest) -> Result<NodeId, Error> {
+        let _changing = self.inner.changing.lock().await;
+        self.inner.restore(archive, request).await
     }
 
     /// Makes a cluster of this node; returns its id.
@@ -185,9 +237,30 @@ impl Cluster {
         forward::send(&node.shared, &nodes, request).await
     }
 
+    /// What another node answers to a small question, a document of at most a megabyte.
+    ///
+    /// # Errors
+    /// As [`Cluster::forward`]; whatever the node refuses with.
+    pub async fn ask(&self, node: NodeId, path: &str) -> Result<Bytes, Error> {
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let request = http::Request::get(path).header("host", "node").body(body);
+        let request = request.map_err(|err| Error::caused("a question", err))?;
+        let answer = self.forward(Target::Node(node), request).await?;
+        let status = answer.status();
+        let body = forward::whole(answer.into_body(), LARGEST_ANSWER).await?;
+        if !status.is_success() {
+            let text = String::from_utf8_lossy(&body).trim().to_owned();
+            return Err(Error::system(format!("{status}: {text}")));
+        }
+        Ok(body)
+    }
+
     /// Where a node listens. Managers know all, workers the managers.
     fn reached_at(&self, here: &node::Node, id: &NodeId) -> Result<ManagerAddress, Error> {
-        let plane = here.shared.running_plane().ok_or_else(error::a_worker)?;
+        let Some(plane) = here.shared.running_plane() else {
+            let known = here.shared.managers().into_iter().find(|manager| manager.node == *id);
+            return known.ok_or_else(error::a_worker);
+        };
         let snapshot = plane.raft().snapshot();
         let row = snapshot.nodes().get(id.as_str());
         let row = row.ok_or_else(|| Error::not_found(format!("node {id} not found")))?;

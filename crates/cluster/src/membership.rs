@@ -6,10 +6,11 @@
 use crate::node::{Begin, Node, Shared, certificate, certificates, guard, now};
 use crate::state::State;
 use crate::{Inner, address, error, interfaces};
+use bytes::Bytes;
 use ca::{Credentials, Identity, JoinToken, NodeKey, UnlockKey};
 use engine::Error;
 use errdefs::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -132,8 +133,9 @@ impl Inner {
         }
         let (listen_addr, advertise) =
             self.addresses(&request.listen_addr, &request.advertise_addr)?;
+        let data_path = self.data_path(&request.data_path_addr, listen_addr)?;
         if self.is_member() {
-            return self.force_new_cluster(listen_addr, advertise).await;
+            return self.force_new_cluster(listen_addr, advertise, data_path).await;
         }
         let (listener, now) = (listen(listen_addr).await?, now());
         let me = PeerIdentity {
@@ -153,8 +155,49 @@ impl Inner {
         let entry = manager::found(&request, &me, record, &issued, advertise, now)
             .map_err(Error::from_lower)?;
         let identity = Identity::new(&issued.chain, key, &roots).map_err(certificate)?;
-        let state = State { listen: listen_addr, advertise, managers: Vec::new() };
+        let state = State { listen: listen_addr, advertise, data_path, managers: Vec::new() };
         let node = self.enter(identity, state, lock, listener, Begin::Found(entry)).await?;
+        Ok(node.id())
+    }
+
+    /// A cluster of this node alone, with everything that `archive` holds. Nodes of before may join it again with its
+    /// tokens; until then they are down.
+    pub(crate) async fn restore(
+        &self,
+        archive: Bytes,
+        request: InitRequest,
+    ) -> Result<NodeId, Error> {
+        if self.is_member() {
+            return Err(error::exists());
+        }
+        let (_, saved) = raft::open_archive(archive.as_ref()).map_err(Error::from_lower)?;
+        let cluster = saved.clusters().iter().next();
+        let cluster = cluster.ok_or_else(|| Error::invalid("the snapshot holds no cluster"))?;
+        let record = cluster.record.clone().unwrap_or_default();
+        let (listen_addr, advertise) =
+            self.addresses(&request.listen_addr, &request.advertise_addr)?;
+        let data_path = self.data_path(&request.data_path_addr, listen_addr)?;
+        let (listener, now) = (listen(listen_addr).await?, now());
+        let me = PeerIdentity {
+            node: NodeId::new(swarm_id(rand::random())),
+            cluster: cluster.id.clone(),
+            role: Role::Manager,
+        };
+        let lock = match record.unlock_key.as_str() {
+            "" => None,
+            key => Some(UnlockKey::parse(key).map_err(certificate)?),
+        };
+        let key = NodeKey::generate().map_err(certificate)?;
+        let csr = key.request().map_err(certificate)?;
+        let expiry = cluster.spec.ca_config.node_cert_expiry.cast_unsigned();
+        let issued = ca::issue(&record, &csr, &me, Duration::from_nanos(expiry), now)
+            .map_err(certificate)?;
+        let roots = ca::trusted_roots(&record);
+        let node = manager::first_node(request.availability, &me, &issued, advertise, now);
+        let identity = Identity::new(&issued.chain, key, &roots).map_err(certificate)?;
+        let state = State { listen: listen_addr, advertise, data_path, managers: Vec::new() };
+        let begin = Begin::Restore { archive, node: Box::new(node) };
+        let node = self.enter(identity, state, lock, listener, begin).await?;
         Ok(node.id())
     }
 
@@ -176,11 +219,12 @@ impl Inner {
             "" => SocketAddr::new(facing(remote)?, listen_addr.port()),
             wanted => address::advertise(wanted, listen_addr, &interfaces)?,
         };
+        let data_path = self.data_path(&request.data_path_addr, listen_addr)?;
         let listener = listen(listen_addr).await?;
         let joined =
             tokio::time::timeout(JOIN_WITHIN, self.certificate_by_token(remote, &request)).await;
         let (identity, state) = joined.unwrap_or_else(|_| Err(error::join_timeout()))?;
-        let state = State { listen: listen_addr, advertise, ..state };
+        let state = State { listen: listen_addr, advertise, data_path, ..state };
         let node = self.enter(identity, state, None, listener, Begin::Resume).await?;
         if node.shared.me().role == Role::Manager
             && let Err(err) = self.take_part(&node).await
@@ -213,7 +257,7 @@ impl Inner {
         client.stop().await;
         let identity = Identity::new(&issued.chain, key, &issued.roots).map_err(certificate)?;
         let managers = vec![ManagerAddress { node: NodeId::default(), addr }];
-        Ok((identity, State { listen: remote, advertise: remote, managers }))
+        Ok((identity, State { listen: remote, advertise: remote, data_path: None, managers }))
     }
 
     /// Writes down who this node is now, and starts.
@@ -273,6 +317,7 @@ impl Inner {
         &self,
         listen_addr: SocketAddr,
         advertise: SocketAddr,
+        data_path: Option<IpAddr>,
     ) -> Result<NodeId, Error> {
         let running = self.running();
         let lock = match &running {
@@ -287,7 +332,7 @@ impl Inner {
             Err(_) => None,
         };
         drop(running);
-        let state = State { listen: listen_addr, advertise, managers: Vec::new() };
+        let state = State { listen: listen_addr, advertise, data_path, managers: Vec::new() };
         state
             .save(&self.config.dir)
             .map_err(|err| Error::caused("failed to write the node's state", err))?;
@@ -327,6 +372,8 @@ impl Inner {
                     return Err(error::manager_leave(&plane.raft().members(), &node.id()));
                 }
                 plane.go(&node.shared).await;
+            } else if !force {
+                crate::places::depart(&node.shared).await;
             }
             *guard(&self.part) = Part::None;
             // From here a kill leaves a node that is out.
@@ -383,6 +430,14 @@ impl Inner {
         };
         interfaces::interfaces(is_own)
             .map_err(|err| Error::caused("failed to list network interfaces", err))
+    }
+
+    /// `--data-path-addr`; [`None`] where it was not given.
+    fn data_path(&self, wanted: &str, listen: SocketAddr) -> Result<Option<IpAddr>, Error> {
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(address::advertise(wanted, listen, &self.interfaces()?)?.ip()))
     }
 
     fn addresses(&self, listen: &str, advertise: &str) -> Result<(SocketAddr, SocketAddr), Error> {

@@ -1,5 +1,6 @@
 //! What runs on managers alone: Raft and the control plane over it.
 
+use crate::history::History;
 use crate::node::{Begin, Shared, certificate, guard};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,12 +11,18 @@ use raft::{Keys, KeysError, Peer, Raft, Tuning};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::Change;
+use types::NodeId;
+use types::swarm::node::{Node, NodeState};
 use types::swarm::session::{ManagerAddress, PeerIdentity};
 
 pub(crate) struct Plane {
     raft: Raft,
     keys: Keys,
     manager: Manager,
+    history: History,
+    /// Writes the history.
+    keeping: tokio::task::JoinHandle<()>,
 }
 
 impl Plane {
@@ -32,17 +39,25 @@ impl Plane {
             peers: Arc::new(Wire { client: shared.client.clone() }),
             tuning: Tuning::default(),
         };
-        let raft = match begin {
-            Begin::Found(entry) => Raft::bootstrap(options, entry).await,
+        let raft = match &begin {
+            Begin::Found(entry) => Raft::bootstrap(options, entry.clone()).await,
             Begin::Alone => Raft::force_new_cluster(options).await,
+            Begin::Restore { archive, .. } => Raft::restore(options, archive.as_ref()).await,
             Begin::Resume => match Raft::open(options.clone()).await {
                 Err(raft::Error::Empty(_)) => Raft::join(options).await,
                 opened => opened,
             },
         };
         let raft = raft.map_err(Error::from_lower)?;
+        if let Begin::Restore { node, .. } = begin {
+            let entry = vec![Change::Create(Node::clone(&node).into())].into();
+            let results = raft.propose(vec![entry]).await.map_err(Error::from_lower)?;
+            results.into_iter().collect::<Result<(), _>>().map_err(Error::from_lower)?;
+        }
         let manager = Manager::start(Arc::new(raft.clone()), shared.me().node);
-        Ok(Plane { raft, keys, manager })
+        let history = History::new(shared.config.dir.join("history"));
+        let keeping = tokio::spawn(history.clone().keep(manager.control()));
+        Ok(Plane { raft, keys, manager, history, keeping })
     }
 
     /// Makes sure that this manager is one of the log's. Returns at once when it is.
@@ -65,6 +80,27 @@ impl Plane {
 
     pub(crate) fn control(&self) -> manager::control::Control {
         self.manager.control()
+    }
+
+    pub(crate) fn history(&self) -> History {
+        self.history.clone()
+    }
+
+    pub(crate) async fn why(&self, id: &str) -> Option<manager::Why> {
+        self.manager.why(id).await
+    }
+
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.raft.leadership().borrow().leader.clone()
+    }
+
+    /// Nodes that are not down and said where they listen.
+    pub(crate) fn reachable_nodes(&self) -> Vec<NodeId> {
+        let state = self.raft.snapshot();
+        let up = state.nodes().iter().filter(|node| {
+            node.status.state != NodeState::Down && !node.description.addr.is_empty()
+        });
+        up.map(|node| node.id.clone()).collect()
     }
 
     pub(crate) fn dispatcher(&self) -> Arc<dyn rpc::Dispatch> {
@@ -139,6 +175,7 @@ impl Plane {
     }
 
     pub(crate) async fn stop(&self) {
+        self.keeping.abort();
         self.manager.stop().await;
         self.raft.clone().shutdown().await;
     }

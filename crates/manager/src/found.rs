@@ -8,7 +8,9 @@ use types::network::{CreateRequest, Ipam};
 use types::swarm::cluster::Cluster;
 use types::swarm::extension::{ClusterRecord, NodeRecord};
 use types::swarm::network::ClusterNetwork;
-use types::swarm::node::{ManagerStatus, Node, NodeSpec, NodeState, NodeStatus, Role};
+use types::swarm::node::{
+    Availability, ManagerStatus, Node, NodeSpec, NodeState, NodeStatus, Role,
+};
 use types::swarm::request::InitRequest;
 use types::swarm::session::PeerIdentity;
 use types::{NetworkId, NodeId, Timestamp};
@@ -42,13 +44,27 @@ pub fn found(
         record: Some(record),
         ..Cluster::default()
     };
-    let node = Node {
+    let node = first_node(request.availability, me, issued, advertise, now);
+    let network = ingress(&me.node);
+    let changes = vec![
+        Change::Create(cluster.into()),
+        Change::Create(node.into()),
+        Change::Create(network.into()),
+    ];
+    Ok(Entry::one(now, changes))
+}
+
+/// The manager that begins a cluster, alone.
+pub fn first_node(
+    availability: Availability,
+    me: &PeerIdentity,
+    issued: &ca::Issued,
+    advertise: SocketAddr,
+    now: Timestamp,
+) -> Node {
+    Node {
         id: me.node.clone(),
-        spec: NodeSpec {
-            role: Role::Manager,
-            availability: request.availability,
-            ..NodeSpec::default()
-        },
+        spec: NodeSpec { role: Role::Manager, availability, ..NodeSpec::default() },
         status: NodeStatus {
             state: NodeState::Unknown,
             addr: advertise.ip().to_string(),
@@ -61,14 +77,7 @@ pub fn found(
         }),
         record: Some(NodeRecord { state_since: now, ..certificate(issued) }),
         ..Node::default()
-    };
-    let network = ingress(&me.node);
-    let changes = vec![
-        Change::Create(cluster.into()),
-        Change::Create(node.into()),
-        Change::Create(network.into()),
-    ];
-    Ok(Entry::one(now, changes))
+    }
 }
 
 /// What the managers remember of a certificate.

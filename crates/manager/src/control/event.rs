@@ -1,13 +1,14 @@
 //! What happened in the cluster, as `GET /events` tells it: dockerd's attributes for each object, and tasks, which
 //! dockerd does not tell of.
 
+use crate::plan::{made, stopped};
 use std::collections::BTreeMap;
 use store::{EventKind, Object, Snapshot};
 use types::Timestamp;
 use types::event::Event;
 use types::swarm::node::{Availability, Node, NodeState, Role};
 use types::swarm::service::Service;
-use types::swarm::task::Task;
+use types::swarm::task::{Task, TaskState};
 
 /// `None` for what is no news to a user. `now` dates removals; other events carry the object's own time.
 pub fn event(state: &Snapshot, change: &store::Event, now: Timestamp) -> Option<Event> {
@@ -144,5 +145,13 @@ fn task_changes(state: &Snapshot, old: Option<&Task>, task: &Task) -> Option<Att
     put("node", task.node_id.as_str());
     put("message", &task.status.message);
     put("error", &task.status.err);
+    let told_to_stop = task.desired_state > TaskState::Complete;
+    match old {
+        None => put("why", made(task.record.cause)),
+        Some(old) if told_to_stop && old.desired_state <= TaskState::Complete => {
+            put("why", stopped(task.record.stop));
+        }
+        Some(_) => {}
+    }
     Some(more)
 }
