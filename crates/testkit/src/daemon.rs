@@ -256,7 +256,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Its host is there again as after booting: no process of before, nothing in `/run`, and on its disk what
+    /// Its host is there again as after booting: no process or cgroup of before, nothing in `/run`, and on its disk what
     /// [`cut_power`](Daemon::cut_power) left. The daemon is not started.
     pub fn restore_power(&mut self) -> Result<()> {
         sweep::end_processes(&self.token);
@@ -266,6 +266,7 @@ impl Daemon {
                 let _ = nix::mount::umount2(below, nix::mount::MntFlags::MNT_DETACH);
             }
         }
+        sweep::remove_all_cgroups(&self.token);
         disk::after_power_loss(&self.dir.join(DISK), &self.data_root())?;
         fs::remove_dir_all(self.exec_root()).or_else(|err| match err.kind() {
             std::io::ErrorKind::NotFound => Ok(()),

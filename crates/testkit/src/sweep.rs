@@ -48,9 +48,7 @@ pub fn clear(token: &str) {
         // What is busy is detached; what is gone needs nothing.
         let _ = umount2(mount, MntFlags::MNT_DETACH);
     }
-    for root in cgroup_roots(token) {
-        remove_cgroups(&root);
-    }
+    remove_all_cgroups(token);
     for pin in carrying(Path::new("/run/netns"), token) {
         let _ = umount2(&pin, MntFlags::MNT_DETACH);
         let _ = fs::remove_file(&pin);
@@ -152,6 +150,13 @@ pub(crate) fn cgroup_roots(token: &str) -> Vec<PathBuf> {
     let hierarchies = fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
     let dirs = std::iter::once(base.to_owned()).chain(hierarchies);
     dirs.flat_map(|dir| carrying(&dir, token)).filter(|dir| dir.is_dir()).collect()
+}
+
+/// Removes what is empty of the daemon's cgroups.
+pub(crate) fn remove_all_cgroups(token: &str) {
+    for root in cgroup_roots(token) {
+        remove_cgroups(&root);
+    }
 }
 
 fn remove_cgroups(dir: &Path) {
