@@ -15,7 +15,7 @@ impl Canon<'_> {
                 self.quote_it(&node);
                 return None;
             }
-            (Shape::Scalar, value) => Some(Value::Str(spelled(value))),
+            (Shape::Scalar, value) => Some(Value::Str(printed(value))),
             (Shape::Path, Value::Str(text)) => {
                 Some(Value::Str(self.absolute(text).to_string_lossy().into_owned()))
             }
@@ -86,6 +86,26 @@ fn spelled(value: &Value) -> String {
         Value::Int(value) => value.to_string(),
         Value::Float(value) => value.to_string(),
         _ => String::new(),
+    }
+}
+
+/// A scalar as YAML's value prints: `0x10` is 16 and `1.50` is 1.5; text stays.
+fn printed(value: &Value) -> String {
+    let Value::Plain(text) = value else { return spelled(value) };
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    match (integer(text), number) {
+        (Some(number), _) => number.to_string(),
+        (None, Some(number)) if number != 0.0 && !(1e-4..1e21).contains(&number.abs()) => {
+            let text = format!("{number:e}");
+            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            let (sign, exponent) = match exponent.strip_prefix('-') {
+                Some(rest) => ('-', rest),
+                None => ('+', exponent),
+            };
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+        (None, Some(number)) => number.to_string(),
+        (None, None) => spelled(value),
     }
 }
 
