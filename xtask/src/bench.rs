@@ -6,15 +6,24 @@
 //! | `run` | `docker run --rm busybox true`, and with `--network none` |
 //! | `exec` | `docker exec C true` |
 //! | `memory` | daemon and helpers: idle, with 10 and 100 containers |
+//! | `compose` | `up -d` of thirty services, beside docker-compose 1.29; its section is written alone |
 //! | `logs` | a million lines of 101 bytes: written, read back |
-//! | `scheduler` | placements, one thread, no containers; alone and without root; its table is printed only |
+//! | `writes` | replicated writes of three managers, set beside etcd's; alone; its table is printed only |
+//! | `fleet` | three managers, 1,000 agents without containers, 30,000 tasks; likewise |
+//! | `idle` | memory and CPU of a quiet cluster with 100 tasks; likewise |
+//! | `scheduler` | placements, one thread, no containers; alone and without root |
 
+mod compose;
+mod fleet;
+mod idle;
 mod logs;
 mod memory;
+pub(crate) mod page;
 mod run;
+mod scheduler;
 mod table;
+mod writes;
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -29,7 +38,7 @@ const TRAP: &[&str] = &["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"];
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which benchmarks (all when none is named)
-    #[arg(value_parser = ["run", "exec", "memory", "logs", "scheduler"])]
+    #[arg(value_parser = ["run", "exec", "memory", "logs", "compose", "writes", "fleet", "idle", "scheduler"])]
     names: Vec<String>,
     /// How many rounds
     #[arg(long, default_value_t = 5)]
@@ -58,7 +67,7 @@ impl Bench {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.names == ["scheduler"] {
-        return chores::cargo(&["run", "--release", "-q", "-p", "scheduler", "--example", "bench"]);
+        return scheduler::run(args.write);
     }
     ensure!(
         nix::unistd::geteuid().is_root(),
@@ -67,6 +76,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     debian::ensure_installed(&[debian::BUILD, debian::RUN, debian::BENCH])?;
     let binary = args.binary.clone().map_or_else(chores::release_binary, Ok)?;
     let bench = Bench { rounds: args.rounds.max(1), binary };
+    if args.names == ["writes"] {
+        debian::ensure_installed(&[debian::ETCD])?;
+        println!("\n{}\n{}", writes::measure(&bench)?, writes::load_average());
+        return Ok(());
+    }
+    if args.names == ["fleet"] {
+        println!("\n{}", fleet::measure(&bench)?);
+        return Ok(());
+    }
+    if args.names == ["idle"] {
+        println!("\n{}", idle::measure(&bench)?);
+        return Ok(());
+    }
+    if args.names == ["compose"] {
+        let mut table = Table::default();
+        compose::measure(&bench, &mut table)?;
+        println!("\n{table}");
+        if args.write {
+            let text = format!(
+                "Made by `cargo xtask bench compose --write`: docker-compose 1.29 against dockerd 20.10, our client \
+                 against our daemon, in turns in one run, {} rounds. {}.\n\n{table}",
+                bench.rounds,
+                page::machine(),
+            );
+            page::write("Compose", &text)?;
+        }
+        return Ok(());
+    }
     let is_chosen =
         |name: &str| args.names.is_empty() || args.names.iter().any(|chosen| chosen == name);
     let mut table = Table::default();
@@ -85,25 +122,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let text = table.to_string();
     println!("\n{text}");
     if args.write && failures.is_empty() {
-        let path = testkit::workspace().join("docs/benchmarks.md");
-        fs::write(&path, page(&text, bench.rounds))?;
-        println!("written to {}", path.display());
+        page::write("Beside dockerd", &section(&text, bench.rounds))?;
     }
     failures.into_iter().next().map_or(Ok(()), Err)
 }
 
-fn page(table: &str, rounds: usize) -> String {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+fn section(table: &str, rounds: usize) -> String {
     format!(
-        "# Benchmarks\n\nMade by `cargo xtask bench --write`: Sampan and Debian's dockerd 20.10 side by side in one run, each in \
-         a network namespace of its own,\nsamples taken in turns, {rounds} rounds. {cpus} CPUs, Linux {kernel}, load average {load} at the end. Medians; the \
+        "Made by `cargo xtask bench --write`: Sampan and Debian's dockerd 20.10 side by side in one run, each in \
+         a network namespace of its own,\nsamples taken in turns, {rounds} rounds. {machine} at the end. Medians; the \
          same engine against itself gives ratios of 0.8 to 1.1, so that differences\nunder a quarter prove nothing. Times \
          include the docker CLI's own start.\n\n{table}\nMemory is PSS (shared pages divided among their users) of daemon, \
          containerd and shims, without the containers' own processes;\nprivate memory of a container is its shim's and its \
          share of the daemon's growth.\n",
-        kernel = kernel.trim(),
-        load = load.split(' ').next().unwrap_or("?"),
+        machine = page::machine(),
     )
 }

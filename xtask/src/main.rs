@@ -4,10 +4,15 @@ mod bench;
 mod chaos;
 mod chores;
 mod cluster;
+mod compat;
 mod debian;
 mod demo;
+mod fuzz;
 mod images;
+mod mesh;
+mod record;
 mod sim;
+mod soak;
 mod tidy;
 
 use std::process::ExitCode;
@@ -40,10 +45,22 @@ enum Chore {
     Bench(bench::Args),
     /// What CI runs: formatting, clippy, tests
     Ci,
+    /// Five hosts, a service behind the mesh, 1,000 requests a second: how many fail while it changes
+    Mesh(mesh::Args),
+    /// Write dockerd's answers to the recorded requests into crates/sampan/tests/recorded
+    Record(record::Args),
+    /// Generated input: requests to a daemon, archives, Dockerfiles, filters …
+    Fuzz(fuzz::Args),
+    /// Create, remove, follow, flood for minutes; then look for what leaked
+    Soak(soak::Args),
+    /// Clients' flows against ours and dockerd, case by case
+    Compat(compat::Args),
     /// Make the stand-in base images out of Debian packages
     Images(images::Args),
     /// Simulate whole clusters: --seeds N [--from S], --seed S --trace, --faults
     Sim(sim::Args),
+    /// Feed random input: compose --minutes N [--seed S]
+    Fuzz(fuzz::Args),
     /// Check floors, headers, banned paths; report sizes
     Tidy,
     /// End and remove what dead test runs left behind (names smp-*)
@@ -68,8 +85,13 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Test { args } => chores::test(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Ci => chores::ci(),
+        Chore::Mesh(args) => mesh::run(&args),
+        Chore::Record(args) => record::run(&args),
+        Chore::Soak(args) => soak::run(&args),
+        Chore::Compat(args) => compat::run(&args),
         Chore::Images(args) => images::run(&args),
         Chore::Sim(args) => sim::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Tidy => tidy::run(),
         Chore::Sweep => chores::sweep(),
     }

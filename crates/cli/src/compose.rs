@@ -20,6 +20,8 @@ mod project;
 mod services;
 mod show;
 mod up;
+mod watch;
+mod words;
 
 pub(crate) use args::{ComposeArgs, DownArgs, UpArgs};
 
@@ -33,6 +35,12 @@ use crate::report::Exit;
 pub(crate) async fn run(ctx: &Ctx, args: ComposeArgs) -> Result<Exit> {
     let flags = &args.project;
     match args.verb {
+        Verb::Attach(args) => words::attach(ctx, flags, args).await,
+        Verb::Commit(args) => words::commit(ctx, flags, args).await,
+        Verb::Export(args) => words::export(ctx, flags, args).await,
+        Verb::Scale(args) => words::scale(ctx, flags, args).await,
+        Verb::Volumes(args) => words::volumes(ctx, flags, args).await,
+        Verb::Watch(args) => watch::watch(ctx, flags, args).await,
         Verb::Up(args) => up::up(ctx, flags, args).await,
         Verb::Down(args) => up::down(ctx, flags, args).await,
         Verb::Create(args) => up::create(ctx, flags, args).await,
@@ -58,7 +66,7 @@ pub(crate) async fn run(ctx: &Ctx, args: ComposeArgs) -> Result<Exit> {
         Verb::Cp(args) => oneoff::copy(ctx, flags, args).await,
         Verb::Stats(args) => oneoff::stats(ctx, flags, args).await,
         Verb::Events(args) => oneoff::events(ctx, flags, args).await,
-        Verb::Config(args) => show::config(flags, &args),
+        Verb::Config(args) => show::config(ctx, flags, &args).await,
         Verb::Version(args) => show::version(&args),
     }
 }

@@ -37,6 +37,23 @@ pub(crate) async fn show(
     Ok(aux)
 }
 
+/// Gives every message to `see`; an `error` message ends it.
+pub(crate) async fn follow(
+    mut messages: impl Stream<Item = std::io::Result<Bytes>> + Unpin,
+    mut see: impl FnMut(&Value),
+) -> Result<()> {
+    let mut decoder = JsonStream::default();
+    while let Some(chunk) = messages.next().await {
+        for message in decoder.push(&chunk?)? {
+            if let Some(error) = error_of(&message) {
+                bail!(error);
+            }
+            see(&message);
+        }
+    }
+    Ok(())
+}
+
 fn error_of(message: &Value) -> Option<String> {
     let detail = message.get("errorDetail").and_then(|detail| detail.get("message"));
     let text = detail.or_else(|| message.get("error"))?.as_str()?;

@@ -51,16 +51,37 @@ pub(crate) struct ProjectFlags {
     #[arg(long, value_name = "DIR")]
     pub(super) project_directory: Option<PathBuf>,
     /// Control when to print ANSI control characters ("never"|"always"|"auto")
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, value_name = "WHEN", env = "COMPOSE_ANSI", default_value = "auto")]
     pub(super) ansi: String,
-    /// Show what would be done, and do nothing
+    /// Set type of progress output ("auto"|"tty"|"plain"|"json"|"quiet")
+    #[arg(long, value_name = "TYPE", env = "COMPOSE_PROGRESS", default_value = "auto", value_parser = ["auto", "tty", "plain", "json", "quiet"])]
+    pub(super) progress: String,
+    /// Control max parallelism, -1 for unlimited
+    #[arg(long, value_name = "N", env = "COMPOSE_PARALLEL_LIMIT", default_value_t = -1, allow_negative_numbers = true)]
+    pub(super) parallel: i64,
+    /// Include all resources, even those not used by services
     #[arg(long)]
+    pub(super) all_resources: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long, global = true)]
     pub(super) dry_run: bool,
 }
 
 /// The words after `compose`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Attach local standard input, output, and error streams to a service's running container
+    Attach(Attach),
+    /// Create a new image from a service container's changes
+    Commit(Commit),
+    /// Export a service container's filesystem as a tar archive
+    Export(Export),
+    /// Scale services
+    Scale(Scale),
+    /// List volumes
+    Volumes(Volumes),
+    /// Watch build context for service and rebuild/refresh containers when files are updated
+    Watch(Watch),
     /// Build or rebuild services
     Build(Build),
     /// Parse, resolve and render compose file in canonical format
@@ -95,13 +116,13 @@ pub(crate) enum Verb {
     /// Push service images
     Push(Push),
     /// Restart service containers
-    Restart(Stop),
+    Restart(Restart),
     /// Removes stopped service containers
     Rm(Rm),
     /// Run a one-off command on a service
     Run(Box<Run>),
     /// Start services
-    Start(Named),
+    Start(Start),
     /// Display a live stream of container(s) resource usage statistics
     Stats(Stats),
     /// Stop services
@@ -115,13 +136,131 @@ pub(crate) enum Verb {
     /// Show the Compose version information
     Version(Version),
     /// Block until containers of all (or specified) services stop
-    Wait(Named),
+    Wait(Wait),
 }
 
 /// Words that take services only.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
     #[arg(value_name = "SERVICE")]
+    pub(super) services: Vec<String>,
+}
+
+/// `attach`.
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    /// Override the key sequence for detaching from a container
+    #[arg(long, value_name = "KEYS")]
+    pub(super) detach_keys: Option<String>,
+    /// Index of the container if service has multiple replicas
+    #[arg(long, value_name = "N")]
+    pub(super) index: Option<u32>,
+    /// Do not attach STDIN
+    #[arg(long)]
+    pub(super) no_stdin: bool,
+    /// Proxy all received signals to the process
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true)]
+    pub(super) sig_proxy: bool,
+    #[arg(value_name = "SERVICE")]
+    pub(super) service: String,
+}
+
+/// `commit`.
+#[derive(Debug, Args)]
+pub(crate) struct Commit {
+    /// Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")
+    #[arg(short = 'a', long, value_name = "string")]
+    pub(super) author: Option<String>,
+    /// Apply Dockerfile instruction to the created image
+    #[arg(short = 'c', long, value_name = "list")]
+    pub(super) change: Vec<String>,
+    /// Index of the container if service has multiple replicas
+    #[arg(long, value_name = "N")]
+    pub(super) index: Option<u32>,
+    /// Commit message
+    #[arg(short = 'm', long, value_name = "string")]
+    pub(super) message: Option<String>,
+    /// Pause container during commit
+    #[arg(short = 'p', long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true)]
+    pub(super) pause: bool,
+    #[arg(value_name = "SERVICE")]
+    pub(super) service: String,
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(super) reference: Option<String>,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Index of the container if service has multiple replicas
+    #[arg(long, value_name = "N")]
+    pub(super) index: Option<u32>,
+    /// Write to a file, instead of STDOUT
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub(super) output: Option<String>,
+    #[arg(value_name = "SERVICE")]
+    pub(super) service: String,
+}
+
+/// `scale`.
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// Don't start linked services
+    #[arg(long)]
+    pub(super) no_deps: bool,
+    #[arg(value_name = "SERVICE=REPLICAS", required = true)]
+    pub(super) counts: Vec<String>,
+}
+
+/// `volumes`.
+#[derive(Debug, Args)]
+pub(crate) struct Volumes {
+    /// Format output: 'table', 'json' or a Go template
+    #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
+    pub(super) format: String,
+    /// Only display volume names
+    #[arg(short = 'q', long)]
+    pub(super) quiet: bool,
+    #[arg(value_name = "SERVICE")]
+    pub(super) services: Vec<String>,
+}
+
+/// `watch`.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Do not build & start services before watching
+    #[arg(long)]
+    pub(super) no_up: bool,
+    /// Hide build output
+    #[arg(long)]
+    pub(super) quiet: bool,
+    /// Prune dangling images on rebuild
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, hide = true)]
+    pub(super) prune: bool,
+    #[arg(value_name = "SERVICE")]
+    pub(super) services: Vec<String>,
+}
+
+/// `start`.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Wait for services to be running|healthy. Implies detached mode
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Maximum duration in seconds to wait for the project to be running|healthy
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) wait_timeout: Option<u64>,
+    #[arg(value_name = "SERVICE")]
+    pub(super) services: Vec<String>,
+}
+
+/// `wait`.
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// Drops project when the first container stops
+    #[arg(long)]
+    pub(super) down_project: bool,
+    #[arg(value_name = "SERVICE", required = true)]
     pub(super) services: Vec<String>,
 }
 
@@ -152,9 +291,12 @@ pub(crate) struct Converge {
     /// Scale SERVICE to NUM instances
     #[arg(long, value_name = "SERVICE=NUM")]
     pub(super) scale: Vec<String>,
-    /// Assume "yes" as answer to all prompts
-    #[arg(short = 'y', long = "yes", hide = true)]
+    /// Assume "yes" as answer to all prompts: there are none
+    #[arg(short = 'y', long = "yes")]
     pub(super) yes: bool,
+    /// Suppress the build output
+    #[arg(long)]
+    pub(super) quiet_build: bool,
 }
 
 /// `up`.
@@ -177,6 +319,21 @@ pub(crate) struct Up {
     /// Stops all containers if any container was stopped
     #[arg(long)]
     pub(super) abort_on_container_exit: bool,
+    /// Stops all containers if any container exited with failure
+    #[arg(long, conflicts_with = "abort_on_container_exit")]
+    pub(super) abort_on_container_failure: bool,
+    /// Recreate dependent containers
+    #[arg(long, conflicts_with = "no_recreate")]
+    pub(super) always_recreate_deps: bool,
+    /// Automatically attach to log output of dependent services
+    #[arg(long, conflicts_with = "attach")]
+    pub(super) attach_dependencies: bool,
+    /// Has no effect: there is no menu of shortcuts
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub(super) menu: Option<bool>,
+    /// Watch source code and rebuild/refresh containers when files are updated
+    #[arg(short = 'w', long, conflicts_with = "detach")]
+    pub(super) watch: bool,
     /// Return the exit code of the selected service container
     #[arg(long, value_name = "SERVICE")]
     pub(super) exit_code_from: Option<String>,
@@ -254,6 +411,24 @@ pub(crate) struct Build {
     /// Also build dependencies
     #[arg(long)]
     pub(super) with_dependencies: bool,
+    /// Set memory limit for the build container
+    #[arg(short = 'm', long, value_name = "bytes")]
+    pub(super) memory: Option<String>,
+    /// Push service images
+    #[arg(long)]
+    pub(super) push: bool,
+    /// Check build configuration: names the services that would be built
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Has no effect: there is one builder
+    #[arg(long, value_name = "string", hide = true)]
+    pub(super) builder: Option<String>,
+    /// Has no effect: no attestation is made
+    #[arg(long, value_name = "string", hide = true)]
+    pub(super) provenance: Option<String>,
+    /// Has no effect: no attestation is made
+    #[arg(long, value_name = "string", hide = true)]
+    pub(super) sbom: Option<String>,
     #[arg(value_name = "SERVICE")]
     pub(super) services: Vec<String>,
 }
@@ -289,6 +464,9 @@ pub(crate) struct Push {
     /// Push without printing progress information
     #[arg(short = 'q', long)]
     pub(super) quiet: bool,
+    /// Also push images of services declared as dependencies
+    #[arg(long)]
+    pub(super) include_deps: bool,
     #[arg(value_name = "SERVICE")]
     pub(super) services: Vec<String>,
 }
@@ -308,6 +486,12 @@ pub(crate) struct Ps {
     /// Display services
     #[arg(long)]
     pub(super) services: bool,
+    /// Filter services by a property (supported filters: status)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) filter: Option<String>,
+    /// Include orphaned services (not declared by project)
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true)]
+    pub(super) orphans: bool,
     /// Filter services by status
     #[arg(long, value_name = "STATUS")]
     pub(super) status: Vec<String>,
@@ -327,6 +511,9 @@ pub(crate) struct Ls {
     /// Format the output: table or json
     #[arg(long, value_name = "string", default_value = "table")]
     pub(super) format: String,
+    /// Filter output based on conditions provided (name=…)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) filter: Vec<String>,
     /// Only display project names
     #[arg(short = 'q', long)]
     pub(super) quiet: bool,
@@ -397,15 +584,25 @@ pub(crate) struct Logs {
     pub(super) services: Vec<String>,
 }
 
-/// `stop` and `restart`.
+/// `restart`.
+#[derive(Debug, Args)]
+pub(crate) struct Restart {
+    /// Specify a shutdown timeout in seconds
+    #[arg(short = 't', long, value_name = "SECONDS")]
+    pub(super) timeout: Option<i64>,
+    /// Don't restart dependent services
+    #[arg(long)]
+    pub(super) no_deps: bool,
+    #[arg(value_name = "SERVICE")]
+    pub(super) services: Vec<String>,
+}
+
+/// `stop`.
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
     /// Specify a shutdown timeout in seconds
     #[arg(short = 't', long, value_name = "SECONDS")]
     pub(super) timeout: Option<i64>,
-    /// Leave the services that depend on these (restart only)
-    #[arg(long, hide = true)]
-    pub(super) no_deps: bool,
     #[arg(value_name = "SERVICE")]
     pub(super) services: Vec<String>,
 }
@@ -445,6 +642,30 @@ pub(crate) struct Run {
     /// Build image before starting container
     #[arg(long)]
     pub(super) build: bool,
+    /// Add Linux capabilities
+    #[arg(long, value_name = "CAP")]
+    pub(super) cap_add: Vec<String>,
+    /// Drop Linux capabilities
+    #[arg(long, value_name = "CAP")]
+    pub(super) cap_drop: Vec<String>,
+    /// Set environment variables from file
+    #[arg(long, value_name = "FILE")]
+    pub(super) env_from_file: Vec<PathBuf>,
+    /// Pull image before running ("always"|"missing"|"never")
+    #[arg(long, value_name = "POLICY")]
+    pub(super) pull: Option<String>,
+    /// Don't print anything to STDOUT
+    #[arg(short = 'q', long)]
+    pub(super) quiet: bool,
+    /// Suppress progress output from the build process
+    #[arg(long)]
+    pub(super) quiet_build: bool,
+    /// Pull without printing progress information
+    #[arg(long)]
+    pub(super) quiet_pull: bool,
+    /// Remove containers for services not defined in the Compose file
+    #[arg(long)]
+    pub(super) remove_orphans: bool,
     /// Run container in background and print container ID
     #[arg(short = 'd', long)]
     pub(super) detach: bool,
@@ -464,7 +685,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "string")]
     pub(super) name: Option<String>,
     /// Disable pseudo-TTY allocation
-    #[arg(short = 'T', long = "no-TTY")]
+    #[arg(short = 'T', long = "no-tty", alias = "no-TTY")]
     pub(super) no_tty: bool,
     /// Don't start linked services
     #[arg(long)]
@@ -514,7 +735,7 @@ pub(crate) struct Exec {
     #[arg(short = 't', long, hide = true)]
     pub(super) tty: bool,
     /// Disable pseudo-TTY allocation
-    #[arg(short = 'T', long = "no-TTY")]
+    #[arg(short = 'T', long = "no-tty", alias = "no-TTY")]
     pub(super) no_tty: bool,
     /// Give extended privileges to the process
     #[arg(long)]
@@ -533,6 +754,9 @@ pub(crate) struct Exec {
 /// `cp`.
 #[derive(Debug, Args)]
 pub(crate) struct Copy {
+    /// Include containers created by the run command
+    #[arg(long)]
+    pub(super) all: bool,
     /// Archive mode (copy all uid/gid information)
     #[arg(short = 'a', long)]
     pub(super) archive: bool,
@@ -551,6 +775,15 @@ pub(crate) struct Copy {
 /// `stats`.
 #[derive(Debug, Args)]
 pub(crate) struct Stats {
+    /// Show all containers (default shows just running)
+    #[arg(short = 'a', long)]
+    pub(super) all: bool,
+    /// Format output: 'table', 'json' or a Go template
+    #[arg(long, value_name = "string")]
+    pub(super) format: Option<String>,
+    /// Do not truncate output
+    #[arg(long)]
+    pub(super) no_trunc: bool,
     /// Disable streaming stats and only pull the first result
     #[arg(long)]
     pub(super) no_stream: bool,
@@ -564,6 +797,12 @@ pub(crate) struct Events {
     /// Output events as a stream of json objects
     #[arg(long)]
     pub(super) json: bool,
+    /// Show all events created since timestamp
+    #[arg(long, value_name = "string")]
+    pub(super) since: Option<String>,
+    /// Stream events until this timestamp
+    #[arg(long, value_name = "string")]
+    pub(super) until: Option<String>,
     #[arg(value_name = "SERVICE")]
     pub(super) services: Vec<String>,
 }
@@ -595,6 +834,33 @@ pub(crate) struct Config {
     /// Print the volume names, one per line
     #[arg(long)]
     pub(super) volumes: bool,
+    /// Print environment used for interpolation
+    #[arg(long)]
+    pub(super) environment: bool,
+    /// Produces an override file with image digests
+    #[arg(long)]
+    pub(super) lock_image_digests: bool,
+    /// Print the model names, one per line
+    #[arg(long)]
+    pub(super) models: bool,
+    /// Don't check model consistency
+    #[arg(long)]
+    pub(super) no_consistency: bool,
+    /// Don't interpolate environment variables
+    #[arg(long)]
+    pub(super) no_interpolate: bool,
+    /// Don't normalize compose model
+    #[arg(long)]
+    pub(super) no_normalize: bool,
+    /// Don't resolve file paths
+    #[arg(long)]
+    pub(super) no_path_resolution: bool,
+    /// Pin image tags to digests
+    #[arg(long)]
+    pub(super) resolve_image_digests: bool,
+    /// Print model variables and default values
+    #[arg(long)]
+    pub(super) variables: bool,
     /// Don't resolve service env files
     #[arg(long)]
     pub(super) no_env_resolution: bool,
@@ -611,4 +877,7 @@ pub(crate) struct Version {
     /// Shows only Compose's version number
     #[arg(long)]
     pub(super) short: bool,
+    /// Format the output. Values: [pretty | json]
+    #[arg(short = 'f', long, value_name = "string", default_value = "pretty", value_parser = ["pretty", "json"])]
+    pub(super) format: String,
 }

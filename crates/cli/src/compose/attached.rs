@@ -6,7 +6,7 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::args::Up;
+use super::args::{ProjectFlags, Up};
 use super::board::Board;
 use super::execute::Executor;
 use super::logs::{self, Tail};
@@ -20,7 +20,13 @@ use crate::report::{self, Exit};
 const INTERRUPTED: Exit = 130;
 
 /// Shows the containers that `up` started, from `began` (seconds) on.
-pub(super) async fn run(ctx: &Ctx, loaded: &Loaded, args: &Up, began: i64) -> Result<Exit> {
+pub(super) async fn run(
+    ctx: &Ctx,
+    flags: &ProjectFlags,
+    loaded: &Loaded,
+    args: &Up,
+    began: i64,
+) -> Result<Exit> {
     let client = ctx.client().await?;
     let names = loaded.closure(&args.services, args.no_deps);
     let rows = observe::rows(client, &loaded.desired.project, false).await?;
@@ -37,9 +43,9 @@ pub(super) async fn run(ctx: &Ctx, loaded: &Loaded, args: &Up, began: i64) -> Re
     tokio::select! {
         ended = &mut follow => {
             let code = ended?;
-            if args.abort_on_container_exit || args.exit_code_from.is_some() {
+            if ended_early(args, code) {
                 report::say("Aborting on container exit...")?;
-                halt(client, loaded, &ours, args, &mut interrupt).await?;
+                halt(client, (flags, loaded), &ours, args, &mut interrupt).await?;
             }
             return match &args.exit_code_from {
                 Some(service) => exit_code(client, &ours, service).await,
@@ -50,7 +56,7 @@ pub(super) async fn run(ctx: &Ctx, loaded: &Loaded, args: &Up, began: i64) -> Re
         _ = terminate.recv() => {}
     }
     report::say("Gracefully stopping... (press Ctrl+C again to force)")?;
-    let halt = halt(client, loaded, &ours, args, &mut interrupt);
+    let halt = halt(client, (flags, loaded), &ours, args, &mut interrupt);
     tokio::pin!(halt);
     tokio::select! {
         done = &mut halt => done?,
@@ -60,31 +66,40 @@ pub(super) async fn run(ctx: &Ctx, loaded: &Loaded, args: &Up, began: i64) -> Re
     Ok(INTERRUPTED)
 }
 
+/// Whether the first container that ended takes the others with it.
+fn ended_early(args: &Up, code: Exit) -> bool {
+    args.abort_on_container_exit
+        || args.exit_code_from.is_some()
+        || (args.abort_on_container_failure && code != report::OK)
+}
+
 fn attach(loaded: &Loaded, args: &Up, row: &Value) -> bool {
     let service = observe::service(row);
     let wanted =
         loaded.project.services.get(service).and_then(|service| service.attach).unwrap_or(true);
     let named = |names: &[String]| names.iter().any(|name| name == service);
+    // logs are of the named services, unless those they depend on are asked for
+    if !args.services.is_empty() && !args.attach_dependencies && !named(&args.services) {
+        return named(&args.attach);
+    }
     if args.attach.is_empty() { wanted && !named(&args.no_attach) } else { named(&args.attach) }
 }
 
 /// Until all containers ended, or the first one when that aborts. Returns the code to end with.
 async fn follow(client: &Client, tails: &[Tail], args: &Up, began: i64) -> Result<Exit> {
-    let abort = args.abort_on_container_exit || args.exit_code_from.is_some();
+    let always = args.abort_on_container_exit || args.exit_code_from.is_some();
     let mut running: FuturesUnordered<_> = tails
         .iter()
         .map(|tail| async move { (tail, until_exit(client, tail, args, began).await) })
         .collect();
-    let mut first = None;
     while let Some((tail, ended)) = running.next().await {
         let code = ended?;
         report::say(&format!("{} exited with code {code}", tail.label))?;
-        first.get_or_insert(code);
-        if abort {
-            break;
+        if always || (args.abort_on_container_failure && code != 0) {
+            return Ok((code & 0xff) as Exit);
         }
     }
-    Ok(if abort { (first.unwrap_or(0) & 0xff) as Exit } else { report::OK })
+    Ok(report::OK)
 }
 
 /// Shows a container's lines until it is down for good; a restart is followed.
@@ -113,7 +128,7 @@ async fn until_exit(client: &Client, tail: &Tail, args: &Up, began: i64) -> Resu
 /// Stops everything in order; another Ctrl-C kills.
 async fn halt(
     client: &Client,
-    loaded: &Loaded,
+    (flags, loaded): (&ProjectFlags, &Loaded),
     rows: &[&Value],
     args: &Up,
     interrupt: &mut Signal,
@@ -122,8 +137,9 @@ async fn halt(
     let services: Vec<String> = rows.iter().map(|row| observe::service(row).to_owned()).collect();
     let options = compose::plan::DownOptions { services, keep: true, ..Default::default() };
     let plan = compose::plan::down(&loaded.desired, &observed, &options);
-    let board = Board::new("auto");
-    let executor = Executor { client, loaded, board: &board, timeout: args.timeout };
+    let board = Board::new(flags);
+    let executor =
+        Executor { client, loaded, board: &board, timeout: args.timeout, parallel: None };
     tokio::select! {
         done = executor.run(&plan) => done,
         _ = interrupt.recv() => {

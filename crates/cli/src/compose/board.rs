@@ -1,4 +1,5 @@
-//! The board of events: one live line per object on a terminal, plain lines in a pipe, on standard error.
+//! The board of events: one live line per object under a count on a terminal, plain lines or JSON in a pipe;
+//! on standard error.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use owo_colors::OwoColorize;
+use serde_json::json;
+
+use super::args::ProjectFlags;
 
 /// How an event looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,61 +23,144 @@ pub(super) enum Mark {
 
 /// What happens to the objects of a project.
 pub(super) struct Board {
-    live: Option<MultiProgress>,
-    lines: RefCell<BTreeMap<String, (ProgressBar, Instant)>>,
+    form: Form,
+    lines: RefCell<BTreeMap<String, Line>>,
+}
+
+enum Form {
+    /// Nothing but notes.
+    Quiet,
+    Plain,
+    Json,
+    Live(Live),
+}
+
+struct Live {
+    bars: MultiProgress,
+    /// `[+] Running 2/3`, above the objects.
+    head: ProgressBar,
+}
+
+/// One object's line.
+struct Line {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    done: bool,
 }
 
 impl Board {
-    /// Live on a terminal, unless ANSI is refused.
-    pub(super) fn new(ansi: &str) -> Self {
+    /// As `--progress` and `--ansi` ask: live on a terminal, unless ANSI is refused.
+    pub(super) fn new(flags: &ProjectFlags) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let live = ansi == "always" || (ansi != "never" && terminal);
-        let target = ProgressDrawTarget::stderr();
-        Board {
-            live: live.then(|| MultiProgress::with_draw_target(target)),
-            lines: RefCell::default(),
-        }
+        let wanted = flags.ansi == "always" || (flags.ansi != "never" && terminal);
+        let form = match flags.progress.as_str() {
+            "quiet" => Form::Quiet,
+            "json" => Form::Json,
+            "tty" => Form::live(),
+            "plain" => Form::Plain,
+            _ if wanted => Form::live(),
+            _ => Form::Plain,
+        };
+        Board { form, lines: RefCell::default() }
+    }
+
+    /// A board that says only notes.
+    pub(super) fn quiet() -> Self {
+        Board { form: Form::Quiet, lines: RefCell::default() }
     }
 
     /// Says that `object` (`Container plana-redis-1`) is in a state (`Started`).
     pub(super) fn say(&self, object: &str, state: &str, mark: Mark) {
-        let Some(live) = &self.live else {
-            eprintln!(" {object}  {state}");
-            return;
-        };
+        match &self.form {
+            Form::Quiet => {}
+            Form::Plain => eprintln!(" {object}  {state}"),
+            Form::Json => {
+                let status = match mark {
+                    Mark::Working => "Working",
+                    Mark::Done => "Done",
+                    Mark::Warning => "Warning",
+                    Mark::Failed => "Error",
+                };
+                eprintln!("{}", json!({ "id": object, "status": status, "text": state }));
+            }
+            Form::Live(live) => self.draw(live, object, state, mark),
+        }
+    }
+
+    /// A part of a long step that is done: a line of its own in a pipe, nothing on a terminal.
+    pub(super) fn step(&self, object: &str, state: &str) {
+        if matches!(self.form, Form::Plain | Form::Json) {
+            self.say(object, state, Mark::Done);
+        }
+    }
+
+    /// How far a long step is (`12MB / 40MB`): shown on a live line only.
+    pub(super) fn progress(&self, object: &str, state: &str) {
+        if let Form::Live(live) = &self.form {
+            self.draw(live, object, state, Mark::Working);
+        }
+    }
+
+    fn draw(&self, live: &Live, object: &str, state: &str, mark: Mark) {
         let mut lines = self.lines.borrow_mut();
-        let (bar, began) = lines.entry(object.to_owned()).or_insert_with(|| {
-            let bar = live.add(ProgressBar::new_spinner().with_style(style()));
+        let line = lines.entry(object.to_owned()).or_insert_with(|| {
+            let bar =
+                live.bars.add(ProgressBar::new_spinner().with_style(style(" {spinner} {msg}")));
             bar.enable_steady_tick(Duration::from_millis(100));
-            (bar, Instant::now())
+            Line { bar: Some(bar), began: Instant::now(), done: false }
         });
-        let time = format!("{:.1}s", began.elapsed().as_secs_f64());
+        let time = format!("{:.1}s", line.began.elapsed().as_secs_f64());
         let text = match mark {
-            Mark::Working => return bar.set_message(format!("{object}  {state}")),
+            Mark::Working => format!("{object}  {state}  {}", time.blue()),
             Mark::Done => format!("{} {object}  {}  {}", "✔".green(), state.green(), time.blue()),
             Mark::Warning => {
                 format!("{} {object}  {}  {}", "!".yellow(), state.yellow(), time.blue())
             }
             Mark::Failed => format!("{} {object}  {}  {}", "✘".red(), state.red(), time.blue()),
         };
-        bar.set_style(finished());
-        bar.finish_with_message(text);
+        line.done = mark != Mark::Working;
+        if let Some(bar) = &line.bar {
+            let form = if line.done { " {msg}" } else { " {spinner} {msg}" };
+            bar.set_style(style(form));
+            bar.set_message(text);
+            if line.done {
+                bar.disable_steady_tick();
+                bar.tick();
+            }
+        }
+        let done = lines.values().filter(|line| line.done).count();
+        live.head.set_message(format!("[+] Running {done}/{}", lines.len()));
     }
 
     /// A line beside the objects.
     pub(super) fn note(&self, text: &str) {
-        match &self.live {
-            Some(live) => live.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+        match &self.form {
+            Form::Live(live) => live.bars.suspend(|| eprintln!("{text}")),
+            _ => eprintln!("{text}"),
         }
     }
 }
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template(" {spinner} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+impl Form {
+    fn live() -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let head = bars.add(ProgressBar::new_spinner().with_style(style("{msg}")));
+        Form::Live(Live { bars, head })
+    }
 }
 
-fn finished() -> ProgressStyle {
-    ProgressStyle::with_template(" {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+impl Drop for Board {
+    /// The lines stay as they stand.
+    fn drop(&mut self) {
+        if let Form::Live(live) = &self.form {
+            live.head.abandon();
+            for line in self.lines.borrow().values() {
+                line.bar.iter().for_each(ProgressBar::abandon);
+            }
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }

@@ -1,5 +1,9 @@
 //! Images of a project: built, pulled, pushed. Building goes through the words of `sampan build`.
 
+mod contexts;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use compose::desired::Service;
@@ -15,7 +19,8 @@ use crate::client::no_body;
 use crate::ctx::Ctx;
 use crate::image;
 
-use crate::progress::{self, Display};
+use crate::format::units;
+use crate::progress;
 use crate::report::{self, Exit};
 
 /// The words of `sampan build` and its kin.
@@ -35,13 +40,29 @@ async fn image_words(ctx: &Ctx, words: &[String]) -> Result<Exit> {
 pub(super) async fn build(ctx: &Ctx, flags: &ProjectFlags, args: Build) -> Result<Exit> {
     let loaded = project::project(flags, &args.services)?;
     loaded.check(&args.services)?;
-    for name in loaded.closure(&args.services, !args.with_dependencies) {
+    for name in in_order(&loaded, loaded.closure(&args.services, !args.with_dependencies)) {
+        if args.check || flags.dry_run {
+            let builds = loaded.desired.services.get(&name).is_some_and(|wanted| wanted.builds);
+            if builds {
+                report::say(&format!("{name}: would be built"))?;
+            }
+            continue;
+        }
         build_one(ctx, &loaded, &name, &args).await?;
+    }
+    if args.push && !args.check && !flags.dry_run {
+        let words = Push {
+            services: args.services,
+            include_deps: args.with_dependencies,
+            ignore_push_failures: false,
+            quiet: args.quiet,
+        };
+        return push(ctx, flags, words).await;
     }
     Ok(report::OK)
 }
 
-async fn build_one(ctx: &Ctx, loaded: &Loaded, name: &str, args: &Build) -> Result<()> {
+pub(super) async fn build_one(ctx: &Ctx, loaded: &Loaded, name: &str, args: &Build) -> Result<()> {
     let (Some(service), Some(wanted)) =
         (loaded.project.services.get(name), loaded.desired.services.get(name))
     else {
@@ -51,10 +72,8 @@ async fn build_one(ctx: &Ctx, loaded: &Loaded, name: &str, args: &Build) -> Resu
     if !args.quiet {
         eprintln!("Building {name}");
     }
-    let inline = match &section.dockerfile_inline {
-        Some(text) => Some(Inline::write(text)?),
-        None => None,
-    };
+    let inline = contexts::dockerfile(loaded, section)?;
+    let inline = inline.as_deref().map(Inline::write).transpose()?;
     let words = words(loaded, section, wanted, args, inline.as_ref());
     image_words(ctx, &words).await.with_context(|| format!("failed to build service {name}"))?;
     Ok(())
@@ -113,6 +132,9 @@ fn words(
             push("-f", &path.to_string_lossy());
         }
     }
+    if let Some(memory) = &args.memory {
+        push("--memory", memory);
+    }
     let switches = [
         ("--no-cache", section.no_cache || args.no_cache),
         ("--pull", section.pull || args.pull),
@@ -128,7 +150,11 @@ struct Inline(std::path::PathBuf);
 
 impl Inline {
     fn write(text: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("sampan-dockerfile-{}", std::process::id()));
+        // several services may be built by one client
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sampan-dockerfile-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text)
             .with_context(|| format!("failed to write {}", path.display()))?;
         Ok(Inline(path))
@@ -142,6 +168,36 @@ impl Drop for Inline {
     }
 }
 
+/// Services whose images others build upon come first.
+fn in_order(loaded: &Loaded, names: Vec<String>) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut open: Vec<String> = names.iter().rev().cloned().collect();
+    while let Some(name) = open.pop() {
+        if out.contains(&name) {
+            continue;
+        }
+        let build = loaded.project.services.get(&name).and_then(|service| service.build.as_ref());
+        let before: Vec<String> = build
+            .iter()
+            .flat_map(|build| build.additional_contexts.values())
+            .filter_map(|context| context.strip_prefix("service:"))
+            .filter(|other| {
+                *other != name
+                    && !out.iter().any(|done| done == other)
+                    && !open.iter().any(|o| o == other && names.len() < open.len())
+            })
+            .map(str::to_owned)
+            .collect();
+        if before.is_empty() || open.len() > loaded.project.services.len() * 2 {
+            out.push(name);
+        } else {
+            open.push(name);
+            open.extend(before);
+        }
+    }
+    out
+}
+
 /// Makes sure that every image is there: built when it can be, else pulled.
 pub(super) async fn ensure(
     ctx: &Ctx,
@@ -152,7 +208,7 @@ pub(super) async fn ensure(
 ) -> Result<()> {
     let client = ctx.client().await?;
     let mut pulls: Vec<(String, String, Option<String>)> = Vec::new();
-    for name in names {
+    for name in &in_order(loaded, names.to_vec()) {
         let (Some(service), Some(wanted)) =
             (loaded.project.services.get(name), loaded.desired.services.get(name))
         else {
@@ -163,7 +219,7 @@ pub(super) async fn ensure(
         let build =
             wanted.builds && !flags.no_build && (flags.build || policy == "build" || !known);
         if build {
-            let args = Build::default();
+            let args = Build { quiet: flags.quiet_build, ..Build::default() };
             build_one(ctx, loaded, name, &args).await?;
             continue;
         }
@@ -176,7 +232,10 @@ pub(super) async fn ensure(
             _ => pulls.push((name.clone(), wanted.image.clone(), wanted.template.platform.clone())),
         }
     }
-    pull_all(ctx, &pulls, board, false).await
+    match flags.quiet_pull {
+        true => pull_all(ctx, &pulls, &Board::quiet(), false).await,
+        false => pull_all(ctx, &pulls, board, false).await,
+    }
 }
 
 /// Pulls at the same time; says each start and end.
@@ -190,7 +249,7 @@ async fn pull_all(
         .iter()
         .map(|(name, image, platform)| async move {
             board.say(name, "Pulling", Mark::Working);
-            let pulled = pull_one(ctx, image, platform.as_deref()).await;
+            let pulled = pull_one(ctx, name, image, platform.as_deref(), board).await;
             (name, image, pulled)
         })
         .collect();
@@ -207,14 +266,52 @@ async fn pull_all(
     failure.filter(|_| !ignore).map_or(Ok(()), Err)
 }
 
-/// Pulls one image with the stored login, without a word.
-async fn pull_one(ctx: &Ctx, name: &str, platform: Option<&str>) -> Result<()> {
-    let query = crate::container::pull_query(name, platform)?;
-    let headers = image::auth_header(&ctx.config()?.for_image(name))?;
+/// Pulls one image with the stored login; its layers' bytes are summed on the service's line.
+async fn pull_one(
+    ctx: &Ctx,
+    service: &str,
+    image: &str,
+    platform: Option<&str>,
+    board: &Board,
+) -> Result<()> {
+    let query = crate::container::pull_query(image, platform)?;
+    let headers = image::auth_header(&ctx.config()?.for_image(image))?;
     let client = ctx.client().await?;
     let path = "/images/create";
     let stream = client.bytes(http::Method::POST, path, &query, headers, no_body()).await?;
-    progress::show(stream, Display::Silent).await.map(drop)
+    let mut layers = Layers::default();
+    progress::follow(stream, |message| layers.message(message, service, board)).await.map(drop)
+}
+
+/// How far the layers of one image are: bytes here and bytes in all, by layer.
+#[derive(Default)]
+struct Layers(std::collections::BTreeMap<String, (u64, u64)>);
+
+impl Layers {
+    fn message(&mut self, message: &serde_json::Value, service: &str, board: &Board) {
+        let (Some(id), Some(status)) = (message["id"].as_str(), message["status"].as_str()) else {
+            return;
+        };
+        let detail = &message["progressDetail"];
+        match (detail["current"].as_u64(), detail["total"].as_u64()) {
+            (Some(current), Some(total)) if status == "Downloading" => {
+                self.0.insert(id.to_owned(), (current, total));
+            }
+            _ => {
+                let layer = self.0.entry(id.to_owned()).or_default();
+                layer.0 = layer.1;
+                if matches!(status, "Pull complete" | "Already exists") {
+                    board.step(&format!("{service} {id}"), status);
+                }
+            }
+        }
+        let sum = |part: fn(&(u64, u64)) -> u64| self.0.values().map(part).sum::<u64>() as f64;
+        let (here, all) = (sum(|layer| layer.0), sum(|layer| layer.1));
+        if all > 0.0 {
+            let (here, all) = (units::human_size(here), units::human_size(all));
+            board.progress(service, &format!("Pulling {here} / {all}"));
+        }
+    }
 }
 
 /// `compose pull`.
@@ -235,7 +332,7 @@ pub(super) async fn pull(ctx: &Ctx, flags: &ProjectFlags, args: Pull) -> Result<
             pulls.push((name, wanted.image.clone(), wanted.template.platform.clone()));
         }
     }
-    let board = Board::new(if args.quiet { "never" } else { &flags.ansi });
+    let board = if args.quiet { Board::quiet() } else { Board::new(flags) };
     pull_all(ctx, &pulls, &board, args.ignore_pull_failures).await?;
     Ok(report::OK)
 }
@@ -244,7 +341,7 @@ pub(super) async fn pull(ctx: &Ctx, flags: &ProjectFlags, args: Pull) -> Result<
 pub(super) async fn push(ctx: &Ctx, flags: &ProjectFlags, args: Push) -> Result<Exit> {
     let loaded = project::project(flags, &args.services)?;
     loaded.check(&args.services)?;
-    for name in loaded.closure(&args.services, true) {
+    for name in loaded.closure(&args.services, !args.include_deps) {
         let Some(wanted) = loaded.desired.services.get(&name).filter(|wanted| wanted.builds) else {
             continue;
         };

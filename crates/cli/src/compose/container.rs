@@ -142,7 +142,7 @@ pub(super) async fn state(client: &Client, name: &str) -> Result<Value> {
     Ok(seen["State"].clone())
 }
 
-async fn run_hooks(client: &Client, name: &str, hooks: &[Hook]) -> Result<()> {
+pub(super) async fn run_hooks(client: &Client, name: &str, hooks: &[Hook]) -> Result<()> {
     for hook in hooks {
         let env: Vec<String> = hook
             .environment

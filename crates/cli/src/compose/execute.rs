@@ -27,6 +27,8 @@ pub(super) struct Executor<'a> {
     pub(super) board: &'a Board,
     /// `-t`: seconds before SIGKILL.
     pub(super) timeout: Option<i64>,
+    /// `--parallel`: steps at the same time; `None` is no limit.
+    pub(super) parallel: Option<usize>,
 }
 
 impl Executor<'_> {
@@ -43,7 +45,8 @@ impl Executor<'_> {
             for (index, step) in plan.steps.iter().enumerate() {
                 let ready =
                     failure.is_none() && step.after.iter().all(|before| done.contains(before));
-                if ready && begun.insert(index) {
+                let room = self.parallel.is_none_or(|limit| running.len() < limit);
+                if ready && room && begun.insert(index) {
                     running.push(async move { (index, self.step(&step.operation).await) });
                 }
             }

@@ -39,6 +39,12 @@ pub(super) async fn ps(ctx: &Ctx, flags: &ProjectFlags, args: Ps) -> Result<Exit
     let loaded = project::known(ctx, flags, &args.names).await?;
     loaded.check(&args.names)?;
     let client = ctx.client().await?;
+    let mut args = args;
+    match args.filter.as_deref().map(|word| word.split_once('=').unwrap_or((word, ""))) {
+        None => {}
+        Some(("status", value)) => args.status.push(value.to_owned()),
+        Some((key, _)) => bail!("invalid filter {key:?}: only status=… is understood"),
+    }
     let all = args.all || !args.status.is_empty();
     let rows = observe::rows(client, &loaded.desired.project, args.all).await?;
     let rows: Vec<&Value> = rows
@@ -49,7 +55,8 @@ pub(super) async fn ps(ctx: &Ctx, flags: &ProjectFlags, args: Ps) -> Result<Exit
             let named = args.names.is_empty()
                 || args.names.iter().any(|name| name == observe::service(row));
             let status = args.status.is_empty() || args.status.iter().any(|status| status == state);
-            (all || live) && named && status
+            let known = loaded.desired.services.contains_key(observe::service(row));
+            (all || live) && named && status && (args.orphans || known)
         })
         .collect();
     if args.services {
@@ -104,6 +111,12 @@ pub(super) async fn ls(ctx: &Ctx, args: Ls) -> Result<Exit> {
         let project = projects.entry(name).or_default();
         *project.0.entry(row["State"].as_str().unwrap_or_default()).or_default() += 1;
         project.1 = files;
+    }
+    for word in &args.filter {
+        match word.split_once('=') {
+            Some(("name", wanted)) => projects.retain(|name, _| name.contains(wanted)),
+            _ => bail!("invalid filter {word:?}: only name=… is understood"),
+        }
     }
     if args.quiet {
         return lines(&projects.into_keys().collect::<Vec<_>>());

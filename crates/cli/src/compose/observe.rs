@@ -55,7 +55,11 @@ pub(super) async fn observe(client: &Client, desired: &Desired) -> Result<Observ
             serde_json::from_value(row).context("the daemon's container list is not understood")?;
         observed.containers.extend(Container::from_summary(&row));
     }
-    observed.networks = names(&client.get("/networks", &Query::new()).await?);
+    let networks = client.get("/networks", &Query::new()).await?;
+    for row in networks.as_array().into_iter().flatten() {
+        let hash = row["Labels"][labels::HASH].as_str().map(str::to_owned);
+        observed.networks.insert(row["Name"].as_str().unwrap_or_default().to_owned(), hash);
+    }
     observed.volumes = names(&client.get("/volumes", &Query::new()).await?["Volumes"]);
     let images: BTreeMap<&str, ()> =
         desired.services.values().map(|s| (s.image.as_str(), ())).collect();

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use compose::labels;
-use compose::plan::UpOptions;
+use compose::plan::{Observed, Operation, Step, UpOptions};
 use serde_json::{Value, json};
 
 use super::args::{Converge, Copy, Events, Exec, ProjectFlags, Run, Stats};
@@ -23,14 +23,19 @@ struct Words {
     verb: words::Verb,
 }
 
-async fn container_words(ctx: &Ctx, list: Vec<String>) -> Result<Exit> {
+pub(super) async fn container_words(ctx: &Ctx, list: Vec<String>) -> Result<Exit> {
     let all = std::iter::once("sampan".to_owned()).chain(list);
     let parsed = Words::try_parse_from(all).map_err(|err| anyhow!("{err}"))?;
     words::run_verb(ctx, parsed.verb).await
 }
 
 /// The container of a service: the one of that number, else the first that runs.
-async fn find(ctx: &Ctx, loaded: &Loaded, service: &str, index: Option<u32>) -> Result<Value> {
+pub(super) async fn find(
+    ctx: &Ctx,
+    loaded: &Loaded,
+    service: &str,
+    index: Option<u32>,
+) -> Result<Value> {
     loaded.check(std::slice::from_ref(&service.to_owned()))?;
     let rows = observe::rows(ctx.client().await?, &loaded.desired.project, false).await?;
     let found = rows.into_iter().find(|row| {
@@ -96,9 +101,11 @@ pub(super) async fn stats(ctx: &Ctx, flags: &ProjectFlags, args: Stats) -> Resul
     let rows = observe::rows(ctx.client().await?, &loaded.desired.project, false).await?;
     let mut list = vec!["stats".to_owned()];
     list.extend(args.no_stream.then(|| "--no-stream".to_owned()));
+    list.extend(args.no_trunc.then(|| "--no-trunc".to_owned()));
+    list.extend(args.format.as_ref().map(|format| format!("--format={format}")));
     let named = |row: &&Value| {
         let all = args.services.is_empty();
-        row["State"] == "running"
+        (args.all || row["State"] == "running")
             && (all || args.services.iter().any(|s| s == observe::service(row)))
     };
     let names: Vec<String> =
@@ -116,7 +123,15 @@ pub(super) async fn events(ctx: &Ctx, flags: &ProjectFlags, args: Events) -> Res
     let name = project::name(flags)?;
     let client = ctx.client().await?;
     let wanted = json!({"label": [format!("{}={name}", labels::PROJECT)], "type": ["container"]});
-    let query = Query::new().with("filters", wanted.to_string());
+    let time = |flag: &str, text: &Option<String>| {
+        let text = text.as_deref().map(clock::api_time).transpose();
+        text.map_err(|err| anyhow!("invalid value for {flag:?}: {err}"))
+    };
+    let (since, until) = (time("since", &args.since)?, time("until", &args.until)?);
+    let query = Query::new()
+        .with("filters", wanted.to_string())
+        .opt("since", since.as_deref())
+        .opt("until", until.as_deref());
     let mut stream =
         client.bytes(http::Method::GET, "/events", &query, Default::default(), no_body()).await?;
     let mut decoder = JsonStream::default();
@@ -157,8 +172,14 @@ pub(super) async fn run(ctx: &Ctx, flags: &ProjectFlags, args: Run) -> Result<Ex
     let (service, command) = args.service_and_command.split_first().context("no service")?;
     let loaded = project::project(flags, std::slice::from_ref(service))?;
     loaded.check(std::slice::from_ref(service))?;
-    let board = Board::new(&flags.ansi);
-    let converge = Converge { build: args.build, ..Converge::default() };
+    let board = if args.quiet { Board::quiet() } else { Board::new(flags) };
+    let converge = Converge {
+        build: args.build,
+        pull: args.pull.clone(),
+        quiet_pull: args.quiet_pull || args.quiet,
+        quiet_build: args.quiet_build || args.quiet,
+        ..Converge::default()
+    };
     build::ensure(ctx, &loaded, std::slice::from_ref(service), &converge, &board).await?;
     prepare(ctx, flags, &loaded, service, &args, &board).await?;
     let id = create(ctx, &loaded, service, command, &args).await?;
@@ -204,12 +225,25 @@ async fn prepare(
     let client = ctx.client().await?;
     let observed = observe::observe(client, &loaded.desired).await?;
     let mut plan = compose::plan::plan(&loaded.desired, &observed, &options)?;
+    let orphans = args.remove_orphans.then(|| orphans(loaded, &observed));
     plan.steps.retain(|step| {
-        use compose::plan::Operation;
         matches!(step.operation, Operation::CreateNetwork { .. } | Operation::CreateVolume { .. })
     });
+    for step in &mut plan.steps {
+        step.after.clear();
+    }
+    plan.steps.extend(orphans.into_iter().flatten());
     plan.warnings.clear();
     up::run(client, flags, loaded, &plan, board, None).await
+}
+
+/// Takes away what no service of the files made.
+fn orphans(loaded: &Loaded, observed: &Observed) -> Vec<Step> {
+    let known = |service: &String| loaded.desired.services.contains_key(service);
+    let gone = observed.containers.iter().filter(|c| !c.oneoff && !known(&c.service));
+    let remove =
+        gone.map(|c| Operation::Remove { id: c.id.clone(), name: c.name.clone(), volumes: false });
+    remove.map(|operation| Step { operation, after: Vec::new() }).collect()
 }
 
 async fn create(
@@ -250,6 +284,18 @@ async fn create(
         config.working_dir.clone_from(workdir);
     }
     let env = config.env.get_or_insert_default();
+    for path in &args.env_from_file {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("couldn't find env file: {}", path.display()))?;
+        let known = |name: &str| loaded.project.environment.get(name).cloned();
+        let vars = compose::dotenv::parse(&text, &known)
+            .map_err(|err| anyhow!("failed to read {}: {err}", path.display()))?;
+        for (key, value) in vars {
+            let Some(value) = value else { continue };
+            env.retain(|old| old.split('=').next() != Some(key.as_str()));
+            env.push(format!("{key}={value}"));
+        }
+    }
     for word in &args.env {
         let key = word.split('=').next().unwrap_or_default();
         env.retain(|old| old.split('=').next() != Some(key));
@@ -267,6 +313,12 @@ async fn create(
     }
     let host = &mut request.host_config;
     host.restart_policy = Default::default();
+    if !args.cap_add.is_empty() {
+        host.cap_add.get_or_insert_default().extend(args.cap_add.iter().cloned());
+    }
+    if !args.cap_drop.is_empty() {
+        host.cap_drop.get_or_insert_default().extend(args.cap_drop.iter().cloned());
+    }
     let binds = args.volume.iter().map(|bind| absolute(bind));
     host.binds.get_or_insert_default().extend(binds);
     if !args.service_ports {

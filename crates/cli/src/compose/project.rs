@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use compose::desired::{self, Desired};
 use compose::model::Service;
-use compose::{LoadOptions, Project, dotenv, labels, load};
+use compose::{Keep, LoadOptions, Project, dotenv, labels, load};
 
 use super::args::ProjectFlags;
 use super::observe;
@@ -96,7 +96,9 @@ async fn from_labels(client: &Client, name: &str) -> Result<Loaded> {
     for row in client.get("/networks", &query()).await?.as_array().into_iter().flatten() {
         let name = row["Name"].as_str().unwrap_or_default().to_owned();
         let request = types::network::CreateRequest { name: name.clone(), ..Default::default() };
-        desired.networks.insert(name, desired::Network { external: false, request });
+        desired
+            .networks
+            .insert(name, desired::Network { external: false, hash: String::new(), request });
     }
     for row in client.get("/volumes", &query()).await?["Volumes"].as_array().into_iter().flatten() {
         let name = row["Name"].as_str().unwrap_or_default().to_owned();
@@ -108,16 +110,17 @@ async fn from_labels(client: &Client, name: &str) -> Result<Loaded> {
 
 /// Loads the project that flags, environment and the current folder name; warnings go to standard error.
 pub(super) fn project(flags: &ProjectFlags, services: &[String]) -> Result<Loaded> {
-    project_with(flags, services, false)
+    project_with(flags, services, false, Keep::default())
 }
 
-/// As [`project`]; with `keep_env`, `env_file`s stay unread.
+/// As [`project`]; with `keep_env`, `env_file`s stay unread, and what `keep` names stays as it is written.
 pub(super) fn project_with(
     flags: &ProjectFlags,
     services: &[String],
     keep_env: bool,
+    keep: Keep,
 ) -> Result<Loaded> {
-    let options = LoadOptions { services: services.to_vec(), keep_env, ..options(flags)? };
+    let options = LoadOptions { services: services.to_vec(), keep_env, keep, ..options(flags)? };
     let read = |path: &Path| match path.as_os_str() == "-" {
         true => std::io::read_to_string(std::io::stdin()),
         false => std::fs::read_to_string(path),
@@ -139,7 +142,7 @@ pub(super) fn name(flags: &ProjectFlags) -> Result<String> {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -167,6 +170,7 @@ fn options(flags: &ProjectFlags) -> Result<LoadOptions> {
         project_name: flags.project_name.clone(),
         env,
         profiles,
+        all_resources: flags.all_resources,
         ..LoadOptions::default()
     })
 }
@@ -178,9 +182,16 @@ fn variables(
     dir: &Path,
 ) -> Result<BTreeMap<String, String>> {
     let mut env = BTreeMap::new();
-    let default = dir.join(".env");
-    let named = !flags.env_files.is_empty();
-    let files = if named { flags.env_files.clone() } else { vec![default] };
+    let listed = shell.get("COMPOSE_ENV_FILES").filter(|list| !list.is_empty());
+    let off = shell
+        .get("COMPOSE_DISABLE_ENV_FILE")
+        .is_some_and(|word| matches!(word.as_str(), "1" | "true"));
+    let (named, files) = match (&flags.env_files, listed) {
+        (given, _) if !given.is_empty() => (true, given.clone()),
+        (_, Some(list)) => (true, list.split(',').map(PathBuf::from).collect()),
+        _ if off => (false, Vec::new()),
+        _ => (false, vec![dir.join(".env")]),
+    };
     for path in files {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,

@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use http::Method;
 use serde_json::Value;
 
-use super::args::{Kill, Named, ProjectFlags, Rm, Stop};
+use super::args::{Down, Kill, Named, ProjectFlags, Restart, Rm, Start, Stop, Wait};
 use super::board::{Board, Mark};
 use super::project::{self, Loaded};
 use super::{container, observe, up};
@@ -35,7 +35,7 @@ async fn chosen(
 }
 
 /// `compose start`: what is there, in order, waiting as `depends_on` says.
-pub(super) async fn start(ctx: &Ctx, flags: &ProjectFlags, args: Named) -> Result<Exit> {
+pub(super) async fn start(ctx: &Ctx, flags: &ProjectFlags, args: Start) -> Result<Exit> {
     let (loaded, rows) = chosen(ctx, flags, &args.services).await?;
     if rows.is_empty() {
         let names = if args.services.is_empty() {
@@ -52,7 +52,7 @@ pub(super) async fn start(ctx: &Ctx, flags: &ProjectFlags, args: Named) -> Resul
         (name.clone(), u32::try_from(count).unwrap_or(u32::MAX))
     });
     let options = UpOptions {
-        services: args.services,
+        services: args.services.clone(),
         recreate: Recreate::Never,
         scale: scale.collect(),
         ..UpOptions::default()
@@ -62,8 +62,12 @@ pub(super) async fn start(ctx: &Ctx, flags: &ProjectFlags, args: Named) -> Resul
     wanted.networks.clear();
     wanted.volumes.clear();
     let plan = plan::plan(&wanted, &observed, &options)?;
-    let board = Board::new(&flags.ansi);
+    let board = Board::new(flags);
     up::run(client, flags, &loaded, &plan, &board, None).await?;
+    if args.wait && !flags.dry_run {
+        let names = loaded.closure(&args.services, false);
+        return up::wait_for(ctx, &loaded, &names, args.wait_timeout, &board).await;
+    }
     Ok(report::OK)
 }
 
@@ -71,7 +75,7 @@ pub(super) async fn start(ctx: &Ctx, flags: &ProjectFlags, args: Named) -> Resul
 pub(super) async fn stop(ctx: &Ctx, flags: &ProjectFlags, args: Stop) -> Result<Exit> {
     let loaded = project::known(ctx, flags, &args.services).await?;
     loaded.check(&args.services)?;
-    let board = Board::new(&flags.ansi);
+    let board = Board::new(flags);
     stop_all(ctx, flags, &loaded, args.services, args.timeout, &board).await?;
     Ok(report::OK)
 }
@@ -92,8 +96,17 @@ async fn stop_all(
 }
 
 /// `compose restart`.
-pub(super) async fn restart(ctx: &Ctx, flags: &ProjectFlags, args: Stop) -> Result<Exit> {
-    let (loaded, rows) = chosen(ctx, flags, &args.services).await?;
+pub(super) async fn restart(ctx: &Ctx, flags: &ProjectFlags, args: Restart) -> Result<Exit> {
+    let loaded = project::known(ctx, flags, &args.services).await?;
+    let mut services = args.services.clone();
+    if !args.no_deps && !services.is_empty() {
+        // those that asked to be restarted with what they depend on
+        let dependents = loaded.desired.services.values().filter(|service| {
+            service.depends_on.iter().any(|(on, how)| how.restart && args.services.contains(on))
+        });
+        services.extend(dependents.map(|service| service.name.clone()));
+    }
+    let (loaded, rows) = chosen(ctx, flags, &services).await?;
     let steps = rows.iter().map(|row| Step {
         operation: Operation::Restart {
             service: observe::service(row).to_owned(),
@@ -102,7 +115,7 @@ pub(super) async fn restart(ctx: &Ctx, flags: &ProjectFlags, args: Stop) -> Resu
         after: Vec::new(),
     });
     let plan = Plan { steps: steps.collect(), warnings: Vec::new() };
-    let board = Board::new(&flags.ansi);
+    let board = Board::new(flags);
     up::run(ctx.client().await?, flags, &loaded, &plan, &board, args.timeout).await?;
     Ok(report::OK)
 }
@@ -117,7 +130,7 @@ async fn each(
     (working, finished): (&str, &str),
 ) -> Result<Exit> {
     let client = ctx.client().await?;
-    let board = Board::new(&flags.ansi);
+    let board = Board::new(flags);
     let mut running: FuturesUnordered<_> = rows
         .iter()
         .map(|row| {
@@ -145,7 +158,12 @@ async fn each(
 
 /// `compose kill`.
 pub(super) async fn kill(ctx: &Ctx, flags: &ProjectFlags, args: Kill) -> Result<Exit> {
-    let (_, rows) = chosen(ctx, flags, &args.services).await?;
+    let (loaded, mut rows) = chosen(ctx, flags, &args.services).await?;
+    if args.remove_orphans {
+        let all = observe::rows(ctx.client().await?, &loaded.desired.project, false).await?;
+        let orphan = |row: &Value| !loaded.desired.services.contains_key(observe::service(row));
+        rows.extend(all.into_iter().filter(orphan));
+    }
     let live: Vec<&Value> = rows.iter().filter(|row| row["State"] == "running").collect();
     let query = Query::new().with("signal", args.signal.as_str());
     each(ctx, flags, &live, "kill", &query, ("Killing", "Killed")).await
@@ -165,7 +183,7 @@ pub(super) async fn pause(ctx: &Ctx, flags: &ProjectFlags, args: Named, on: bool
 /// `compose rm`: stopped containers; asks unless `-f`.
 pub(super) async fn remove(ctx: &Ctx, flags: &ProjectFlags, args: Rm) -> Result<Exit> {
     let (loaded, rows) = chosen(ctx, flags, &args.services).await?;
-    let board = Board::new(&flags.ansi);
+    let board = Board::new(flags);
     if args.stop {
         stop_all(ctx, flags, &loaded, args.services.clone(), None, &board).await?;
     }
@@ -200,18 +218,30 @@ pub(super) async fn remove(ctx: &Ctx, flags: &ProjectFlags, args: Rm) -> Result<
 }
 
 /// `compose wait`: until the containers end; ends with the first code that is not 0.
-pub(super) async fn wait(ctx: &Ctx, flags: &ProjectFlags, args: Named) -> Result<Exit> {
+pub(super) async fn wait(ctx: &Ctx, flags: &ProjectFlags, args: Wait) -> Result<Exit> {
     let (_, rows) = chosen(ctx, flags, &args.services).await?;
     let client = ctx.client().await?;
     let mut exit = report::OK;
-    for row in &rows {
-        let path = format!("/containers/{}/wait", segment(observe::id(row)));
-        let reply = client.json(Method::POST, &path, &Query::new(), None).await?;
-        let code = reply["StatusCode"].as_i64().unwrap_or(0);
+    let mut running: FuturesUnordered<_> = rows
+        .iter()
+        .map(|row| async move {
+            let path = format!("/containers/{}/wait", segment(observe::id(row)));
+            (row, client.json(Method::POST, &path, &Query::new(), None).await)
+        })
+        .collect();
+    while let Some((row, reply)) = running.next().await {
+        let code = reply?["StatusCode"].as_i64().unwrap_or(0);
         report::say(&format!("container {:?} exited with status code {code}", observe::name(row)))?;
         if exit == report::OK {
             exit = (code & 0xff) as Exit;
         }
+        if args.down_project {
+            break;
+        }
+    }
+    drop(running);
+    if args.down_project {
+        up::down(ctx, flags, Down::default()).await?;
     }
     Ok(exit)
 }

@@ -1,19 +1,35 @@
-//! `config` and `version`: what the files say, without a daemon.
+//! `config` and `version`: what the files say, without a daemon (but for `--resolve-image-digests`).
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use compose::{Keep, Node, Value};
+use serde_json::json;
 
 use super::args::{Config, ProjectFlags, Version};
 use super::project::{self, Loaded};
+use crate::client::{Query, image_segment};
+use crate::ctx::Ctx;
+use crate::format::table;
 use crate::report::{self, Exit};
 
 /// `compose config`.
-pub(super) fn config(flags: &ProjectFlags, args: &Config) -> Result<Exit> {
-    let loaded = project::project_with(flags, &args.names, args.no_env_resolution)?;
-    loaded.check(&args.names)?;
+pub(super) async fn config(ctx: &Ctx, flags: &ProjectFlags, args: &Config) -> Result<Exit> {
+    let keep = Keep {
+        variables: args.no_interpolate || args.variables,
+        paths: args.no_path_resolution,
+        form: args.no_normalize,
+        contradictions: args.no_consistency,
+    };
+    let mut loaded = project::project_with(flags, &args.names, args.no_env_resolution, keep)?;
+    if !keep.variables {
+        loaded.check(&args.names)?;
+    }
     if args.quiet {
         return Ok(report::OK);
+    }
+    if args.resolve_image_digests || args.lock_image_digests {
+        pin(ctx, &mut loaded).await?;
     }
     let text = text(&loaded, args)?;
     match &args.output {
@@ -29,14 +45,20 @@ pub(super) fn config(flags: &ProjectFlags, args: &Config) -> Result<Exit> {
 fn text(loaded: &Loaded, args: &Config) -> Result<String> {
     let project = &loaded.project;
     let lines = |words: Vec<String>| words.into_iter().map(|word| word + "\n").collect();
-    if args.services {
-        return Ok(lines(project.services.keys().cloned().collect()));
-    }
-    if args.volumes {
-        return Ok(lines(project.volumes.keys().cloned().collect()));
-    }
-    if args.networks {
-        return Ok(lines(project.networks.keys().cloned().collect()));
+    let tree = project.tree().cloned().unwrap_or_else(|| Node::map([], Default::default()));
+    let keys = |section: &str| -> Vec<String> {
+        let map = tree.get(section).and_then(Node::as_map);
+        map.map(|map| map.keys().cloned().collect()).unwrap_or_default()
+    };
+    for (wanted, section) in [
+        (args.services, "services"),
+        (args.volumes, "volumes"),
+        (args.networks, "networks"),
+        (args.models, "models"),
+    ] {
+        if wanted {
+            return Ok(lines(keys(section)));
+        }
     }
     if args.images {
         let images: BTreeSet<String> =
@@ -44,9 +66,14 @@ fn text(loaded: &Loaded, args: &Config) -> Result<String> {
         return Ok(lines(images.into_iter().collect()));
     }
     if args.profiles {
-        let all: BTreeSet<String> =
-            project.services.values().flat_map(|service| service.profiles.clone()).collect();
-        return Ok(lines(all.into_iter().collect()));
+        return Ok(lines(project.profiles.iter().cloned().collect()));
+    }
+    if args.environment {
+        let pairs = project.environment.iter().map(|(key, value)| format!("{key}={value}"));
+        return Ok(lines(pairs.collect()));
+    }
+    if args.variables {
+        return Ok(variables(&tree, &args.format));
     }
     if let Some(wanted) = &args.hash {
         let chosen = |name: &str| wanted == "*" || wanted.split(',').any(|word| word == name);
@@ -55,20 +82,84 @@ fn text(loaded: &Loaded, args: &Config) -> Result<String> {
             hashes.map(|service| format!("{} {}", service.name, service.hash)).collect(),
         ));
     }
-    let Some(tree) = project.tree() else { return Ok(String::new()) };
-    match args.format.as_str() {
-        "json" => Ok(serde_json::to_string_pretty(&tree.to_json())? + "\n"),
-        _ => Ok(compose::yaml(tree)),
+    let tree = if args.lock_image_digests { images_only(&tree) } else { tree };
+    Ok(match (args.format.as_str(), args.no_interpolate) {
+        ("json", keep) => {
+            let text = serde_json::to_string_pretty(&tree.to_json())?;
+            (if keep { text } else { text.replace('$', "$$") }) + "\n"
+        }
+        (_, true) => compose::templates(&tree),
+        (_, false) => compose::yaml(&tree),
+    })
+}
+
+fn variables(tree: &Node, format: &str) -> String {
+    let all = compose::variables(tree);
+    if format == "json" {
+        let rows: serde_json::Map<String, serde_json::Value> = all
+            .into_iter()
+            .map(|(name, v)| {
+                let row = json!({
+                    "Name": name, "DefaultValue": v.default, "PresenceValue": v.alternate, "Required": v.required,
+                });
+                (name, row)
+            })
+            .collect();
+        return serde_json::Value::Object(rows).to_string() + "\n";
     }
+    let mut rows = vec!["NAME\tREQUIRED\tDEFAULT VALUE\tALTERNATE VALUE".to_owned()];
+    rows.extend(
+        all.iter()
+            .map(|(name, v)| format!("{name}\t{}\t{}\t{}", v.required, v.default, v.alternate)),
+    );
+    table::align(&rows)
+}
+
+/// Puts the registry's digests behind the images that services name.
+async fn pin(ctx: &Ctx, loaded: &mut Loaded) -> Result<()> {
+    let client = ctx.client().await?;
+    for service in loaded.project.services.values_mut() {
+        let Some(image) = service.image.as_mut().filter(|image| !image.contains('@')) else {
+            continue;
+        };
+        let path = format!("/distribution/{}/json", image_segment(image));
+        let found = client
+            .get(&path, &Query::new())
+            .await
+            .with_context(|| format!("cannot resolve the digest of {image}"))?;
+        let digest = found["Descriptor"]["digest"].as_str().context("no digest in the reply")?;
+        *image = format!("{image}@{digest}");
+    }
+    let images: Vec<(String, String)> = loaded
+        .project
+        .services
+        .iter()
+        .filter_map(|(name, service)| Some((name.clone(), service.image.clone()?)))
+        .collect();
+    loaded.project.set_images(&images);
+    Ok(())
+}
+
+/// An override file that says nothing but the images.
+fn images_only(tree: &Node) -> Node {
+    let mut services = tree.get("services").cloned().unwrap_or_else(|| tree.clone());
+    if let Value::Map(map) = &mut services.value {
+        for service in map.values_mut() {
+            if let Some(map) = service.as_map_mut() {
+                map.retain(|key, _| key == "image");
+            }
+        }
+    }
+    Node::map([("services", services)], tree.span)
 }
 
 /// `compose version`.
 pub(super) fn version(args: &Version) -> Result<Exit> {
     let version = env!("CARGO_PKG_VERSION");
-    report::say(&if args.short {
-        version.to_owned()
-    } else {
-        format!("Sampan Compose version v{version}")
+    report::say(&match (args.short, args.format.as_str()) {
+        (true, _) => version.to_owned(),
+        (_, "json") => json!({ "version": format!("v{version}") }).to_string(),
+        _ => format!("Sampan Compose version v{version}"),
     })?;
     Ok(report::OK)
 }

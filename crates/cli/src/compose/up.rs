@@ -12,7 +12,7 @@ use super::args::{Converge, Create, Down, ProjectFlags, Up};
 use super::board::{Board, Mark};
 use super::execute::{self, Executor};
 use super::project::{self, Loaded};
-use super::{attached, build, observe};
+use super::{attached, build, observe, watch};
 use crate::client::{Client, Query, image_segment};
 use crate::clock;
 use crate::ctx::Ctx;
@@ -20,7 +20,8 @@ use crate::report::{self, Exit};
 
 /// `compose up`.
 pub(super) async fn up(ctx: &Ctx, flags: &ProjectFlags, args: Up) -> Result<Exit> {
-    if args.detach && (args.abort_on_container_exit || args.exit_code_from.is_some()) {
+    let aborts = args.abort_on_container_exit || args.abort_on_container_failure;
+    if args.detach && (aborts || args.exit_code_from.is_some()) {
         bail!("--detach cannot be combined with --abort-on-container-exit or --exit-code-from");
     }
     let loaded = project::project(flags, &args.services)?;
@@ -30,22 +31,31 @@ pub(super) async fn up(ctx: &Ctx, flags: &ProjectFlags, args: Up) -> Result<Exit
         no_deps: args.no_deps,
         renew_anon_volumes: args.renew_anon_volumes,
         no_start: args.no_start,
+        always_recreate_deps: args.always_recreate_deps,
         ..converge(&args.converge)?
     };
     let began = clock::now_seconds();
-    let board = Board::new(&flags.ansi);
+    let board = Board::new(flags);
     bring_up(ctx, flags, &loaded, &args.converge, &options, &board, args.timeout).await?;
     if flags.dry_run || args.no_start {
         return Ok(report::OK);
     }
     if args.wait {
-        return wait_for(ctx, &loaded, &args, &board).await;
+        let names = loaded.closure(&args.services, args.no_deps);
+        return wait_for(ctx, &loaded, &names, args.wait_timeout, &board).await;
     }
     drop(board);
     if args.detach {
         return Ok(report::OK);
     }
-    attached::run(ctx, &loaded, &args, began).await
+    if args.watch {
+        let follow = watch::follow(ctx, flags, &loaded, &args.services, args.converge.quiet_build);
+        return tokio::select! {
+            ended = attached::run(ctx, flags, &loaded, &args, began) => ended,
+            failed = follow => failed.map(|()| report::OK),
+        };
+    }
+    attached::run(ctx, flags, &loaded, &args, began).await
 }
 
 /// `compose create`.
@@ -54,7 +64,7 @@ pub(super) async fn create(ctx: &Ctx, flags: &ProjectFlags, args: Create) -> Res
     loaded.check(&args.services)?;
     let options =
         UpOptions { services: args.services.clone(), no_start: true, ..converge(&args.converge)? };
-    let board = Board::new(&flags.ansi);
+    let board = Board::new(flags);
     bring_up(ctx, flags, &loaded, &args.converge, &options, &board, None).await?;
     Ok(report::OK)
 }
@@ -73,7 +83,12 @@ fn converge(flags: &Converge) -> Result<UpOptions> {
             pair.ok_or_else(|| anyhow!("invalid --scale option {word:?}. Should be SERVICE=NUM"))?;
         scale.insert(name.to_owned(), count);
     }
-    Ok(UpOptions { recreate, scale, remove_orphans: flags.remove_orphans, ..UpOptions::default() })
+    let asked = |name: &str| {
+        project::variable(name).is_some_and(|word| matches!(word.as_str(), "1" | "true"))
+    };
+    let remove_orphans = flags.remove_orphans || asked("COMPOSE_REMOVE_ORPHANS");
+    let ignore_orphans = asked("COMPOSE_IGNORE_ORPHANS");
+    Ok(UpOptions { recreate, scale, remove_orphans, ignore_orphans, ..UpOptions::default() })
 }
 
 /// Images, then the plan, then the plan's steps. With `--dry-run` the plan is printed instead.
@@ -106,7 +121,8 @@ pub(super) async fn run(
     timeout: Option<i64>,
 ) -> Result<()> {
     if !flags.dry_run {
-        return Executor { client, loaded, board, timeout }.run(plan).await;
+        let parallel = usize::try_from(flags.parallel).ok().filter(|limit| *limit > 0);
+        return Executor { client, loaded, board, timeout, parallel }.run(plan).await;
     }
     for warning in &plan.warnings {
         eprintln!("WARN: {warning}");
@@ -119,9 +135,14 @@ pub(super) async fn run(
 }
 
 /// `--wait`: until every service runs, or is healthy where it says how.
-async fn wait_for(ctx: &Ctx, loaded: &Loaded, args: &Up, board: &Board) -> Result<Exit> {
+pub(super) async fn wait_for(
+    ctx: &Ctx,
+    loaded: &Loaded,
+    names: &[String],
+    timeout: Option<u64>,
+    board: &Board,
+) -> Result<Exit> {
     let client = ctx.client().await?;
-    let names = loaded.closure(&args.services, args.no_deps);
     let all = async {
         for row in observe::rows(client, &loaded.desired.project, false).await? {
             let (service, name) = (observe::service(&row), observe::name(&row));
@@ -137,7 +158,7 @@ async fn wait_for(ctx: &Ctx, loaded: &Loaded, args: &Up, board: &Board) -> Resul
         }
         anyhow::Ok(())
     };
-    match args.wait_timeout {
+    match timeout {
         Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), all)
             .await
             .context("application not healthy after the time given with --wait-timeout")??,
@@ -165,7 +186,7 @@ pub(super) async fn down(ctx: &Ctx, flags: &ProjectFlags, args: Down) -> Result<
         keep: false,
     };
     let plan = plan::down(&loaded.desired, &observed, &options);
-    let board = Board::new(&flags.ansi);
+    let board = Board::new(flags);
     if plan.steps.is_empty() {
         let project = &loaded.desired.project;
         board.note(&format!("Warning: No resource found to remove for project {project:?}."));

@@ -1,0 +1,225 @@
+//! `watch`: changes of files on this machine become changes of containers.
+//!
+//! ```text
+//! kernel ─wake─▶ scan ─diff─▶ changes of each rule ─▶ copy, restart, run or rebuild
+//! ```
+//! The kernel's notices only wake: what changed is the difference between two scans, so that none can be missed.
+
+mod files;
+mod notice;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use compose::model::Hook;
+use http::Method;
+use serde_json::Value;
+
+use super::args::{Build, Converge, ProjectFlags, Up, Watch};
+use super::board::Board;
+use super::project::{self, Loaded};
+use super::{build, container, observe, up};
+use crate::client::{Client, Query, segment};
+use crate::ctx::Ctx;
+use crate::report::{self, Exit};
+use crate::tarball;
+use files::{Changes, Snapshot};
+use notice::Notice;
+
+/// One rule of `develop.watch`, and what its files were when last looked at.
+struct Rule {
+    service: String,
+    rule: compose::model::Watch,
+    filter: files::Filter,
+    seen: Snapshot,
+}
+
+/// `compose watch`.
+pub(super) async fn watch(ctx: &Ctx, flags: &ProjectFlags, args: Watch) -> Result<Exit> {
+    let loaded = project::project(flags, &args.services)?;
+    loaded.check(&args.services)?;
+    if !loaded.closure(&args.services, true).iter().any(|name| watched(&loaded, name)) {
+        bail!(
+            "none of the selected services is configured for watch, consider setting a 'develop' section"
+        );
+    }
+    if !args.no_up {
+        let converge = Converge { build: true, quiet_build: args.quiet, ..Converge::default() };
+        let words = Up { converge, services: args.services.clone(), detach: true, ..Up::default() };
+        up::up(ctx, flags, words).await?;
+    }
+    tokio::select! {
+        ended = follow(ctx, flags, &loaded, &args.services, args.quiet) => ended?,
+        done = tokio::signal::ctrl_c() => done?,
+    }
+    Ok(report::OK)
+}
+
+fn watched(loaded: &Loaded, name: &str) -> bool {
+    let service = loaded.project.services.get(name);
+    service.is_some_and(|service| !service.develop.watch.is_empty())
+}
+
+/// Follows the rules of the named services (all when none) for ever.
+pub(super) async fn follow(
+    ctx: &Ctx,
+    flags: &ProjectFlags,
+    loaded: &Loaded,
+    services: &[String],
+    quiet: bool,
+) -> Result<()> {
+    let mut rules = rules(loaded, services)?;
+    let mut notice = Notice::new()?;
+    for rule in &mut rules {
+        rule.seen = files::scan(Path::new(&rule.rule.path), &rule.filter, &mut notice)?;
+    }
+    for rule in rules.iter().filter(|rule| rule.rule.initial_sync) {
+        let all = Changes { changed: rule.seen.keys().cloned().collect(), removed: Vec::new() };
+        copy(ctx.client().await?, loaded, rule, &all).await?;
+    }
+    report::say("Watch enabled")?;
+    loop {
+        notice.wait().await?;
+        let mut changed = Vec::new();
+        for (index, rule) in rules.iter_mut().enumerate() {
+            let now = files::scan(Path::new(&rule.rule.path), &rule.filter, &mut notice)?;
+            let changes = files::diff(&rule.seen, &now);
+            rule.seen = now;
+            if !changes.is_empty() {
+                changed.push((index, changes));
+            }
+        }
+        let work = Work { ctx, flags, loaded, rules: &rules, quiet };
+        // a change that cannot be carried over is said, and the next one may mend it
+        if let Err(err) = work.act(&changed).await {
+            eprintln!("{}", report::text(&err));
+        }
+    }
+}
+
+fn rules(loaded: &Loaded, services: &[String]) -> Result<Vec<Rule>> {
+    let mut out = Vec::new();
+    for name in loaded.closure(services, true) {
+        let Some(service) = loaded.project.services.get(&name) else { continue };
+        let context = service.build.as_ref().map(|build| PathBuf::from(&build.context));
+        for rule in &service.develop.watch {
+            if rule.action == "rebuild" && context.is_none() {
+                bail!("can't watch service {name:?} with action rebuild without a build context");
+            }
+            let filter = files::Filter::new(rule, context.as_deref())?;
+            out.push(Rule {
+                service: name.clone(),
+                rule: rule.clone(),
+                filter,
+                seen: Snapshot::new(),
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// What acting on changes needs.
+struct Work<'a> {
+    ctx: &'a Ctx,
+    flags: &'a ProjectFlags,
+    loaded: &'a Loaded,
+    rules: &'a [Rule],
+    quiet: bool,
+}
+
+impl Work<'_> {
+    /// A service that is rebuilt needs nothing else.
+    async fn act(&self, changed: &[(usize, Changes)]) -> Result<()> {
+        let pairs = || changed.iter().map(|(index, changes)| (&self.rules[*index], changes));
+        let rebuilt: BTreeSet<&str> = pairs()
+            .filter(|(rule, _)| rule.rule.action == "rebuild")
+            .map(|(rule, _)| rule.service.as_str())
+            .collect();
+        let client = self.ctx.client().await?;
+        let mut restarted = BTreeSet::new();
+        for (rule, changes) in pairs().filter(|(rule, _)| !rebuilt.contains(rule.service.as_str()))
+        {
+            let action = rule.rule.action.as_str();
+            if action.starts_with("sync") {
+                copy(client, self.loaded, rule, changes).await?;
+            }
+            match action {
+                "restart" | "sync+restart" => {
+                    restarted.insert(rule.service.as_str());
+                }
+                "sync+exec" => {
+                    for row in running(client, self.loaded, &rule.service).await? {
+                        run(client, observe::id(&row), &rule.rule.exec).await?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        for service in restarted {
+            for row in running(client, self.loaded, service).await? {
+                container::post(client, observe::id(&row), "restart", Query::new()).await?;
+            }
+            report::say(&format!("service {service:?} restarted"))?;
+        }
+        for service in rebuilt {
+            self.rebuild(service).await?;
+        }
+        Ok(())
+    }
+
+    async fn rebuild(&self, service: &str) -> Result<()> {
+        report::say(&format!("Rebuilding service {service:?} after changes were detected..."))?;
+        let args = Build { quiet: self.quiet, ..Build::default() };
+        build::build_one(self.ctx, self.loaded, service, &args).await?;
+        let options = compose::plan::UpOptions {
+            services: vec![service.to_owned()],
+            no_deps: true,
+            ..Default::default()
+        };
+        let board = Board::new(self.flags);
+        let converge = Converge { no_build: true, ..Converge::default() };
+        up::bring_up(self.ctx, self.flags, self.loaded, &converge, &options, &board, None).await?;
+        report::say(&format!("service {service:?} successfully built"))?;
+        Ok(())
+    }
+}
+
+async fn running(client: &Client, loaded: &Loaded, service: &str) -> Result<Vec<Value>> {
+    let mut rows = observe::rows(client, &loaded.desired.project, false).await?;
+    rows.retain(|row| observe::service(row) == service && row["State"] == "running");
+    Ok(rows)
+}
+
+/// Carries a rule's changes over into every running container of its service.
+async fn copy(client: &Client, loaded: &Loaded, rule: &Rule, changes: &Changes) -> Result<()> {
+    let count = changes.changed.len() + changes.removed.len();
+    let rows = running(client, loaded, &rule.service).await?;
+    report::say(&format!(
+        "Syncing service {:?} after {count} changes were detected",
+        rule.service
+    ))?;
+    let place = |name: &str| match name {
+        "" => rule.rule.target.clone(),
+        name => format!("{}/{name}", rule.rule.target.trim_end_matches('/')),
+    };
+    for row in rows {
+        let id = observe::id(&row);
+        let gone: Vec<String> = changes.removed.iter().map(|name| place(name)).collect();
+        if !gone.is_empty() {
+            let command = ["rm", "-rf", "--"].map(str::to_owned).into_iter().chain(gone).collect();
+            run(client, id, &Hook { command, ..Hook::default() }).await?;
+        }
+        let archive = files::archive(Path::new(&rule.rule.path), &changes.changed, place)
+            .with_context(|| format!("cannot read below {}", rule.rule.path))?;
+        let path = format!("/containers/{}/archive", segment(id));
+        let body = tarball::reader_body(std::io::Cursor::new(archive));
+        let query = Query::new().with("path", "/");
+        client.send(Method::PUT, &path, &query, Default::default(), body).await?;
+    }
+    Ok(())
+}
+
+async fn run(client: &Client, container: &str, hook: &Hook) -> Result<()> {
+    container::run_hooks(client, container, std::slice::from_ref(hook)).await
+}

@@ -1,0 +1,197 @@
+//! The words of `sampan compose` against a real daemon, and projects that docker-compose 1.29 and we take over from each other.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use testkit::{Daemon, Options, Output, eventually};
+
+/// A command that ends on SIGTERM at once.
+const WAIT: &str = "[sh, -c, \"trap 'exit 0' TERM; sleep 86400 & wait\"]";
+
+struct Site {
+    daemon: Daemon,
+    project: PathBuf,
+}
+
+impl Site {
+    fn open(file: &str) -> Self {
+        let daemon = Daemon::start(Options::with_images(&["busybox"]));
+        let project = daemon.dir().join("words");
+        fs::create_dir_all(&project).unwrap();
+        let site = Site { daemon, project };
+        site.write(file);
+        site
+    }
+
+    fn write(&self, file: &str) {
+        fs::write(self.project.join("docker-compose.yml"), file.replace("WAIT", WAIT)).unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.daemon.sampan_in(&self.project, &[&["compose"], args].concat())
+    }
+
+    /// Both outputs of a word that succeeds.
+    #[track_caller]
+    fn words(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let said = format!("{}{}", output.stdout, output.stderr);
+        output.ok();
+        said
+    }
+
+    #[track_caller]
+    fn inspect(&self, name: &str, format: &str) -> String {
+        self.daemon.docker(&["inspect", "--format", format, name]).ok()
+    }
+}
+
+#[test]
+fn scale_wait_exec_and_the_lists_speak_of_services() {
+    let site = Site::open(
+        "services:\n  web: {image: busybox, command: WAIT, volumes: ['data:/data']}\n  job: {image: busybox, command: [sh, -c, 'exit 3'], profiles: [jobs]}\nvolumes: {data: }\n",
+    );
+    site.words(&["up", "-d", "--wait"]);
+    site.words(&["scale", "web=3"]);
+    assert_eq!(site.words(&["ps", "-q"]).lines().count(), 3);
+    assert!(site.words(&["volumes", "-q"]).contains("words_data"));
+    assert!(site.words(&["exec", "-T", "--index", "2", "web", "hostname"]).trim().len() >= 12);
+    site.words(&["cp", "docker-compose.yml", "web:/data/copy"]);
+    assert!(site.words(&["exec", "-T", "web", "cat", "/data/copy"]).contains("services:"));
+    site.words(&["scale", "web=1"]);
+    assert_eq!(site.words(&["ps", "-q"]).lines().count(), 1);
+    let said = site.run(&["--profile", "jobs", "up", "--exit-code-from", "job", "job"]);
+    assert_eq!(said.status, 3, "{}{}", said.stdout, said.stderr);
+    site.words(&["down", "-v", "-t", "1"]);
+    assert_eq!(site.daemon.docker(&["ps", "-aq"]).ok(), "");
+    assert_eq!(site.daemon.docker(&["volume", "ls", "-q"]).ok(), "");
+}
+
+#[test]
+fn changed_network_settings_make_the_network_and_its_containers_anew() {
+    let file = |subnet: &str| {
+        format!(
+            "services:\n  a: {{image: busybox, command: WAIT, volumes: [/kept]}}\nnetworks:\n  default: {{ipam: {{config: [{{subnet: {subnet}}}]}}}}\n"
+        )
+    };
+    let site = Site::open(&file("10.251.1.0/24"));
+    site.words(&["up", "-d"]);
+    site.words(&["exec", "-T", "a", "sh", "-c", "echo yes > /kept/file"]);
+    let before = site.inspect("words-a-1", "{{.Id}}");
+    site.words(&["up", "-d"]);
+    assert_eq!(site.inspect("words-a-1", "{{.Id}}"), before, "nothing changed");
+    site.write(&file("10.251.2.0/24"));
+    site.words(&["up", "-d"]);
+    assert_ne!(site.inspect("words-a-1", "{{.Id}}"), before);
+    let address =
+        site.inspect("words-a-1", "{{.NetworkSettings.Networks.words_default.IPAddress}}");
+    assert!(address.starts_with("10.251.2."), "{address}");
+    assert_eq!(site.words(&["exec", "-T", "a", "cat", "/kept/file"]).trim(), "yes");
+    site.words(&["down", "-t", "1"]);
+}
+
+#[test]
+fn projects_go_over_between_docker_compose_and_us_and_back() {
+    let site = Site::open(
+        "version: '3.7'\nservices:\n  a: {image: busybox, command: WAIT, volumes: ['data:/data', /anon]}\n  b: {image: busybox, command: WAIT, depends_on: [a]}\nvolumes: {data: }\n",
+    );
+    let theirs = |args: &[&str]| site.daemon.compose(&site.project, args).ok();
+    theirs(&["-p", "words", "up", "-d"]);
+    site.words(&["exec", "-T", "a", "sh", "-c", "echo 1 > /data/file; echo 2 > /anon/file"]);
+    let said = site.words(&["up", "-d"]);
+    assert!(said.contains("words-a-1"), "{said}");
+    assert_eq!(
+        site.daemon.docker(&["ps", "-aq"]).ok().lines().count(),
+        2,
+        "taken over, not doubled"
+    );
+    assert_eq!(site.words(&["exec", "-T", "a", "cat", "/data/file", "/anon/file"]).trim(), "1\n2");
+    let kept = site.inspect("words-a-1", "{{.Id}}");
+    site.words(&["up", "-d"]);
+    assert_eq!(site.inspect("words-a-1", "{{.Id}}"), kept, "ours now");
+    theirs(&["-p", "words", "up", "-d"]);
+    assert_eq!(site.daemon.docker(&["ps", "-aq"]).ok().lines().count(), 2);
+    theirs(&["-p", "words", "exec", "-T", "a", "cat", "/data/file", "/anon/file"]);
+    theirs(&["-p", "words", "down", "-v", "-t", "1"]);
+    assert_eq!(site.daemon.docker(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
+fn watch_carries_files_into_containers_and_restarts_them() {
+    let site = Site::open(
+        "services:\n  a:\n    image: busybox\n    command: WAIT\n    develop:\n      watch:\n        - {action: sync, path: ./src, target: /src, ignore: ['*.log']}\n        - {action: sync+restart, path: ./conf, target: /conf}\n",
+    );
+    for dir in ["src/deep", "conf"] {
+        fs::create_dir_all(site.project.join(dir)).unwrap();
+    }
+    fs::write(site.project.join("src/gone"), "x").unwrap();
+    let mut command = site.daemon.sampan_command().unwrap();
+    let log = fs::File::create(site.project.join("watch.log")).unwrap();
+    let mut watch = command
+        .current_dir(&site.project)
+        .args(["compose", "watch"])
+        .stdout(log.try_clone().unwrap())
+        .stderr(Stdio::from(log))
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(site.project.join("watch.log")).unwrap();
+    eventually("the watch begins", || said().contains("Watch enabled").then_some(()));
+    let read = |path: &str| {
+        let output = site.daemon.docker(&["exec", "words-a-1", "cat", path]);
+        (output.status == 0).then_some(output.stdout)
+    };
+    fs::write(site.project.join("src/skip.log"), "no").unwrap();
+    fs::write(site.project.join("src/deep/new"), "one").unwrap();
+    eventually("a new file is there", || read("/src/deep/new").filter(|text| text == "one"));
+    fs::write(site.project.join("src/deep/new"), "two").unwrap();
+    eventually("a change is there", || read("/src/deep/new").filter(|text| text == "two"));
+    assert_eq!(read("/src/skip.log"), None);
+    fs::remove_file(site.project.join("src/deep/new")).unwrap();
+    eventually("a removal is there", || read("/src/deep/new").is_none().then_some(()));
+    let began = site.inspect("words-a-1", "{{.State.StartedAt}}");
+    fs::write(site.project.join("conf/x"), "1").unwrap();
+    eventually("the container is restarted", || {
+        (site.inspect("words-a-1", "{{.State.StartedAt}}") != began).then_some(())
+    });
+    eventually("and has the file", || read("/conf/x").filter(|text| text == "1"));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    site.words(&["down", "-t", "1"]);
+}
+
+#[test]
+fn bad_files_create_nothing_and_dry_runs_do_nothing() {
+    let site = Site::open(
+        "services:\n  a: {image: busybox, command: WAIT, depends_on: [b]}\n  b: {image: busybox, depends_on: [a]}\n",
+    );
+    for (file, words) in [
+        (
+            "services:\n  a: {image: busybox, depends_on: [b]}\n  b: {image: busybox, depends_on: [a]}\n",
+            "dependency cycle",
+        ),
+        ("services:\n  a: {image: busybox, extends: a}\n", "circular reference"),
+        ("include: [docker-compose.yml]\nservices:\n  a: {image: busybox}\n", "include cycle"),
+        (
+            "services:\n  a: {image: '${GONE:?set it}'}\n",
+            "required variable GONE is missing a value: set it",
+        ),
+        ("services:\n  a: {imagee: busybox}\n", "did you mean `image`?"),
+        ("services:\n  a: {image: [busybox]}\n", "must be a string"),
+        (
+            "include: ['https://example.com/x.yaml']\nservices:\n  a: {image: busybox}\n",
+            "remote resource",
+        ),
+    ] {
+        site.write(file);
+        let output = site.run(&["up", "-d"]);
+        assert_ne!(output.status, 0, "{file}");
+        assert!(output.stderr.contains(words), "{words} is not in {}", output.stderr);
+    }
+    site.write("services:\n  a: {image: busybox, command: WAIT}\n");
+    assert!(site.words(&["--dry-run", "up", "-d"]).contains("words-a-1"));
+    assert_eq!(site.daemon.docker(&["ps", "-aq"]).ok(), "");
+    assert_eq!(site.daemon.docker(&["network", "ls", "-q", "--filter", "name=words"]).ok(), "");
+}
