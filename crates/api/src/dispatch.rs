@@ -32,6 +32,7 @@ pub(crate) fn routes(app: App) -> Router {
         .merge(tasks::manager_routes())
         .merge(secrets::manager_routes())
         .merge(configs::manager_routes())
+        .merge(swarm::insight::manager_routes(app.clone()))
         .route_layer(from_fn_with_state(app.clone(), to_a_manager));
     let containers = containers::routes()
         .merge(exec::routes())
@@ -48,6 +49,7 @@ pub(crate) fn routes(app: App) -> Router {
         .merge(plugins::routes())
         .merge(session::routes())
         .merge(swarm::routes())
+        .merge(swarm::insight::routes())
         .merge(managers)
         .fallback(none)
         // dockerd answers a wrong method as it answers a wrong path.
@@ -79,6 +81,8 @@ pub(crate) async fn dispatch(
             .into_response()
     });
     let headers = response.headers_mut();
+    // A wrong method is a wrong path to dockerd; its answer does not tell them apart.
+    headers.remove(header::ALLOW);
     headers.insert("Api-Version", version_header());
     headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
     headers.insert("Ostype", HeaderValue::from_static("linux"));

@@ -117,6 +117,23 @@ async fn update(
     reply::json(&json!({ "Warnings": null }))
 }
 
+/// `POST /sampan/services/{id}/plan`: what the update with the same words would do.
+pub(crate) async fn plan(
+    State(app): State<App>,
+    context: Context,
+    Path(id): Path<String>,
+    query: Query,
+    body: Document,
+) -> Reply {
+    let update = Update {
+        version: Some(version(&query, "service")?),
+        spec: read(&context, &body)?,
+        rollback: service::parse_rollback(query.get("rollback")).map_err(refused)?,
+        ..Update::default()
+    };
+    reply::json(&app.cluster.control()?.plan_service(&id, update).await.map_err(refused)?)
+}
+
 /// Before API 1.44 networks could stand beside the task's template.
 fn read(context: &Context, body: &Document) -> Result<ServiceSpec, engine::Error> {
     let mut spec: ServiceSpec = body.read()?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod elsewhere;
 pub(crate) mod forward;
+pub(crate) mod insight;
 pub(crate) mod list;
 
 use crate::body::Document;
@@ -11,10 +12,7 @@ use crate::query::Query;
 use crate::reply;
 use crate::version::ApiVersion;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use engine::Error;
 use manager::control::{self, cluster};
@@ -29,7 +27,6 @@ pub(crate) fn routes() -> Router<App> {
         .route("/swarm/join", post(join))
         .route("/swarm/leave", post(leave))
         .route("/swarm/unlock", post(unlock))
-        .route("/sampan/cluster/snapshot", get(snapshot))
 }
 
 /// What only managers can answer.
@@ -43,14 +40,6 @@ pub(crate) fn manager_routes() -> Router<App> {
 /// A refusal of the managers, with its own status.
 pub(crate) fn refused(err: control::Error) -> Error {
     Error::from_lower(err)
-}
-
-/// The cluster as this manager holds it, in one file (`raft::open_archive` reads it). Every secret and the root's key are in it,
-/// in the clear: other nodes get no answer (`elsewhere::is_for_nodes`).
-async fn snapshot(State(app): State<App>) -> Reply {
-    let archive = app.cluster.save().await?;
-    let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
-    Ok((kind, Body::from(archive)).into_response())
 }
 
 async fn init(State(app): State<App>, context: Context, body: Document) -> Reply {

@@ -12,7 +12,7 @@ use crate::client::ConnectOptions;
 use crate::ctx::Ctx;
 use crate::report::{self, Exit};
 use crate::{
-    blob, compose, container, image, inspect, network, node, registry, service, swarm, system,
+    blob, cluster, compose, container, image, insight, inspect, network, node, registry, service, swarm, system,
     task, volume,
 };
 
@@ -128,6 +128,15 @@ enum Command {
     /// Manage the cluster
     #[command(subcommand)]
     Swarm(swarm::Command),
+    /// Look after the cluster as a whole
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Explain why a task, service or node is as it is
+    Why(insight::WhyArgs),
+    /// Show what an update of a service would do
+    Plan(Box<insight::PlanArgs>),
+    /// Look for what may go wrong with this node and its cluster
+    Doctor(insight::DoctorArgs),
     /// Manage the cluster's nodes
     #[command(subcommand)]
     Node(node::Command),
@@ -194,6 +203,10 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<Exit> {
         Command::Join(args) => swarm::join(ctx, args).await,
         Command::Leave(args) => swarm::leave(ctx, &args).await,
         Command::Swarm(command) => swarm::run(ctx, command).await,
+        Command::Cluster(command) => cluster::run(ctx, command).await,
+        Command::Why(args) => insight::why(ctx, &args).await,
+        Command::Plan(args) => insight::plan(ctx, &args).await,
+        Command::Doctor(args) => insight::doctor(ctx, &args).await,
         Command::Node(command) => node::run(ctx, command).await,
         Command::Service(command) => service::run(ctx, command).await,
         Command::Task(command) => task::run(ctx, command).await,

@@ -11,6 +11,7 @@
 mod app;
 mod blob;
 mod client;
+mod cluster;
 mod clock;
 mod compose;
 mod config;
@@ -18,6 +19,7 @@ mod container;
 mod ctx;
 mod format;
 mod image;
+mod insight;
 mod inspect;
 mod network;
 mod node;

@@ -1,6 +1,6 @@
 //! `sampan service …`.
 
-mod flags;
+pub(crate) mod flags;
 mod list;
 pub(crate) mod logs;
 mod pretty;
@@ -158,6 +158,20 @@ async fn update(ctx: &Ctx, args: &UpdateArgs) -> Result<Exit> {
     put(client, &service, query.with("registryAuthFrom", "spec"), auth).await?;
     report::say(&args.service)?;
     wait(client, text(&service["ID"]), args.common.waiting).await
+}
+
+/// What `update` with these words would do, as the daemon says it.
+pub(crate) async fn plan(ctx: &Ctx, args: &UpdateArgs) -> Result<Value> {
+    let client = ctx.client().await?;
+    let mut service = get(client, &args.service).await?;
+    let mut query = Query::new().with("version", service["Version"]["Index"].to_string());
+    if args.rollback {
+        query = query.with("rollback", "previous");
+    } else {
+        spec::update(client, &mut service["Spec"], args).await?;
+    }
+    let path = format!("/sampan/services/{}/plan", text(&service["ID"]));
+    Ok(client.json(Method::POST, &path, &query, Some(&service["Spec"])).await?)
 }
 
 async fn rollback(ctx: &Ctx, args: &RollbackArgs) -> Result<Exit> {

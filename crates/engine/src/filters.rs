@@ -29,6 +29,11 @@ impl Filters {
         }
     }
 
+    /// Docker's JSON, as [`Filters::parse`] reads it.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.0).unwrap_or_default()
+    }
+
     /// Adds a value.
     pub fn add(&mut self, name: &str, value: &str) {
         self.0.entry(name.to_owned()).or_default().insert(value.to_owned());
@@ -80,6 +85,47 @@ mod tests {
         assert!(lists.matches("status", |value| value == "paused"));
         assert!(lists.matches("absent", |_| false));
         assert!(lists.validate(&["name"]).is_err());
+    }
+
+    /// `cargo xtask fuzz filters`.
+    #[test]
+    fn fuzz_filters() {
+        let words = [
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "\"",
+            "\"name\"",
+            "\"label\"",
+            "\"a=b\"",
+            "true",
+            "false",
+            "null",
+            "1",
+            "{}",
+            "[]",
+            "{\"name\":",
+            "[\"x\"]",
+            "{\"x\":true}",
+            "\\u0000",
+            "\\",
+            "ü",
+            " ",
+        ];
+        testkit::fuzz::fuzz("filters", |dice| {
+            let mut text = dice.words(&words, 12);
+            if dice.once_in(2) {
+                text = format!("{{\"name\":{text}}}");
+            }
+            let Ok(filters) = Filters::parse(&text) else { return };
+            drop(filters.validate(&["name"]));
+            drop(filters.flag("name"));
+            let _either = filters.matches("name", |value| value.is_empty());
+            let _either = filters.matches_labels("name", &BTreeMap::new());
+        });
     }
 
     #[test]

@@ -50,6 +50,9 @@ impl Execs {
 pub(crate) fn is_for_nodes(path: &str) -> bool {
     match segments(path).as_slice() {
         ["nodes" | "services" | "tasks" | "secrets" | "configs", ..] => true,
+        ["sampan", "doctor" | "events"]
+        | ["sampan", "why", _]
+        | ["sampan", "services", _, "plan"] => true,
         ["containers", _, "attach", "ws"] | ["exec", _, _] => true,
         ["containers", _, operation] => OPERATIONS.contains(operation),
         _ => false,
@@ -129,13 +132,20 @@ mod tests {
 
     #[test]
     fn other_nodes_get_no_more_than_they_need() {
-        for path in
-            ["/services/create", "/containers/x/logs", "/exec/x/start", "/containers/x/attach/ws"]
-        {
+        for path in [
+            "/services/create",
+            "/sampan/why/web",
+            "/sampan/doctor",
+            "/containers/x/logs",
+            "/exec/x/start",
+            "/containers/x/attach/ws",
+        ] {
             assert!(is_for_nodes(path), "{path}");
         }
         for path in [
             "/containers/create",
+            "/sampan/cluster/snapshot",
+            "/sampan/cluster/restore",
             "/containers/x/stop",
             "/containers/json",
             "/swarm",
