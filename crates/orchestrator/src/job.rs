@@ -227,6 +227,9 @@ fn iterate(plan: &mut Plan<'_>, index: u64, age: Age) {
         }
     };
     for slot in slots.values() {
+        if renew(plan, slot) {
+            continue;
+        }
         match outcome(plan, slot) {
             Outcome::Done => finish(plan, slot),
             Outcome::Failed(reason) => {
@@ -252,6 +255,20 @@ fn iterate(plan: &mut Plan<'_>, index: u64, age: Age) {
             _ => slot::rest(plan, slot, &context),
         }
     }
+}
+
+/// A task of a run that no node has taken yet, and that is of another spec than the service's, makes way for one of
+/// the new spec: the user may have changed what kept it waiting. (Without a schedule a new spec is a new run.)
+fn renew(plan: &mut Plan<'_>, slot: &Slot<'_>) -> bool {
+    let stale: Vec<&Task> = slot
+        .live(TaskState::Complete)
+        .into_iter()
+        .filter(|task| task.status.state < TaskState::Assigned && plan.is_dirty(task))
+        .collect();
+    for task in &stale {
+        plan.stop(task, Stop::Updated);
+    }
+    !stale.is_empty()
 }
 
 /// The slot is done. A task that waited to replace the one that completed after all is not wanted any more.

@@ -1,7 +1,7 @@
 //! The working sheet of one decision: the snapshot sorted into slots, and the actions so far.
 
 use crate::action::{Action, Decision, NewTask, SpecSource};
-use crate::policy::{Mode, RestartRules, duration, extensions, pending_until};
+use crate::policy::{Mode, Order, RestartRules, UpdateRules, duration, extensions, pending_until};
 use crate::state::State;
 use crate::task::{differs, host_ports, is_dead, is_live};
 use crate::wait::{Wait, Waiting};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use types::swarm::Version;
 use types::swarm::extension::{ServiceExtensions, ServiceRecord, Stop, TaskRecord};
 use types::swarm::node::{Availability, Node, NodeState};
-use types::swarm::service::PortConfig;
+use types::swarm::service::{PortConfig, UpdateConfig};
 use types::swarm::task::{Task, TaskSpec, TaskState};
 use types::{NodeId, Timestamp};
 
@@ -178,6 +178,18 @@ impl<'a> Plan<'a> {
         slot.live(self.mode.target())
             .into_iter()
             .any(|task| task.status.state == TaskState::Running && self.eviction(task).is_none())
+    }
+
+    /// Whether the service wishes that a new task starts while the old one runs.
+    pub(crate) fn may_overlap(&self) -> bool {
+        let spec = &self.state.service.spec;
+        let starts_first = |config: &Option<UpdateConfig>| {
+            UpdateRules::of(config.as_ref()).order == Order::StartFirst
+        };
+        starts_first(&spec.update_config)
+            || starts_first(&spec.rollback_config)
+            || self.wishes.rebalance.is_some()
+            || self.wishes.capacity.is_some()
     }
 
     /// Whether new tasks may go there.

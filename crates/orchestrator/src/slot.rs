@@ -248,11 +248,21 @@ fn promote(plan: &mut Plan<'_>, slot: &Slot<'_>, older: &[&Task], task: &Task, c
     let created = task.meta.created_at;
     let beside: Vec<&Task> = older.iter().copied().chain([task]).collect();
     let held = holds(plan, slot, &beside, &task.record, created, context);
-    if held.is_empty() {
-        return plan.raise(task, target, None);
+    match held.is_empty() {
+        true if older.is_empty() || plan.may_overlap() => plan.raise(task, target, None),
+        true => one_alone(plan, older, task),
+        false => held.into_iter().for_each(|reason| plan.wait(&slot.key, reason)),
     }
-    for reason in held {
-        plan.wait(&slot.key, reason);
+}
+
+/// The new task was made to start beside the old one, and the user has changed the order since: the old one stops
+/// first. If it was a move, which is not wished any more, the old one stays.
+fn one_alone(plan: &mut Plan<'_>, older: &[&Task], new: &Task) {
+    if older.iter().any(|task| !plan.is_dirty(task)) {
+        return plan.stop(new, Stop::MoveFailed);
+    }
+    for task in older {
+        plan.stop(task, Stop::Updated);
     }
 }
 
