@@ -13,7 +13,7 @@
 //! `.NETWORK` behind it, too.
 
 use crate::zone::{Place, Zone};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use types::ServiceId;
 use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow, ServiceRow};
 
@@ -23,10 +23,10 @@ pub fn cluster_zone(table: &EndpointTable, network: &NetworkRow) -> Zone {
     let services: BTreeMap<&ServiceId, &ServiceRow> =
         table.services.iter().map(|service| (&service.id, service)).collect();
     let here = || table.endpoints.iter().filter(|row| row.network == network.id);
+    let with_tasks: BTreeSet<&ServiceId> = here().filter_map(|row| row.service.as_ref()).collect();
     for service in &table.services {
         let vip = service.vips.iter().find(|vip| vip.network == network.id);
-        let is_here = vip.is_some() || here().any(|row| row.service.as_ref() == Some(&service.id));
-        if !is_here {
+        if vip.is_none() && !with_tasks.contains(&service.id) {
             continue;
         }
         zone.keep(&network.name, &service.name);

@@ -256,7 +256,7 @@ impl Overlay {
             && let Some(link) = have.get(&tunnel.interface)
             && !is_as_planned(link, tunnel)
         {
-            let raised = self.route.raise_tunnel(tunnel);
+            let raised = self.route.raise_tunnel(link, tunnel);
             steps.take(&format!("raise tunnel {}", tunnel.interface), raised);
         }
         for (name, local) in &plan.locals {

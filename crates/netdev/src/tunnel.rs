@@ -86,24 +86,21 @@ impl Route {
         self.0.run(own)
     }
 
-    /// Size, MAC and state of the tunnel.
-    pub(crate) fn raise_tunnel(&mut self, plan: &TunnelPlan) -> io::Result<()> {
-        let set = Request::new(libc::RTM_SETLINK, 0, &ifinfo(0, UP, UP))
-            .text(libc::IFLA_IFNAME, &plan.interface)
+    /// Size, MAC and state of the tunnel. Its address is nobody's: with a lax `rp_filter` the kernel drops whatever
+    /// comes in by a link without one.
+    pub(crate) fn raise_tunnel(&mut self, link: &Link, plan: &TunnelPlan) -> io::Result<()> {
+        let up = Request::new(libc::RTM_SETLINK, 0, &ifinfo(link.index, UP, UP))
             .attr(libc::IFLA_ADDRESS, &plan.mac)
             .u32(libc::IFLA_MTU, plan.mtu);
-        self.0.run(set)
+        for outcome in self.0.call(vec![gateway_address(link.index), up])? {
+            existing(outcome)?;
+        }
+        Ok(())
     }
 
     /// The host's end of a pair: the sandbox's gateway, of link scope, so that nothing else is sent with it.
     pub(crate) fn raise_pair(&mut self, link: &Link, mtu: u32) -> io::Result<()> {
-        let [i0, i1, i2, i3] = link.index.to_ne_bytes();
-        let family = libc::AF_INET as u8;
-        let header = [family, 32, 0, libc::RT_SCOPE_LINK, i0, i1, i2, i3];
-        let octets = SANDBOX_GATEWAY.octets();
-        let address = Request::new(libc::RTM_NEWADDR, CREATE, &header)
-            .attr(libc::IFA_LOCAL, &octets)
-            .attr(libc::IFA_ADDRESS, &octets);
+        let address = gateway_address(link.index);
         let up = Request::new(libc::RTM_SETLINK, 0, &ifinfo(link.index, UP, UP))
             .u32(libc::IFLA_MTU, mtu);
         for outcome in self.0.call(vec![address, up])? {
@@ -111,6 +108,16 @@ impl Route {
         }
         Ok(())
     }
+}
+
+/// [`SANDBOX_GATEWAY`] on a link, of link scope.
+fn gateway_address(index: u32) -> Request {
+    let [i0, i1, i2, i3] = index.to_ne_bytes();
+    let header = [libc::AF_INET as u8, 32, 0, libc::RT_SCOPE_LINK, i0, i1, i2, i3];
+    let octets = SANDBOX_GATEWAY.octets();
+    Request::new(libc::RTM_NEWADDR, CREATE, &header)
+        .attr(libc::IFA_LOCAL, &octets)
+        .attr(libc::IFA_ADDRESS, &octets)
 }
 
 /// Locally administered, and the same whenever the address is: Docker's manner.

@@ -71,6 +71,10 @@ fn tasks_reach_each_other_by_address_and_vip_and_the_client_reaches_them_by_ever
 #[test]
 fn a_host_without_tasks_leads_to_those_of_others_and_keeps_the_clients_address() {
     let mut cluster = Cluster::new();
+    // As some distributions have it.
+    for host in 1..=3 {
+        cluster.on_host(host, "sh", &["-c", "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter"]);
+    }
     web(&mut cluster, &[2]);
     the_client_is_seen(&cluster, "with tasks on host 2 only");
     for host in 1..=3 {

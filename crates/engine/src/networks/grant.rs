@@ -91,7 +91,8 @@ impl Engine {
         let request = AttachRequest {
             task: task.clone(),
             node: NodeId::new(""),
-            network: network.to_string(),
+            // As the user has it: the refusal names it.
+            network: name.to_owned(),
             container: container.to_string(),
             name: called.to_owned(),
             aliases: wish.aliases.clone().unwrap_or_default(),

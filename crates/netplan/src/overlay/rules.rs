@@ -288,12 +288,7 @@ fn publish(
         return;
     }
     let protocol = if port.protocol.is_empty() { "tcp" } else { &port.protocol };
-    // Draining ones, too: a node that has not yet heard of it still sends here.
-    let open = |network: &NetworkRow| -> Vec<&EndpointRow> {
-        let theirs = table.endpoints.iter().filter(|row| row.service.as_ref() == Some(&service.id));
-        let there = theirs.filter(|row| row.network == network.id);
-        there.filter(|row| row.state != EndpointState::Starting).collect()
-    };
+    let open = |network: &NetworkRow| offers.open(&service.id, &network.id);
     let ingress = table.networks.iter().filter(|network| network.ingress);
     let mut networks = ingress.chain(table.networks.iter().filter(|network| !network.ingress));
     let Some(network) = networks.find(|network| !open(network).is_empty()) else { return };
@@ -315,13 +310,13 @@ fn publish(
     }
 }
 
-/// Healthy endpoints by service and network.
+/// Endpoints by service and network, but for those that only start.
 struct Offers<'a>(BTreeMap<(&'a ServiceId, &'a NetworkId), Vec<&'a EndpointRow>>);
 
 impl<'a> Offers<'a> {
     fn of(table: &'a EndpointTable) -> Self {
         let mut offers: BTreeMap<_, Vec<&EndpointRow>> = BTreeMap::new();
-        for row in table.endpoints.iter().filter(|row| row.state == EndpointState::Healthy) {
+        for row in table.endpoints.iter().filter(|row| row.state != EndpointState::Starting) {
             if let Some(service) = &row.service {
                 offers.entry((service, &row.network)).or_default().push(row);
             }
@@ -329,8 +324,16 @@ impl<'a> Offers<'a> {
         Offers(offers)
     }
 
-    fn to(&self, service: &ServiceId, network: &NetworkId) -> Vec<&'a EndpointRow> {
+    /// Draining ones, too: a node that has not yet heard of it still sends there.
+    fn open(&self, service: &ServiceId, network: &NetworkId) -> Vec<&'a EndpointRow> {
         self.0.get(&(service, network)).cloned().unwrap_or_default()
+    }
+
+    /// Those that new connections go to.
+    fn to(&self, service: &ServiceId, network: &NetworkId) -> Vec<&'a EndpointRow> {
+        let mut open = self.open(service, network);
+        open.retain(|row| row.state == EndpointState::Healthy);
+        open
     }
 }
 
