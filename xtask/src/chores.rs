@@ -76,6 +76,21 @@ pub(crate) fn sweep() -> Result<()> {
     Ok(())
 }
 
+/// Runs cargo, its output shown and answered.
+pub(crate) fn cargo_output(args: &[&str]) -> Result<String> {
+    let mut run = cargo_command(args).stdout(Stdio::piped()).spawn().context("running cargo")?;
+    let told = run.stdout.take().context("cargo's output")?;
+    let mut output = String::new();
+    for line in BufReader::new(told).lines() {
+        let line = line?;
+        println!("{line}");
+        output += &line;
+        output += "\n";
+    }
+    ensure!(run.wait()?.success(), "`cargo {}` failed", args.join(" "));
+    Ok(output)
+}
+
 /// Runs cargo, its output shown.
 pub(crate) fn cargo(args: &[&str]) -> Result<()> {
     let status = cargo_command(args).status().context("running cargo")?;
