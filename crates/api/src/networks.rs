@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use engine::{Error, Filters};
-use manager::control::network::DRIVER;
+use manager::control::network::{DRIVER, answer_of_nodes};
 use serde_json::json;
 use types::network::{ConnectRequest, CreateRequest, DisconnectRequest, Network};
 
@@ -109,6 +109,10 @@ async fn inspect(State(app): State<App>, Path(id): Path<String>, query: Query) -
     let shared = match scope {
         "" | "swarm" => app.cluster.network(&id, query.flag("verbose")).await,
         _ => Ok(None),
+    };
+    let shared = match shared {
+        Ok(None) if scope == "swarm" => Ok(answer_of_nodes(&id)),
+        shared => shared,
     };
     match (here, shared) {
         // Its containers on this node are the engine's to tell.

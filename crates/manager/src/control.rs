@@ -40,7 +40,7 @@ use types::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId, Timestamp,
 /// A write that the user gave no version for is tried so often when others write the same object.
 const ATTEMPTS: usize = 16;
 /// A node that leaves waits so long for its tasks: a drain's patience and the usual grace of a stop.
-const DEPARTING: Duration = Duration::from_secs(15);
+const DEPARTING: Duration = Duration::from_secs(20);
 /// dockerd waits as long for a place in a network.
 const ATTACHING: Duration = Duration::from_secs(20);
 

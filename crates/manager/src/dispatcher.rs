@@ -425,7 +425,11 @@ impl Core {
             return;
         }
         let up = state.nodes().iter().filter(|node| node.status.state == NodeState::Ready);
+        let known = drains.late().clone();
         let released = drains.release(up.map(|node| &node.id), self.started.elapsed());
+        for node in drains.late().difference(&known) {
+            tracing::warn!(%node, "tasks are stopped though this node may still send to them");
+        }
         drop(drains);
         let sessions = self.sessions();
         for id in released {

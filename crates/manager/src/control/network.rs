@@ -96,6 +96,15 @@ pub fn of_nodes(name: &str, id: NetworkId) -> Option<ClusterNetwork> {
     OF_NODES.contains(&name).then_some(network)
 }
 
+/// What clients ask for before they name such a network: its name stands for its id.
+pub fn answer_of_nodes(name: &str) -> Option<Network> {
+    of_nodes(name, NetworkId::new(name)).map(|row| Network {
+        driver: name.to_owned(),
+        options: BTreeMap::new(),
+        ..answer(&row)
+    })
+}
+
 /// Whether it is the cluster's name for a network that every node has; Docker does not list it.
 pub fn is_of_nodes(network: &ClusterNetwork) -> bool {
     OF_NODES.contains(&network.spec.name.as_str())

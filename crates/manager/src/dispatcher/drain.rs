@@ -12,9 +12,9 @@ use std::time::Duration;
 use types::swarm::task::{Task, TaskState};
 use types::{NodeId, TaskId};
 
-/// A node that is up and silent delays a stop by so much at most; a little more than it takes to see that a node is
-/// down.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// A node that is up and does not follow delays a stop by so much at most, and the next ones not at all. Twice what it
+/// takes to see that a node is down: who is up and this late is overloaded, or cannot apply tables at all.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who may not be stopped yet.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(crate) struct Drains {
     waiting: BTreeMap<TaskId, Drain>,
     released: BTreeSet<TaskId>,
     applied: BTreeMap<NodeId, u64>,
+    /// Nodes that were waited for in vain, until they apply something.
+    late: BTreeSet<NodeId>,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl Drains {
     /// A node follows the table of that version.
     pub(crate) fn applied(&mut self, node: &NodeId, version: u64) {
         self.applied.insert(node.clone(), version);
+        self.late.remove(node);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -70,8 +73,15 @@ impl Drains {
         up: impl Iterator<Item = &'a NodeId>,
         now: Duration,
     ) -> Vec<TaskId> {
-        let applied = |node| self.applied.get(node).copied().unwrap_or(0);
-        let everywhere = up.map(applied).min().unwrap_or(u64::MAX);
+        let applied = |node: &'a NodeId| (node, self.applied.get(node).copied().unwrap_or(0));
+        let up: Vec<(&NodeId, u64)> = up.map(applied).collect();
+        let overdue = self.waiting.values().filter(|drain| now >= drain.since + PATIENCE);
+        if let Some(version) = overdue.map(|drain| drain.version).max() {
+            let late = up.iter().filter(|(_, applied)| *applied < version);
+            self.late.extend(late.map(|(node, _)| (*node).clone()));
+        }
+        let followed = up.iter().filter(|(node, _)| !self.late.contains(*node));
+        let everywhere = followed.map(|(_, applied)| *applied).min().unwrap_or(u64::MAX);
         let is_due = |drain: &Drain| {
             drain.version <= everywhere || now.saturating_sub(drain.since) >= PATIENCE
         };
@@ -79,6 +89,11 @@ impl Drains {
         let due: Vec<TaskId> = due.map(|(task, _)| task).collect();
         self.released.extend(due.iter().cloned());
         due
+    }
+
+    /// Nodes that are not waited for.
+    pub(crate) fn late(&self) -> &BTreeSet<NodeId> {
+        &self.late
     }
 
     /// When the next one is released though not everybody has answered.

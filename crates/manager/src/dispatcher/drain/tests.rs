@@ -53,6 +53,23 @@ fn who_is_up_and_silent_delays_it_for_so_long_and_no_longer() {
 }
 
 #[test]
+fn who_was_waited_for_in_vain_is_not_waited_for_again_until_it_follows() {
+    let (mut drains, up) = (Drains::default(), [node("a"), node("b")]);
+    see(&mut drains, &["t"], 5);
+    drains.applied(&node("a"), 5);
+    drains.release(up.iter(), AT + PATIENCE);
+    assert_eq!(drains.late().iter().collect::<Vec<_>>(), [&node("b")]);
+    see(&mut drains, &["u"], 6);
+    assert_eq!(drains.release(up.iter(), AT), [], "the other node is waited for");
+    drains.applied(&node("a"), 6);
+    assert_eq!(drains.release(up.iter(), AT), [TaskId::new("u")]);
+    drains.applied(&node("b"), 6);
+    see(&mut drains, &["v"], 7);
+    drains.applied(&node("a"), 7);
+    assert_eq!(drains.release(up.iter(), AT), []);
+}
+
+#[test]
 fn a_later_table_does_not_make_it_wait_again() {
     let (mut drains, up) = (Drains::default(), [node("a")]);
     see(&mut drains, &["t"], 5);
