@@ -10,7 +10,7 @@ pub use mounts::{Content, Injected};
 
 use crate::labels;
 use crate::model::{Condition, Dependency, Project};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use types::container::CreateRequest;
 use types::network::{self, EndpointSettings};
 use types::volume;
@@ -22,6 +22,8 @@ pub struct Desired {
     pub networks: BTreeMap<String, Network>,
     pub volumes: BTreeMap<String, Volume>,
     pub services: BTreeMap<String, Service>,
+    /// Services that no active profile asks for: not ours to touch, and no orphans.
+    pub disabled: BTreeSet<String>,
 }
 
 /// A network, by its key in the file.
@@ -111,6 +113,7 @@ pub fn desired(project: &Project) -> Desired {
     let services = project.services.iter();
     Desired {
         project: project.name.clone(),
+        disabled: project.disabled.clone(),
         networks: project
             .networks
             .iter()

@@ -154,3 +154,34 @@ fn a_plan_never_waits_for_a_later_step() {
         assert!(step.after.iter().all(|before| *before < index), "{step:?}");
     }
 }
+
+#[test]
+fn a_service_of_another_profile_is_no_orphan() {
+    let desired = wanted("services: {a: {image: x}, tool: {image: x, profiles: [tools]}}\n");
+    let mut observed =
+        Observed { containers: vec![container(&desired, "a", 1)], ..Observed::default() };
+    for service in ["tool", "gone"] {
+        observed.containers.push(Container {
+            id: service.to_owned(),
+            name: format!("app-{service}-1"),
+            service: service.to_owned(),
+            number: 1,
+            ..Container::default()
+        });
+    }
+    let plan = plan(&desired, &observed, &UpOptions::default()).expect("a plan");
+    assert!(plan.warnings[0].contains("[app-gone-1]"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn a_network_with_other_settings_is_made_anew_under_its_containers() {
+    let desired = wanted("services: {a: {image: x}}\nnetworks: {default: {internal: true}}\n");
+    let observed = Observed {
+        containers: vec![container(&desired, "a", 1)],
+        networks: [("app_default".to_owned(), Some("other".to_owned()))].into(),
+        ..Observed::default()
+    };
+    insta::assert_snapshot!(up(&desired, &observed, |_| {}));
+    let kept = up(&desired, &observed, |o| o.recreate = Recreate::Never);
+    assert!(!kept.contains("RemoveNetwork"), "{kept}");
+}

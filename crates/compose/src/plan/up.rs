@@ -163,6 +163,7 @@ impl Planner<'_> {
             .containers
             .iter()
             .filter(|c| !c.oneoff && !self.desired.services.contains_key(&c.service))
+            .filter(|c| !self.desired.disabled.contains(&c.service))
             .collect();
         if orphans.is_empty() || (self.options.ignore_orphans && !self.options.remove_orphans) {
             return;
