@@ -59,8 +59,6 @@ enum Chore {
     Images(images::Args),
     /// Simulate whole clusters: --seeds N [--from S], --seed S --trace, --faults
     Sim(sim::Args),
-    /// Feed random input: compose --minutes N [--seed S]
-    Fuzz(fuzz::Args),
     /// Check floors, headers, banned paths; report sizes
     Tidy,
     /// End and remove what dead test runs left behind (names smp-*)

@@ -42,12 +42,27 @@ impl Document {
             Category::Syntax => match self.at(err.line(), err.column()) {
                 Some(found) => Error::invalid(format!(
                     "invalid JSON: invalid character {found:?} {}",
-                    place(&text)
+                    Some(err)
+                        .filter(|_| text.starts_with("expected ident"))
+                        .and_then(|err| self.in_literal(err.line(), err.column()))
+                        .unwrap_or_else(|| place(&text).to_owned())
                 )),
                 None => Error::invalid(format!("invalid JSON: {text}")),
             },
             Category::Data | Category::Io => Error::invalid(format!("invalid JSON: {text}")),
         }
+    }
+
+    /// Go's words when the character stands in a misspelled `null`, `true` or `false`.
+    fn in_literal(&self, line: usize, column: usize) -> Option<String> {
+        let line = self.0.split(|byte| *byte == b'\n').nth(line.checked_sub(1)?)?;
+        let before = &line[..column.checked_sub(1)?];
+        ["null", "true", "false"].into_iter().find_map(|word| {
+            let right =
+                (1..word.len()).rev().find(|count| before.ends_with(&word.as_bytes()[..*count]))?;
+            let expected = char::from(word.as_bytes()[right]);
+            Some(format!("in literal {word} (expecting {expected:?})"))
+        })
     }
 
     /// The character at a 1-based line and column.
@@ -185,6 +200,10 @@ mod tests {
         assert_eq!(
             error("hello"),
             "invalid JSON: invalid character 'h' looking for beginning of value"
+        );
+        assert_eq!(
+            error("nonsense"),
+            "invalid JSON: invalid character 'o' in literal null (expecting 'u')"
         );
         assert_eq!(
             error(r#"{"Cmd":["a"],}"#),

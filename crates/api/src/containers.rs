@@ -131,6 +131,7 @@ async fn logs(
     State(app): State<App>,
     context: Context,
     Path(id): Path<String>,
+    headers: HeaderMap,
     query: Query,
 ) -> Reply {
     let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
@@ -147,10 +148,18 @@ async fn logs(
         details: query.flag("details"),
         // `all`, and whatever else is no number, is everything.
         tail: query.get("tail").parse().ok(),
+        joined: reads_headers(&headers),
     };
     let (bytes, tty) = app.engine.container_logs(&id, options).await?;
     let multiplexed = !tty && context.version >= ApiVersion(1, 42);
     Ok(reply::live(if multiplexed { reply::MULTIPLEXED } else { reply::RAW }, context, bytes))
+}
+
+/// Whether this is a client that is known to read frames by their headers: the docker CLI, for which a header and a write
+/// for each line are most of the work. Others (Portainer) take every line for a frame.
+fn reads_headers(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    agent.is_some_and(|agent| agent.starts_with("Docker-Client/"))
 }
 
 async fn changes(State(app): State<App>, Path(id): Path<String>) -> Reply {

@@ -2,6 +2,7 @@
 
 use crate::context::{App, Context};
 use crate::reply;
+use crate::socket::Peer;
 use crate::version::ApiVersion;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -13,7 +14,10 @@ use engine::Session;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use tokio::io::AsyncWriteExt;
+use std::io;
+use std::pin::Pin;
+use std::task::{self, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// A request's offer to hand its connection over, if it made one.
 pub(crate) struct Hijack {
@@ -31,10 +35,11 @@ impl Hijack {
             return reply::live(reply::RAW, self.context, session.into_output());
         };
         let stop = self.app.stop.clone();
+        let peer = self.context.peer;
         self.app.tasks.spawn(async move {
             match upgrade.await {
                 Ok(connection) => tokio::select! {
-                    () = session.serve(TokioIo::new(connection)) => {}
+                    () = session.serve(Patient::new(TokioIo::new(connection), peer)) => {}
                     () = stop.cancelled() => {}
                 },
                 Err(err) => tracing::debug!("the client left before its stream began: {err}"),
@@ -51,9 +56,10 @@ impl Hijack {
         let Some((upgrade, protocol)) = self.offer else {
             return ([(header::CONTENT_TYPE, reply::RAW)], Body::from(text)).into_response();
         };
+        let peer = self.context.peer;
         self.app.tasks.spawn(async move {
             let Ok(connection) = upgrade.await else { return };
-            let mut connection = TokioIo::new(connection);
+            let mut connection = Patient::new(TokioIo::new(connection), peer);
             let sent = async {
                 connection.write_all(&text).await?;
                 connection.shutdown().await
@@ -71,6 +77,52 @@ impl Hijack {
         } else {
             reply::RAW
         }
+    }
+}
+
+/// A connection whose first bytes wait until the client has read the reply's head. Some clients (docker-py, whatever is
+/// built on Python's `http.client`) read the head through a buffer and lose what came with it.
+struct Patient<IO> {
+    io: IO,
+    head_read: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl<IO> Patient<IO> {
+    fn new(io: IO, peer: Option<Peer>) -> Self {
+        let head_read = peer.map(|peer| Box::pin(async move { peer.has_read().await }) as _);
+        Patient { io, head_read }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(head_read) = &mut self.head_read {
+            ready!(head_read.as_mut().poll(cx));
+            self.head_read = None;
+        }
+        Pin::new(&mut self.io).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

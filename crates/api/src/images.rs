@@ -144,9 +144,10 @@ async fn prune(State(app): State<App>, query: Query) -> Reply {
     reply::json(&app.engine.image_prune(query.filters()?).await?)
 }
 
-/// Only Docker Hub has a search, and not in the registry's protocol.
-async fn search() -> Reply {
-    Err(Error::not_implemented("searching a registry is not supported").into())
+async fn search(State(app): State<App>, query: Query, headers: HeaderMap) -> Reply {
+    let limit = query.number::<i64>("limit")?.unwrap_or(0);
+    let (term, filters) = (query.get("term"), query.filters()?);
+    reply::json(&app.engine.image_search(term, limit, filters, registry_auth(&headers)).await?)
 }
 
 async fn save(State(app): State<App>, Path(name): Path<String>) -> Reply {

@@ -8,8 +8,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+
+/// A client that has not read its reply's head by then writes first, or is stuck: it is not waited for any longer.
+const READS_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks at whether it has.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -57,6 +64,24 @@ impl Peer {
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
             }
+        }
+    }
+}
+
+impl Peer {
+    /// Resolves when the client has read all that was sent to it so far, or when it seems not to want to. Over TCP the
+    /// kernel tells only that it has arrived.
+    pub(crate) async fn has_read(&self) {
+        let late = Instant::now() + READS_WITHIN;
+        let mut pause = Duration::from_micros(100);
+        while each!(&*self.0, stream => sys::socket::unsent(stream)).is_ok_and(|bytes| bytes > 0)
+            && Instant::now() < late
+        {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        if let Stream::Tcp(_) = *self.0 {
+            tokio::time::sleep(LONGEST_PAUSE).await;
         }
     }
 }

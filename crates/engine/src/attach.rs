@@ -20,10 +20,6 @@ use types::container::Status;
 /// As much as one read takes from a busy stream.
 const CHUNK: usize = 32 * 1024;
 
-/// Some clients (docker-py) lose what comes in one packet with the reply's head: the past, which is there at
-/// once, lets the head go first.
-const HEAD_START: Duration = Duration::from_millis(5);
-
 /// An exec's output ends a moment before its exit is known, and clients ask for the exit code when the output
 /// has ended. One that only closed its output is not waited for any longer.
 const EXIT_FOLLOWS: Duration = Duration::from_secs(1);
@@ -64,8 +60,7 @@ enum Live {
     No,
     Now(UnixStream),
     AtStart(oneshot::Receiver<UnixStream>),
-    /// An exec is started only when its client can be spoken to: some clients (docker-py) lose what comes
-    /// in one packet with the reply's head.
+    /// An exec is started only when its client can be spoken to.
     Exec(Launch),
 }
 
@@ -104,7 +99,6 @@ impl Session {
     pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin + Send>(mut self, io: IO) {
         let (from_client, mut to_client) = tokio::io::split(io);
         if let Some(past) = self.past.take() {
-            tokio::time::sleep(HEAD_START).await;
             if copy_stream(past, &mut to_client).await.is_err() {
                 return;
             }

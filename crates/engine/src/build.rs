@@ -20,6 +20,7 @@ mod context;
 mod copy;
 mod executor;
 mod fetch;
+mod git;
 mod options;
 mod output;
 mod owner;

@@ -1,5 +1,6 @@
 //! What the daemon's flags say to the engine.
 
+use crate::housekeeping::Housekeeping;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -37,6 +38,7 @@ pub struct EngineConfig {
     pub default_log_driver: String,
     pub default_log_opts: BTreeMap<String, String>,
     pub debug: bool,
+    pub housekeeping: Housekeeping,
 }
 
 /// Subnets of `/size` are cut from `base`.

@@ -77,6 +77,7 @@ impl Engine {
         engine.settle_networks().await;
         engine.sweep_rootfs().await;
         engine.start_all(to_start);
+        engine.keep_house();
         Ok(engine)
     }
 
@@ -119,7 +120,6 @@ impl Engine {
 
     /// `GET /events`: the past ones that are asked for, then live ones until `until` or the subscriber goes.
     pub fn events(&self, options: EventsOptions) -> Result<EventStream> {
-        options.filters.validate(crate::events::FILTERS)?;
         let (past, mut live) = self.0.events.subscribe(&options);
         let (send, receive) = tokio::sync::mpsc::channel(EVENT_QUEUE);
         let closing = self.0.closing.clone();

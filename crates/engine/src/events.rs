@@ -11,24 +11,6 @@ use types::event::Event;
 /// dockerd keeps 256; a deploy of a large project makes more within a minute.
 const REPLAYED_EVENTS: usize = 1024;
 
-/// The filter names that Docker knows.
-pub(crate) const FILTERS: &[&str] = &[
-    "config",
-    "container",
-    "daemon",
-    "event",
-    "image",
-    "label",
-    "network",
-    "node",
-    "plugin",
-    "scope",
-    "secret",
-    "service",
-    "type",
-    "volume",
-];
-
 /// The events of one subscriber, oldest first; ends when `until` has passed or the engine closes.
 pub type EventStream = mpsc::Receiver<Event>;
 

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `images` | list, inspect, history, tag, remove, prune |
 //! | `transfer` | pull, push, load, save, import, what a registry says |
+//! | `search` | repositories of a registry by name |
 //! | `commit` | a container into an image |
 
 mod commit;
+mod search;
 mod transfer;
 
 pub use transfer::{ImportRequest, PullRequest};

@@ -21,6 +21,7 @@ mod events;
 mod exec;
 mod filters;
 mod health;
+mod housekeeping;
 mod images;
 
 mod networks;
@@ -44,6 +45,7 @@ pub use error::Error;
 pub use events::{EventStream, EventsOptions, matches as event_matches};
 pub use exec::ExecStart;
 pub use filters::Filters;
+pub use housekeeping::Housekeeping;
 pub use images::{ImageListOptions, ImportRequest, PullRequest};
 pub use networks::{ClusterNetworks, NetworkCreated};
 pub use system::{API_VERSION, DiskUsageOptions, MIN_API_VERSION};

@@ -17,6 +17,7 @@
 //! | `follow` | the cluster's endpoint table: links, rules and names of its networks |
 //! | `grant` | places in the cluster's networks |
 //! | `ports` | published ports |
+//! | `six` | IPv6 of networks that have it |
 //! | `serve` | names, and the resolvers that answer them |
 
 mod attach;
@@ -32,6 +33,7 @@ mod member;
 mod objects;
 mod ports;
 mod serve;
+mod six;
 
 pub(crate) use attach::{DNS_TCP, DNS_UDP, Joining, Publishing};
 pub use beyond::ClusterNetworks;
@@ -42,7 +44,7 @@ use crate::{Engine, EngineConfig, Error, Result};
 use bridge::Bridge;
 use follow::Following;
 use member::{Member, Place};
-use netdev::{NetDev, Overlay, Sandboxes};
+use netdev::{NetDev, Note, Overlay, Sandboxes};
 use netplan::{NetPlan, Table};
 use serve::Serving;
 use std::collections::BTreeMap;
@@ -63,6 +65,7 @@ pub(crate) struct Networks {
     members_dir: PathBuf,
     sandboxes: Sandboxes,
     device: Arc<Mutex<NetDev>>,
+    six: Arc<Mutex<netdev::Six>>,
     overlay: Arc<Mutex<Overlay>>,
     state: tokio::sync::Mutex<State>,
 }
@@ -91,7 +94,7 @@ struct State {
     /// Places that the cluster was asked for and that no member has yet.
     asked: BTreeMap<TaskId, NetworkId>,
     /// What the last look found.
-    notes: Vec<netdev::Note>,
+    notes: Vec<Note>,
     /// What it failed with.
     trouble: String,
     /// The containers that still run are all adopted: from now on what nobody has is removed.
@@ -151,6 +154,7 @@ impl Networks {
             settings,
             state: tokio::sync::Mutex::new(State { networks: load(&dir)?, ..State::default() }),
             sandboxes: device.sandboxes().clone(),
+            six: Arc::new(Mutex::new(netdev::Six::new(device.sandboxes().clone()))),
             device: Arc::new(Mutex::new(device)),
             overlay: Arc::new(Mutex::new(overlay)),
             dir,
@@ -206,16 +210,18 @@ impl Networks {
             true => self.audit_overlay(&mut state).await,
             false => self.apply_overlay(&mut state).await,
         };
+        let six = self.apply_six(&state, closely).await.map(|()| Vec::new());
         let mut trouble = String::new();
         let mut notes = Vec::new();
-        for outcome in [bridges, overlay] {
+        for outcome in [bridges, overlay, six] {
             match outcome {
                 Ok(found) => notes.extend(found),
                 Err(err) => trouble += &err.to_string(),
             }
         }
         // What we cannot mend is told once.
-        for note in notes.iter().filter(|note| !state.notes.contains(note)) {
+        let is_known = |note: &Note| *note == Note::ForeignDropPolicy && state.notes.contains(note);
+        for note in notes.iter().filter(|note| !is_known(note)) {
             tracing::warn!(?note, "the host's network is not as it should be");
         }
         if !trouble.is_empty() && trouble != state.trouble {
@@ -242,7 +248,8 @@ impl Networks {
             return Ok(());
         }
         let plan = self.plan(state);
-        self.on_device(move |device| device.apply(&plan)).await.map_err(Error::from_lower)
+        self.on_device(move |device| device.apply(&plan)).await.map_err(Error::from_lower)?;
+        self.apply_six(state, false).await
     }
 
     fn plan(&self, state: &State) -> NetPlan {

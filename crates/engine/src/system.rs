@@ -197,7 +197,7 @@ fn plugins() -> Plugins {
         volume: words(&["local"]),
         network: words(&["bridge", "host", "null"]),
         authorization: None,
-        log: words(&["json-file", "none"]),
+        log: words(&["json-file", "local", "none"]),
     }
 }
 

@@ -125,6 +125,30 @@ impl Store {
         blocking(move || inner.put_image(&bytes, commit.parent)).await
     }
 
+    /// The image as it was after entry `at` of `source`'s history, below `parent` in the tree of builds and with
+    /// `config`: what a build that finds its step there goes on from.
+    pub async fn restore_step(
+        &self,
+        parent: Option<ImageId>,
+        source: &Image,
+        at: usize,
+        config: Config,
+    ) -> Result<Arc<Image>> {
+        let lease = self.0.pins.lease();
+        source.layers.iter().for_each(|layer| lease.pin(layer));
+        let mut document = source.config.clone();
+        document.history.truncate(at + 1);
+        let layers = document.history.iter().filter(|step| !step.empty_layer).count();
+        document.rootfs.diff_ids.truncate(layers);
+        document.created = document.history.last().map(|step| step.created).unwrap_or_default();
+        document.config = config;
+        let bytes = serde_json::to_vec(&document).map_err(Error::Config)?;
+        let inner = self.0.clone();
+        let image = blocking(move || inner.put_image(&bytes, parent)).await;
+        drop(lease);
+        image
+    }
+
     fn leased(&self, parent: Option<&Digest>) -> (Arc<Inner>, Option<Digest>, Lease) {
         let lease = self.0.pins.lease();
         if let Some(parent) = parent {

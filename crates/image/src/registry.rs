@@ -15,6 +15,7 @@ mod login;
 pub(crate) mod manifest;
 pub(crate) mod pull;
 pub(crate) mod push;
+mod search;
 
 /// What the daemon was told of registries.
 #[derive(Debug, Clone, Default)]

@@ -404,6 +404,26 @@ async fn cutting_proxy(port: u16, limit: usize) -> (u16, Seen) {
 }
 
 #[tokio::test]
+async fn a_registry_without_a_search_is_searched_by_its_catalog() {
+    let registry = registry(None).await;
+    let home = home().await;
+    for name in ["team/web:1", "team/db:1", "web:1"] {
+        let name = registry.name(name);
+        import(&home.store, &name.familiar(), Tar::new().bytes("a", b"1")).await;
+        push(&home, &name, AuthConfig::default()).await.unwrap();
+    }
+    let host = format!("127.0.0.1:{}", registry.port);
+    let names = async |words: &str, limit| {
+        let term = format!("{host}/{words}");
+        let found = home.store.search(&term, limit, &AuthConfig::default()).await.unwrap();
+        found.into_iter().map(|hit| hit.name.replace(&host, "R")).collect::<Vec<_>>()
+    };
+    assert_eq!(names("web", 25).await, ["R/team/web", "R/web"]);
+    assert_eq!(names("web", 1).await, ["R/team/web"]);
+    assert!(names("nothing", 25).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_mirror_serves_docker_hubs_images() {
     let registry = registry(None).await;
     let here = home().await;

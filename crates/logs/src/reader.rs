@@ -17,11 +17,19 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use types::Timestamp;
 
+/// Docker's header of a frame: the stream, three zeros, the length.
+const HEADER_BYTES: usize = 8;
+/// A joined frame that has as much is not added to: clients keep a whole frame in memory.
+const JOINED_BYTES: usize = 32 * 1024;
+
 /// How entries are laid out for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// For a container without a tty: each entry after Docker's eight-byte header (stream, length).
     Multiplexed,
+    /// The same, with one header for neighbouring entries of one stream: for clients that are known to read headers as
+    /// what they are. Those that cut eight bytes off each line need `Multiplexed`.
+    Joined,
     /// For a container with a tty: the text alone.
     Raw,
 }
@@ -84,6 +92,8 @@ struct Selection {
     options: ReadOptions,
     since: Option<[u8; FIXED_TIME]>,
     until: Option<[u8; FIXED_TIME]>,
+    /// Of the batch under way: where its last frame begins, and of which stream.
+    open_frame: Option<(usize, Output)>,
 }
 
 /// The next batch that is not empty; `None` at the end.
@@ -174,6 +184,7 @@ impl Cursor {
             }
             // The text shrinks by its JSON and grows by its headers; nearly always this is enough.
             out.reserve(lines.len());
+            self.selection.open_frame = None;
             self.done = self.selection.copy(lines, &mut out);
         }
         Ok((self, out.into()))
@@ -183,11 +194,12 @@ impl Cursor {
 impl Selection {
     fn new(options: ReadOptions) -> Self {
         let fixed = |at: Option<Timestamp>| at.map(|at| entry::format_time(at.0));
-        Selection { since: fixed(options.since), until: fixed(options.until), options }
+        let (since, until) = (fixed(options.since), fixed(options.until));
+        Selection { since, until, options, open_frame: None }
     }
 
     /// Appends the wanted entries of `lines`; true when all that follows is too late.
-    fn copy(&self, lines: &[u8], out: &mut Vec<u8>) -> bool {
+    fn copy(&mut self, lines: &[u8], out: &mut Vec<u8>) -> bool {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', lines) {
             // A line that is no entry was torn by a crash: skipped.
@@ -201,7 +213,7 @@ impl Selection {
         false
     }
 
-    fn copy_entry(&self, entry: &Entry<'_>, out: &mut Vec<u8>) -> bool {
+    fn copy_entry(&mut self, entry: &Entry<'_>, out: &mut Vec<u8>) -> bool {
         let timed = self.since.is_some() || self.until.is_some() || self.options.timestamps;
         let time = if timed { entry.fixed_time() } else { None };
         if let Some(time) = time {
@@ -222,14 +234,8 @@ impl Selection {
         false
     }
 
-    fn frame(&self, entry: &Entry<'_>, time: Option<&[u8; FIXED_TIME]>, out: &mut Vec<u8>) {
-        let framed = self.options.framing == Framing::Multiplexed;
-        let head = out.len();
-        if framed {
-            out.extend_from_slice(&[1 + u8::from(entry.stream == Output::Stderr), 0, 0, 0]);
-            out.extend_from_slice(&[0; 4]);
-        }
-        let body = out.len();
+    fn frame(&mut self, entry: &Entry<'_>, time: Option<&[u8; FIXED_TIME]>, out: &mut Vec<u8>) {
+        let head = self.head(entry.stream, out);
         if let Some(time) = time.filter(|_| self.options.timestamps) {
             out.extend_from_slice(time);
             out.push(b' ');
@@ -239,10 +245,29 @@ impl Selection {
             out.push(b' ');
         }
         entry::unescape(out, entry.log);
-        if framed {
+        if let Some(head) = head {
+            let body = head + HEADER_BYTES;
             let length = u32::try_from(out.len() - body).unwrap_or(u32::MAX);
             out[head + 4..body].copy_from_slice(&length.to_be_bytes());
         }
+    }
+
+    /// Where the header of an entry's frame is: a new one at the end of `out`, or the last one.
+    fn head(&mut self, stream: Output, out: &mut Vec<u8>) -> Option<usize> {
+        match (self.options.framing, self.open_frame) {
+            (Framing::Raw, _) => return None,
+            (Framing::Joined, Some((head, of)))
+                if of == stream && out.len() - head < JOINED_BYTES =>
+            {
+                return Some(head);
+            }
+            _ => {}
+        }
+        let head = out.len();
+        out.extend_from_slice(&[1 + u8::from(stream == Output::Stderr), 0, 0, 0]);
+        out.extend_from_slice(&[0; 4]);
+        self.open_frame = Some((head, stream));
+        Some(head)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use errdefs::{Classify, ErrorKind};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use types::port::Protocol;
 
@@ -57,7 +57,7 @@ impl Classify for SandboxError {
 /// A host port could not be had.
 #[derive(Debug)]
 pub struct PortError {
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
     pub(crate) errno: nix::errno::Errno,
@@ -73,7 +73,8 @@ impl std::fmt::Display for PortError {
         } else {
             &reason
         };
-        write!(f, "failed to bind host port {address}:{port}/{}: {reason}", protocol.as_str())
+        let at = SocketAddr::new(*address, *port);
+        write!(f, "failed to bind host port {at}/{}: {reason}", protocol.as_str())
     }
 }
 

@@ -27,6 +27,7 @@ mod nft;
 mod overlay;
 mod ports;
 mod sandbox;
+mod six;
 mod tunnel;
 
 pub use error::{ApplyError, Failure, PortError, SandboxError};
@@ -34,3 +35,4 @@ pub use netdev::{NetDev, Note};
 pub use overlay::Overlay;
 pub use ports::{PortRange, Reservation, reserve};
 pub use sandbox::{Sandboxes, run_in};
+pub use six::Six;

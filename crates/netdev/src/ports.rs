@@ -6,9 +6,10 @@
 use crate::PortError;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, bind, getsockname, socket,
+    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, getsockname,
+    setsockopt, socket, sockopt,
 };
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use types::port::Protocol;
 
@@ -34,7 +35,7 @@ pub struct Reservation {
 /// Takes the first free port of `range` at `address` in the calling thread's namespace.
 pub fn reserve(
     protocol: Protocol,
-    address: Ipv4Addr,
+    address: IpAddr,
     range: PortRange,
 ) -> Result<Reservation, PortError> {
     let failed = |port, errno| PortError { address, port, protocol, errno };
@@ -44,15 +45,25 @@ pub fn reserve(
         Protocol::Sctp if range == PortRange::ANY => return Err(failed(0, Errno::EPROTONOSUPPORT)),
         Protocol::Sctp => return Ok(Reservation { host_port: range.first, socket: None }),
     };
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let mut refused = Errno::EADDRINUSE;
     for port in range.first..=range.last {
-        let socket = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, protocol_number)
+        let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol_number)
             .map_err(|errno| failed(port, errno))?;
-        match bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(address, port))) {
+        if address.is_ipv6() {
+            // The IPv4 half of `::` is a reservation of its own.
+            setsockopt(&socket, sockopt::Ipv6V6Only, &true).map_err(|errno| failed(port, errno))?;
+        }
+        match bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port))) {
             Ok(()) => {
-                let bound: SockaddrIn =
+                let bound: SockaddrStorage =
                     getsockname(socket.as_raw_fd()).map_err(|errno| failed(port, errno))?;
-                return Ok(Reservation { host_port: bound.port(), socket: Some(socket) });
+                let bound = bound
+                    .as_sockaddr_in()
+                    .map(|it| it.port())
+                    .or_else(|| bound.as_sockaddr_in6().map(|it| it.port()));
+                let host_port = bound.unwrap_or(port);
+                return Ok(Reservation { host_port, socket: Some(socket) });
             }
             Err(errno) => refused = errno,
         }
@@ -65,7 +76,7 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, UdpSocket};
 
-    const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
     fn a_taken_port_is_refused_in_dockers_words_and_a_range_goes_on() {
@@ -94,7 +105,7 @@ mod tests {
     #[test]
     fn an_address_that_is_not_ours_is_refused() {
         let err =
-            reserve(Protocol::Tcp, Ipv4Addr::new(192, 0, 2, 1), PortRange { first: 80, last: 80 });
+            reserve(Protocol::Tcp, IpAddr::from([192, 0, 2, 1]), PortRange { first: 80, last: 80 });
         assert_eq!(
             err.unwrap_err().to_string(),
             "failed to bind host port 192.0.2.1:80/tcp: cannot assign requested address"

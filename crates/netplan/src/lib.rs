@@ -10,8 +10,10 @@
 pub mod overlay;
 mod plan;
 mod rules;
+mod six;
 mod table;
 
 pub use plan::{BridgePlan, Forward, Gateway, NetPlan, VethPlan, mac_of, plan};
 pub use rules::{Ruleset, USER_CHAIN};
+pub use six::{SixBridge, SixEndpoint, SixPlan, SixPort};
 pub use table::{Endpoint, Network, Published, Sandbox, Table, free_interface};

@@ -151,6 +151,22 @@ pub(crate) struct Options {
     #[arg(long, value_name = "OPTION")]
     #[serde(alias = "log-opts", skip_serializing_if = "Vec::is_empty")]
     pub(crate) log_opt: Vec<String>,
+    /// Look after the disk this often (30m, 24h): remove images that nobody needs when it gets full [default: never]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prune_every: Option<String>,
+    /// Begin when less of the disk than this is free [default: 15]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prune_below: Option<u8>,
+    /// Go on until this much is free [default: 25]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prune_until: Option<u8>,
+    /// Newest versions to keep of each repository that containers use [default: 3]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prune_keep: Option<usize>,
     /// Accepted: containers always outlive the daemon
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,9 +3,10 @@
 use crate::flags::{Cli, Options};
 use anyhow::{Context, Result, bail};
 use api::{Host, TlsFiles};
-use engine::{AddressPool, EngineConfig};
+use engine::{AddressPool, EngineConfig, Housekeeping};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::Table;
 
 const CONFIG_FILE: &str = "/etc/sampan/daemon.toml";
@@ -123,6 +124,7 @@ fn engine(options: Options, debug: bool) -> Result<EngineConfig> {
             bail!("bad attribute format: {label}");
         }
     }
+    let housekeeping = housekeeping(&options)?;
     Ok(EngineConfig {
         data_root: options.data_root.unwrap_or_else(|| DATA_ROOT.into()),
         exec_root: options.exec_root.unwrap_or_else(|| EXEC_ROOT.into()),
@@ -150,6 +152,7 @@ fn engine(options: Options, debug: bool) -> Result<EngineConfig> {
         default_log_driver: options.log_driver.unwrap_or_default(),
         default_log_opts: pairs("log option", &options.log_opt)?,
         debug,
+        housekeeping,
         ..EngineConfig::default()
     })
 }
@@ -160,6 +163,35 @@ fn pairs(what: &str, list: &[String]) -> Result<BTreeMap<String, String>> {
         _ => bail!("invalid {what}: {text:?}, want NAME=VALUE"),
     };
     list.iter().map(pair).collect()
+}
+
+fn housekeeping(options: &Options) -> Result<Housekeeping> {
+    let usual = Housekeeping::default();
+    let rules = Housekeeping {
+        every: options.prune_every.as_deref().map_or(Ok(usual.every), duration)?,
+        low: options.prune_below.unwrap_or(usual.low),
+        target: options.prune_until.unwrap_or(usual.target),
+        keep: options.prune_keep.unwrap_or(usual.keep),
+    };
+    if rules.target < rules.low {
+        bail!("prune-until ({}) must not be less than prune-below ({})", rules.target, rules.low);
+    }
+    Ok(rules)
+}
+
+/// `90s`, `30m`, `24h`, `7d`.
+fn duration(text: &str) -> Result<Duration> {
+    let bad = || format!("invalid duration {text:?}, want a number with s, m, h or d");
+    let number = text.trim_end_matches(['s', 'm', 'h', 'd']);
+    let seconds: u64 = match &text[number.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        _ => bail!(bad()),
+    };
+    let number: u64 = number.parse().with_context(bad)?;
+    Ok(Duration::from_secs(number.saturating_mul(seconds)))
 }
 
 /// `base=10.0.0.0/8,size=24`.
@@ -201,6 +233,21 @@ mod tests {
         let path = path.to_string_lossy().into_owned();
         let args = ["daemon", "--config-file", &path].into_iter().chain(flags.iter().copied());
         Settings::load(&Cli::try_parse_from(args)?)
+    }
+
+    #[test]
+    fn the_disk_is_looked_after_as_often_as_is_said_and_never_without() {
+        let got = load("", &[]).unwrap().engine.housekeeping;
+        assert!(got.every.is_zero());
+        let got = load("prune-every = \"30m\"\n", &["--prune-keep", "5"]).unwrap();
+        let want =
+            Housekeeping { every: Duration::from_secs(1800), keep: 5, ..Housekeeping::default() };
+        assert_eq!(got.engine.housekeeping, want);
+        for wrong in [["--prune-every", "30"], ["--prune-until", "1"], ["--prune-below", "101"]] {
+            let args = ["daemon"].into_iter().chain(wrong);
+            let read = Cli::try_parse_from(args).map_err(anyhow::Error::from);
+            assert!(read.and_then(|cli| Settings::load(&cli)).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -71,6 +71,36 @@ fn the_steps_are_shown_and_the_second_time_they_come_from_the_cache() {
 }
 
 #[test]
+fn cache_from_goes_on_from_the_middle_of_an_image_from_elsewhere_and_looks_nowhere_else() {
+    let daemon = started();
+    let dir = context("FROM busybox\nENV A=1\nRUN echo made > /first\nRUN echo old > /second\n");
+    daemon.docker(&words(&dir, &["-t", "one"])).ok();
+    // As on another machine: the image without the steps that made it.
+    let archive = dir.path().join("one.tar");
+    daemon.docker(&["save", "-o", &archive.display().to_string(), "one"]).ok();
+    daemon.docker(&["rmi", "one"]).ok();
+    daemon.docker(&["load", "-i", &archive.display().to_string()]).ok();
+    fs::remove_file(&archive).unwrap();
+    fs::write(
+        dir.path().join("Dockerfile"),
+        "FROM busybox\nENV A=1\nRUN echo made > /first\nRUN echo new > /second\n",
+    )
+    .unwrap();
+    let built = daemon.docker(&words(&dir, &["-t", "two", "--cache-from", "one"])).ok();
+    assert_eq!(built.matches(" ---> Using cache").count(), 2, "{built}");
+    let seen = ["run", "--rm", "--network", "none", "two", "cat", "/first", "/second"];
+    assert_eq!(daemon.docker(&seen).ok(), "made\nnew");
+    let layers = |name: &str| {
+        let words = ["image", "inspect", "--format", "{{index .RootFS.Layers 1}}", name];
+        daemon.docker(&words).ok()
+    };
+    assert_eq!(layers("one"), layers("two"));
+
+    let elsewhere = daemon.docker(&words(&dir, &["-t", "two", "--cache-from", "nothing"])).ok();
+    assert_eq!(elsewhere.matches(" ---> Using cache").count(), 0, "{elsewhere}");
+}
+
+#[test]
 fn stages_heredocs_owners_and_modes_make_the_image_they_say() {
     let daemon = started();
     let dir = context(concat!(

@@ -8,11 +8,13 @@
 //! | `images` | stand-in base images made of Debian packages |
 //! | `daemon` | [`Daemon`]: a private `sampan daemon` or `dockerd`, driven through the real clients |
 //! | `disk` | disks of a daemon's own: small ones, and ones that lose power |
+//! | `fuzz` | generated input, by seed |
 //! | `hosts` | [`Hosts`]: several daemons, each on a host of its own, and the faults between them |
 //! | `http` | requests over the daemon's socket, and to published ports |
 //! | `namespace` | network namespaces named `smp-*` |
 //! | `leaks` | processes, mounts, links, rules, cgroups and descriptors that should be gone |
 //! | `memory` | what the processes of a daemon weigh |
+//! | `recorded` | requests with dockerd's answers, and how ours differ |
 //!
 //! Everything made here carries one token, `smp-<pid of its maker>-<n>`, in its name or path; [`sweep`] ends and removes
 //! what belongs to makers that are dead.
@@ -28,7 +30,9 @@ mod memory;
 mod namespace;
 mod sweep;
 
+pub mod fuzz;
 pub mod images;
+pub mod recorded;
 
 use std::path::PathBuf;
 

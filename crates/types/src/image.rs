@@ -174,6 +174,18 @@ pub struct HistoryItem {
     pub comment: String,
 }
 
+/// One hit of `GET /images/search`. Field names as the registries of old have them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SearchResult {
+    pub star_count: i64,
+    pub is_official: bool,
+    pub name: String,
+    /// No registry builds images by itself any more.
+    pub is_automated: bool,
+    pub description: String,
+}
+
 /// One line of the reply to `DELETE /images/{name}`: exactly one field is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

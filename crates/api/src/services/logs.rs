@@ -130,6 +130,7 @@ fn read(query: &Query) -> Result<LogsOptions, Error> {
         timestamps: query.flag("timestamps"),
         details: query.flag("details"),
         tail,
+        joined: false,
     })
 }
 

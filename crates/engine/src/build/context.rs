@@ -1,6 +1,6 @@
 //! The build context: a directory of the builder's own, gone with the build.
 
-use super::{BuildOptions, archive, fetch, scope};
+use super::{BuildOptions, archive, fetch, git, scope};
 use crate::{Body, Engine, Error, Result};
 use dockerfile::{Dockerfile, Ignore};
 use std::fs;
@@ -15,6 +15,8 @@ const IGNORE_FILE: &str = ".dockerignore";
 #[derive(Debug)]
 pub(super) struct Context {
     dir: TempDir,
+    /// The context's own directory, when it is not the whole of `dir`.
+    inside: Option<PathBuf>,
     /// A remote that was a Dockerfile and nothing else.
     only_file: Option<String>,
 }
@@ -31,17 +33,15 @@ impl Engine {
         let dir = tempfile::Builder::new().prefix("build-").tempdir_in(&tmp);
         let dir =
             dir.map_err(|err| Error::caused(format!("failed to create {}", tmp.display()), err))?;
-        let mut context = Context { dir, only_file: None };
+        let mut context = Context { dir, inside: None, only_file: None };
         match options.remote.as_str() {
             "" | "client-session" => {
                 let to = context.root().to_owned();
                 let body = tokio_util::io::SyncIoBridge::new(body);
                 unpack(move || archive::unpack_context(body, &to)).await?;
             }
-            remote if is_git(remote) => {
-                return Err(Error::not_implemented(format!(
-                    "failed to prepare context: {remote}: contexts in Git repositories are not supported, send the files"
-                )));
+            remote if let Some(repository) = git::Remote::parse(remote) => {
+                context.check_out(&repository).await?;
             }
             remote if remote.starts_with("http://") || remote.starts_with("https://") => {
                 context.fetch(remote).await?;
@@ -62,17 +62,17 @@ async fn unpack(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Resul
     done.map_err(|err| Error::invalid(format!("Error processing tar file: {err}")))
 }
 
-/// As moby tells them apart.
-fn is_git(remote: &str) -> bool {
-    let path = remote.split('#').next().unwrap_or(remote);
-    ["git://", "git@", "ssh://", "github.com/"].iter().any(|head| remote.starts_with(head))
-        || path.ends_with(".git")
-}
-
 impl Context {
     /// Where its files are.
     pub(super) fn root(&self) -> &Path {
-        self.dir.path()
+        self.inside.as_deref().unwrap_or_else(|| self.dir.path())
+    }
+
+    async fn check_out(&mut self, repository: &git::Remote) -> Result<()> {
+        let inside = repository.check_out(self.dir.path(), git::PROTOCOLS).await;
+        self.inside = Some(inside.map_err(|err| err.context("unable to prepare context"))?);
+        let _ours = fs::remove_dir_all(self.dir.path().join(".git"));
+        Ok(())
     }
 
     async fn fetch(&mut self, url: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! One build, from the first `ARG` to the last tag.
 
-use super::cache::{self, Step};
+use super::cache::{self, Hit, Step};
 use super::context::Context;
 use super::output::{Failure, Output};
 use super::{BuildOptions, comment, scope};
@@ -33,8 +33,8 @@ pub(super) struct Executor {
     pub(super) stage: State,
     /// The results of the stages before it.
     pub(super) built: Vec<Option<ImageId>>,
-    /// The images that `--cache-from` names.
-    cache_sources: Vec<Arc<Image>>,
+    /// What `--cache-from` names and is here; `None` when it names nothing.
+    cache_sources: Option<Vec<Arc<Image>>>,
     step: usize,
 }
 
@@ -65,7 +65,7 @@ impl Executor {
         let sources =
             options.cache_from.iter().filter_map(|name| engine.0.images.resolve(name).ok());
         Executor {
-            cache_sources: sources.collect(),
+            cache_sources: (!options.cache_from.is_empty()).then(|| sources.collect()),
             host: options.host_config(),
             args: BuildArgs::new(options.build_args.clone(), &platform),
             stage: State::default(),
@@ -285,8 +285,20 @@ impl Executor {
             return false;
         }
         let step = Step { parent: self.stage.image.as_ref(), created_by, config };
-        let Some(image) = cache::find(&self.engine.0.images, step, &self.cache_sources) else {
-            return false;
+        let store = &self.engine.0.images;
+        let image = match cache::find(store, step, self.cache_sources.as_deref()) {
+            None => return false,
+            Some(Hit::Whole(image)) => image,
+            Some(Hit::Within { source, at }) => {
+                let parent = self.stage.image.clone();
+                match store.restore_step(parent, &source, at, config.clone()).await {
+                    Ok(image) => image,
+                    Err(err) => {
+                        tracing::warn!(error = errdefs::chain(&err), "a cached step is made anew");
+                        return false;
+                    }
+                }
+            }
         };
         self.output.text(" ---> Using cache\n").await;
         self.arrive(&image).await;

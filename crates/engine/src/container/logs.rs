@@ -34,7 +34,11 @@ impl Engine {
             tail: options.tail,
             timestamps: options.timestamps,
             details: options.details,
-            framing: if tty { logs::Framing::Raw } else { logs::Framing::Multiplexed },
+            framing: match (tty, options.joined) {
+                (true, _) => logs::Framing::Raw,
+                (false, true) => logs::Framing::Joined,
+                (false, false) => logs::Framing::Multiplexed,
+            },
         };
         let ended = options.follow.then(|| self.end_of_output(&container));
         Ok((Box::pin(logs::read(&path, query, ended)), tty))

@@ -46,6 +46,8 @@ pub struct LogsOptions {
     pub details: bool,
     /// The last N lines; all when `None`.
     pub tail: Option<u64>,
+    /// One header for neighbouring lines of a stream ([`logs::Framing::Joined`]).
+    pub joined: bool,
 }
 
 /// `GET /containers/{id}/stats`.

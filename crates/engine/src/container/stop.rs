@@ -71,10 +71,8 @@ impl Engine {
             return self.give_up_restart(&container, &at_once).await;
         }
         if !container.record().state.running {
-            return Err(Error::conflict(format!(
-                "cannot kill container: {id}: container {} is not running",
-                container.id
-            )));
+            let text = format!("container {} is not running", container.id);
+            return Err(Error::conflict(text));
         }
         let stop_signal = signal::parse(&container.record().config.stop_signal).unwrap_or(SIGTERM);
         if number == SIGKILL || number == stop_signal {
@@ -83,9 +81,7 @@ impl Engine {
         if number == SIGKILL {
             self.unfreeze(&container).await?;
         }
-        self.send(&container, number)
-            .await
-            .map_err(|err| err.context(format!("cannot kill container: {id}")))?;
+        self.send(&container, number).await?;
         if number == SIGKILL {
             stopped_within(&container, Some(KILL_TIMEOUT)).await;
         }

@@ -220,7 +220,12 @@ impl State {
             let known = self.find(wanted)?;
             asked.insert(known.record.name.clone(), (known.id().clone(), settings.clone()));
             let place = self.take_place(wanted, settings, &asker, &member, joining.granted)?;
-            member.places.extend(place);
+            member.places.extend(place.clone());
+            if let Some(place) = place
+                && let Some(address) = self.take_six(&place, settings)?
+            {
+                member.six.insert(place.network, address);
+            }
             Ok(())
         });
         // Also after a failure, so that `detach` gives back what was taken.
@@ -237,16 +242,18 @@ impl State {
         let endpoint = &gateway.endpoint;
         let bridge = self.networks.get(&gateway.network).and_then(|known| known.bridge.as_ref());
         let host_binding = bridge.map_or(Ipv4Addr::UNSPECIFIED, |bridge| bridge.host_binding);
-        let taken = |protocol, host_ip: Ipv4Addr, host_port| {
+        let taken = |protocol, host_ip: std::net::IpAddr, host_port| {
             self.members.values().flat_map(|member| &member.ports).any(|port| {
                 port.protocol == protocol
                     && port.host_port == host_port
+                    && port.host_ip.is_ipv4() == host_ip.is_ipv4()
                     && (port.host_ip == host_ip
                         || port.host_ip.is_unspecified()
                         || host_ip.is_unspecified())
             })
         };
-        joining.publishing.reserve(host_binding, taken).map_err(|err| {
+        let six = self.publishes_six(&gateway.network, joining.id);
+        joining.publishing.reserve(host_binding, six, taken).map_err(|err| {
             err.context(format!(
                 "driver failed programming external connectivity on endpoint {} ({endpoint})",
                 joining.name
@@ -263,7 +270,10 @@ impl State {
     ) -> NetworkSettings {
         let fill = |(name, (id, mut settings)): (String, (NetworkId, EndpointSettings))| {
             match member.on(&id) {
-                Some(place) => place.fill(&mut settings, self),
+                Some(place) => {
+                    place.fill(&mut settings, self);
+                    member.fill_six(&id, &mut settings, self);
+                }
                 None => {
                     settings.network_id = id.to_string();
                     settings.endpoint_id = random_hex();

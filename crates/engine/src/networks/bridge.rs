@@ -37,7 +37,8 @@ impl Bridge {
         let option = |name: &str| {
             record.options.get(name).map(String::as_str).filter(|value| !value.is_empty())
         };
-        let ipam = record.ipam.config.iter().flatten().next().cloned().unwrap_or_default();
+        let ipam = record.ipam.config.iter().flatten().find(|entry| is_v4(entry));
+        let ipam = ipam.cloned().unwrap_or_default();
         let interface =
             option(NAME).map_or_else(|| format!("br-{}", record.id.short()), str::to_owned);
         if interface.len() > 15 || interface.contains(['/', ' ']) {
@@ -71,10 +72,15 @@ impl Bridge {
 
     /// A network without a user's gateway gets the first address of its range.
     pub(super) fn fill_gateway(&self, ipam: &mut [IpamConfig]) {
-        if let Some(first) = ipam.first_mut().filter(|first| first.gateway.is_empty()) {
+        let first = ipam.iter_mut().find(|entry| is_v4(entry));
+        if let Some(first) = first.filter(|first| first.gateway.is_empty()) {
             first.gateway = self.space.gateway().to_string();
         }
     }
+}
+
+fn is_v4(entry: &IpamConfig) -> bool {
+    !entry.subnet.contains(':')
 }
 
 /// The addresses of a checked IPAM entry.

@@ -143,6 +143,15 @@ impl Networks {
             return Err(conflict_with_none());
         };
         let mut joined = member.clone();
+        match state.take_six(&place, &wished) {
+            Ok(address) => {
+                joined.six.extend(address.map(|address| (place.network.clone(), address)));
+            }
+            Err(err) => {
+                state.free_places([&place]);
+                return Err(err);
+            }
+        }
         joined.places.push(place.clone());
         state.members.insert(asker.id.clone(), joined.clone());
         let outcome = match self.save_member(asker.id, &joined) {
@@ -159,6 +168,7 @@ impl Networks {
         self.refresh_names(&mut state, &networks_of(&joined));
         let mut settings = wished;
         place.fill(&mut settings, &state);
+        joined.fill_six(&place.network, &mut settings, &state);
         Ok((settings, Some(place.address)))
     }
 
@@ -175,6 +185,7 @@ impl Networks {
             return Ok(None);
         };
         let place = member.places.remove(position);
+        member.six.remove(network);
         let member = member.clone();
         state.free_places([&place]);
         self.save_member(id, &member)?;

@@ -11,6 +11,9 @@ use types::{ContainerId, EndpointId};
 
 /// What `settings` ask of a network that may not be there yet.
 pub(super) fn check(name: &str, known: Option<&Known>, settings: &EndpointSettings) -> Result<()> {
+    if known.is_some_and(|known| known.record.config_only) {
+        return Err(Error::forbidden("cannot create endpoint on configuration-only network"));
+    }
     let mut faults = Vec::new();
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     let has_address = !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty();

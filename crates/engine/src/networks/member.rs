@@ -4,7 +4,8 @@ use super::{Networks, State};
 use crate::container::write_atomically;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use types::network::EndpointSettings;
 use types::port::Protocol;
 use types::subnet::Subnet;
@@ -17,6 +18,8 @@ pub(super) struct Member {
     /// Without the leading slash.
     pub(super) name: String,
     pub(super) places: Vec<Place>,
+    /// Its addresses on the networks that have IPv6.
+    pub(super) six: BTreeMap<NetworkId, Ipv6Addr>,
     pub(super) ports: Vec<Port>,
     /// The servers that its resolver asks, when the user named some.
     pub(super) dns: Vec<String>,
@@ -47,7 +50,7 @@ pub(super) struct Place {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Port {
     pub(super) protocol: Protocol,
-    pub(super) host_ip: Ipv4Addr,
+    pub(super) host_ip: IpAddr,
     pub(super) host_port: u16,
     pub(super) container_port: u16,
 }
@@ -59,13 +62,16 @@ impl Member {
 
     /// `outside`: its address on the cluster's network that has its default route.
     pub(super) fn to_sandbox(&self, outside: Option<Ipv4Addr>) -> netplan::Sandbox {
-        let published = |port: &Port| netplan::Published {
-            protocol: port.protocol,
-            host_ip: port.host_ip,
-            host_port: port.host_port,
-            container_port: port.container_port,
+        let published = |port: &Port| {
+            let IpAddr::V4(host_ip) = port.host_ip else { return None };
+            Some(netplan::Published {
+                protocol: port.protocol,
+                host_ip,
+                host_port: port.host_port,
+                container_port: port.container_port,
+            })
         };
-        netplan::Sandbox { ports: self.ports.iter().map(published).collect(), outside }
+        netplan::Sandbox { ports: self.ports.iter().filter_map(published).collect(), outside }
     }
 
     pub(super) fn to_endpoints(&self, id: &ContainerId) -> Vec<(EndpointId, netplan::Endpoint)> {

@@ -115,8 +115,16 @@ impl Networks {
                 record.name
             )));
         }
+        if record.config_only {
+            self.save(&record)?;
+            state.networks.insert(record.id.clone(), Known::new(record.clone())?);
+            return Ok(record);
+        }
+        state.configure(&mut record)?;
         self.settle_locked(&mut state).await?;
         self.settle_subnet(&mut record, &state).await?;
+        let taken: Vec<_> = state.networks.values().filter_map(Known::six).collect();
+        super::six::settle(&mut record, &self.settings.instance, &taken)?;
         if let Some(mtu) = self.settings.mtu {
             record
                 .options
@@ -145,9 +153,12 @@ impl Networks {
     /// The user's subnet if nobody has it, or a free one out of the pools.
     pub(super) async fn settle_subnet(&self, record: &mut Network, state: &State) -> Result<()> {
         let entries = record.ipam.config.get_or_insert_default();
-        let Some(wanted) = entries.first().and_then(|entry| subnet(&entry.subnet)) else {
+        let named = entries.iter().find(|entry| !entry.subnet.contains(':'));
+        let Some(wanted) = named.and_then(|entry| subnet(&entry.subnet)) else {
             let chosen = self.choose_subnet(state).await?;
-            *entries = vec![IpamConfig { subnet: chosen.to_string(), ..IpamConfig::default() }];
+            entries.retain(|entry| entry.subnet.contains(':'));
+            let subnet = chosen.to_string();
+            entries.insert(0, IpamConfig { subnet, ..IpamConfig::default() });
             return Ok(());
         };
         let taken = state.subnets().any(|subnet| subnet.overlaps(wanted));
@@ -168,6 +179,11 @@ impl Networks {
         let record = known.record.clone();
         if is_predefined(&record.name) {
             let text = format!("{} is a pre-defined network and cannot be removed", record.name);
+            return Err(Error::forbidden(text));
+        }
+        let configures = |other: &Known| other.record.config_from.network == record.name;
+        if record.config_only && state.networks.values().any(configures) {
+            let text = format!("configuration network \"{}\" is in use", record.name);
             return Err(Error::forbidden(text));
         }
         if state.is_used(&record.id) {
@@ -204,6 +220,35 @@ impl State {
         self.networks.values().filter_map(Known::subnet)
     }
 
+    /// Fills a network in from the configuration network that it names (`--config-from`).
+    fn configure(&self, record: &mut Network) -> Result<()> {
+        let name = record.config_from.network.clone();
+        if name.is_empty() {
+            return Ok(());
+        }
+        let Some(from) = self.find(&name).ok().filter(|known| known.record.config_only) else {
+            return Err(Error::not_found(format!(
+                "configuration network \"{name}\" does not exist"
+            )));
+        };
+        let own = record.ipam.config.as_ref().is_some_and(|entries| !entries.is_empty());
+        if own || !record.options.is_empty() || record.enable_ipv6 || record.internal {
+            return Err(Error::forbidden(
+                "user specified configurations are not supported if the network depends on a configuration network",
+            ));
+        }
+        let from = &from.record;
+        record.config_from.network.clone_from(&from.name);
+        record.ipam.clone_from(&from.ipam);
+        record.options.clone_from(&from.options);
+        record.enable_ipv6 = from.enable_ipv6;
+        record.internal = from.internal;
+        for (name, value) in &from.labels {
+            record.labels.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        Ok(())
+    }
+
     fn containers_on(&self, known: &Known) -> std::collections::BTreeMap<String, EndpointResource> {
         let Some(subnet) = known.subnet() else { return Default::default() };
         let on = |(id, member): (&types::ContainerId, &super::member::Member)| {
@@ -213,7 +258,10 @@ impl State {
                 endpoint_id: place.endpoint.to_string(),
                 mac_address: super::member::mac_text(place.mac),
                 ipv4_address: subnet.with(place.address).to_string(),
-                ipv6_address: String::new(),
+                ipv6_address: match (known.six(), member.six.get(known.id())) {
+                    (Some(space), Some(address)) => format!("{address}/{}", space.prefix_len),
+                    _ => String::new(),
+                },
             };
             Some((id.to_string(), resource))
         };
@@ -257,13 +305,15 @@ fn check(request: CreateRequest) -> Result<Network> {
         scope: "local".to_owned(),
         driver,
         enable_ipv4: true,
-        enable_ipv6: false,
+        enable_ipv6: request.enable_ipv6.unwrap_or(false),
         ipam: Ipam {
             driver: if ipam.driver.is_empty() { "default".to_owned() } else { ipam.driver },
             options: ipam.options,
             config: Some(entries),
         },
         internal: request.internal,
+        config_only: request.config_only,
+        config_from: request.config_from.unwrap_or_default(),
         attachable: request.attachable,
         options: request.options.unwrap_or_default(),
         labels: request.labels.unwrap_or_default(),
@@ -272,13 +322,20 @@ fn check(request: CreateRequest) -> Result<Network> {
 }
 
 fn check_driver(request: &CreateRequest) -> Result<String> {
-    if request.config_only
-        || request.config_from.as_ref().is_some_and(|from| !from.network.is_empty())
-    {
-        return Err(Error::not_implemented("configuration-only networks are not supported"));
+    let depends = request.config_from.as_ref().is_some_and(|from| !from.network.is_empty());
+    if request.config_only && depends {
+        return Err(Error::forbidden(
+            "a configuration network cannot depend on another configuration network",
+        ));
     }
-    if request.enable_ipv6 == Some(true) {
-        return Err(Error::not_implemented("IPv6 networks are not supported"));
+    if request.config_only {
+        if !matches!(request.driver.as_str(), "" | "default" | "bridge" | "null") {
+            return Err(Error::forbidden(
+                "network driver cannot be specified for a configuration network",
+            ));
+        }
+        // What Docker shows of a network that is only a template.
+        return Ok("null".to_owned());
     }
     if request.enable_ipv4 == Some(false) {
         return Err(Error::invalid("IPv4 or IPv6 must be enabled"));

@@ -4,7 +4,7 @@ use super::member::Port;
 use crate::{Error, Result};
 use netdev::{PortRange, reserve};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use types::container::Empty;
 use types::port::{PortBinding, PortMap, Protocol, parse_port};
@@ -27,32 +27,37 @@ pub(super) struct Published {
 }
 
 impl Publishing<'_> {
-    /// Binds all of them, or none. `host_binding`: where those go that name no address.
-    /// `taken`: whether another container of ours has that port, for which Docker has words of its own.
+    /// Binds all of them, or none. `host_binding`: where those go that name no address; with `six` those that name none
+    /// at all go to every IPv6 address too. `taken`: whether another container of ours has that port, for which Docker
+    /// has words of its own.
     pub(super) fn reserve(
         &self,
         host_binding: Ipv4Addr,
-        taken: impl Fn(Protocol, Ipv4Addr, u16) -> bool,
+        six: bool,
+        taken: impl Fn(Protocol, IpAddr, u16) -> bool,
     ) -> Result<Published> {
         let mut published = Published::default();
         for (key, binding) in self.wanted() {
             let (container_port, protocol) = parse_port(&key)
                 .ok_or_else(|| Error::invalid(format!("invalid port specification: \"{key}\"")))?;
-            let Some(host_ip) = host_address(&binding.host_ip, host_binding)? else { continue };
-            let range = host_range(&binding.host_port)?;
-            if range.first != 0
-                && (range.first..=range.last).all(|port| taken(protocol, host_ip, port))
-            {
-                let port = range.first;
-                return Err(Error::system(format!(
-                    "Bind for {host_ip}:{port} failed: port is already allocated"
-                )));
+            let mut range = host_range(&binding.host_port)?;
+            for host_ip in host_addresses(&binding.host_ip, host_binding, six)? {
+                if range.first != 0
+                    && (range.first..=range.last).all(|port| taken(protocol, host_ip, port))
+                {
+                    let at = std::net::SocketAddr::new(host_ip, range.first);
+                    return Err(Error::system(format!(
+                        "Bind for {at} failed: port is already allocated"
+                    )));
+                }
+                let reservation = reserve(protocol, host_ip, range).map_err(Error::from_lower)?;
+                let host_port = reservation.host_port;
+                // The same for both families.
+                range = PortRange { first: host_port, last: host_port };
+                let name = format!("port-{}-{host_ip}-{host_port}", protocol.as_str());
+                published.sockets.extend(reservation.socket.map(|socket| (name, socket)));
+                published.ports.push(Port { protocol, host_ip, host_port, container_port });
             }
-            let reservation = reserve(protocol, host_ip, range).map_err(Error::from_lower)?;
-            let host_port = reservation.host_port;
-            let name = format!("port-{}-{host_ip}-{host_port}", protocol.as_str());
-            published.sockets.extend(reservation.socket.map(|socket| (name, socket)));
-            published.ports.push(Port { protocol, host_ip, host_port, container_port });
         }
         Ok(published)
     }
@@ -100,16 +105,20 @@ fn key_of(key: &str) -> String {
         .map_or_else(|| key.to_owned(), |(port, protocol)| format!("{port}/{}", protocol.as_str()))
 }
 
-/// `None` for an IPv6 wildcard: IPv4 networks are not reached there.
-fn host_address(text: &str, default: Ipv4Addr) -> Result<Option<Ipv4Addr>> {
+/// Where a binding goes; nowhere for an IPv6 wildcard without `six`: IPv4 networks are not reached there.
+fn host_addresses(text: &str, default: Ipv4Addr, six: bool) -> Result<Vec<IpAddr>> {
+    let wildcard = six.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     match text.trim_matches(['[', ']']) {
-        "" => Ok(Some(default)),
-        "::" => Ok(None),
+        "" if default.is_unspecified() => {
+            Ok([IpAddr::V4(default)].into_iter().chain(wildcard).collect())
+        }
+        "" => Ok(vec![IpAddr::V4(default)]),
+        "::" => Ok(wildcard.into_iter().collect()),
         text => match text.parse() {
-            Ok(address) => Ok(Some(address)),
-            Err(_) if text.contains(':') => Err(Error::not_implemented(format!(
-                "cannot publish on {text}: IPv6 addresses are not supported"
+            Ok(IpAddr::V6(address)) if !six => Err(Error::invalid(format!(
+                "cannot publish on {address}: the container has no IPv6 address there"
             ))),
+            Ok(address) => Ok(vec![address]),
             Err(_) => Err(Error::invalid(format!("invalid host IP address: {text}"))),
         },
     }
@@ -145,8 +154,11 @@ mod tests {
     }
 
     fn publish(map: &PortMap) -> Result<Published> {
-        Publishing { bindings: map, exposed: None, all: false }
-            .reserve(Ipv4Addr::LOCALHOST, |_, _, _| false)
+        Publishing { bindings: map, exposed: None, all: false }.reserve(
+            Ipv4Addr::LOCALHOST,
+            false,
+            |_, _, _| false,
+        )
     }
 
     #[test]
@@ -170,12 +182,13 @@ mod tests {
             [("80/tcp".to_owned(), Empty {}), ("53/udp".to_owned(), Empty {})].into();
         let map = bindings(&[("80/tcp", "127.0.0.1", "")]);
         let some = Publishing { bindings: &map, exposed: Some(&exposed), all: false };
-        let published = some.reserve(Ipv4Addr::LOCALHOST, |_, _, _| false).unwrap();
+        let published = some.reserve(Ipv4Addr::LOCALHOST, false, |_, _, _| false).unwrap();
         let shown = some.shown(&published.ports);
         assert_eq!(shown["53/udp"], None);
         assert_eq!(shown["80/tcp"].as_ref().unwrap()[0].host_ip, "127.0.0.1");
-        let all =
-            Publishing { all: true, ..some }.reserve(Ipv4Addr::LOCALHOST, |_, _, _| false).unwrap();
+        let all = Publishing { all: true, ..some }
+            .reserve(Ipv4Addr::LOCALHOST, false, |_, _, _| false)
+            .unwrap();
         assert_eq!(all.ports.len(), 2);
     }
 

@@ -72,7 +72,7 @@ pub(crate) fn scope(repository: &Reference, push: bool) -> String {
     format!("repository:{}:{actions}", repository.path())
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let keep = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
     text.bytes()
         .map(|b| if keep(b) { char::from(b).to_string() } else { format!("%{b:02X}") })

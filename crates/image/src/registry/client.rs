@@ -90,6 +90,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.endpoint.mirror
+    }
+
     /// `GET /v2/`; also learns how the registry wants to be greeted.
     async fn ping(&self) -> Result<(), RegistryError> {
         let reply =

@@ -36,6 +36,9 @@ pub enum RegistryError {
     ManifestDigest(Digest),
     #[error("unsupported manifest: {0}")]
     Manifest(&'static str),
+    /// Neither a search nor a catalog: what the search was answered with.
+    #[error("Unexpected status code {}", .0.as_u16())]
+    Search(StatusCode),
     #[error("invalid registry address {0:?}")]
     Address(String),
     #[error("{action}: {}", crate::error::reason(.cause))]
@@ -107,6 +110,7 @@ impl Classify for RegistryError {
             | RegistryError::TooManyRequests(_)
             | RegistryError::Login { .. }
             | RegistryError::Status { .. }
+            | RegistryError::Search(_)
             | RegistryError::Body { .. }
             | RegistryError::ManifestDigest(_)
             | RegistryError::Manifest(_)

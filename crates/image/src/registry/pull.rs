@@ -5,7 +5,7 @@
 //! Pulling fs layer → Waiting → Downloading → Verifying Checksum → Download complete → Extracting → Pull complete
 //! ```
 
-use super::client::{Access, Client};
+use super::client::{Access, Client, Fetched};
 use super::download::download;
 use super::error::RegistryError;
 use super::manifest::{self, Descriptor, Manifest};
@@ -108,7 +108,7 @@ impl Store {
                     variant: its.variant,
                 })
                 .collect(),
-            None => Vec::new(),
+            None => vec![self.platform_of(client, &fetched).await?],
         };
         let kind = super::client::media_type(&fetched.bytes);
         Ok((kind, fetched.digest, fetched.bytes.len() as u64, platforms))
@@ -155,6 +155,15 @@ impl Store {
         })
         .await?;
         Ok(PullOutcome { image, digest, updated })
+    }
+
+    /// What a single image runs on, told by its configuration.
+    async fn platform_of(&self, client: &Client, fetched: &Fetched) -> Result<Platform> {
+        let manifest = single(&fetched.bytes)?;
+        let lease = self.0.pins.lease();
+        let document = self.document(client, &manifest.config, &lease).await?;
+        let config: ImageConfig = serde_json::from_slice(&document).map_err(Error::Config)?;
+        Ok(Platform { os: config.os, architecture: config.architecture, variant: config.variant })
     }
 
     async fn document(
@@ -204,9 +213,13 @@ async fn target(
             .ok_or_else(|| RegistryError::NoPlatform { platform: platform.to_string() })?;
         bytes = client.manifest(chosen.digest.as_str()).await?.bytes;
     }
-    let manifest = serde_json::from_slice(&bytes)
-        .map_err(|_| RegistryError::Manifest("neither a Docker schema 2 nor an OCI manifest"))?;
-    Ok(Target { digest: top.digest, manifest })
+    Ok(Target { digest: top.digest, manifest: single(&bytes)? })
+}
+
+/// A manifest of one image.
+fn single(bytes: &[u8]) -> Result<Manifest, RegistryError> {
+    serde_json::from_slice(bytes)
+        .map_err(|_| RegistryError::Manifest("neither a Docker schema 2 nor an OCI manifest"))
 }
 
 fn check_platform(

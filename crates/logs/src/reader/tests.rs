@@ -56,6 +56,32 @@ fn numbers(range: std::ops::Range<i64>) -> String {
 }
 
 #[tokio::test]
+async fn joined_frames_hold_neighbouring_entries_of_one_stream_and_are_bounded() {
+    let mut log = Log::new(Rotation { max_bytes: None, max_files: 1 });
+    let at = Timestamp::from_seconds(1);
+    let long = format!("{}\n", "x".repeat(9_999));
+    let lines = [("a\n", Output::Stdout), ("b\n", Output::Stdout), ("c\n", Output::Stderr)];
+    for (line, stream) in lines {
+        log.writer.write(stream, line.as_bytes(), at);
+    }
+    for _ in 0..7 {
+        log.writer.write(Output::Stdout, long.as_bytes(), at);
+    }
+    log.writer.flush();
+    let options = ReadOptions { framing: Framing::Joined, ..options() };
+    let batches: Vec<_> =
+        read(&log.path(), options, None).map(|batch| batch.unwrap().to_vec()).collect().await;
+    let (bytes, mut frames) = (batches.concat(), Vec::new());
+    let mut rest = &bytes[..];
+    while let Some((head, after)) = rest.split_first_chunk::<HEADER_BYTES>() {
+        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        frames.push((head[0], length));
+        rest = &after[length..];
+    }
+    assert_eq!(frames, [(1, 4), (2, 2), (1, 40_000), (1, 30_000)]);
+}
+
+#[tokio::test]
 async fn a_log_is_read_across_its_rotated_files() {
     let mut log = Log::new(SMALL);
     log.write(0, 30);
