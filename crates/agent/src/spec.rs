@@ -292,10 +292,14 @@ fn networks(task: &Task, share: &Share) -> (String, BTreeMap<String, EndpointSet
             attachment.network.clone_into(first);
         }
     }
-    let wished = task.spec.networks.iter().map(|wish| wish.target.as_str());
-    let predefined = wished.rev().find(|target| is_predefined(target) || *target == "bridge");
-    if let Some(target) = predefined {
-        target.clone_into(&mut mode);
+    // The cluster's name for a network that every node has tells by its driver which one is meant.
+    let meant = |target: &str| match share.networks.get(target) {
+        Some(network) => network.spec.driver.clone(),
+        None => target.to_owned(),
+    };
+    let wished = task.spec.networks.iter().map(|wish| meant(&wish.target));
+    if let Some(name) = wished.rev().find(|name| is_predefined(name) || name == "bridge") {
+        mode = name;
     }
     if mode.is_empty() {
         mode = ingress;

@@ -11,7 +11,7 @@ mod world;
 use cluster::{BACK, CLIENT, Cluster, FRONT, INGRESS, PUBLISHED, VIP, ip, task_ip, underlay};
 use netdev::Note;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use types::swarm::endpoint::{EndpointRow, EndpointState};
 use world::{command, inside, links, tcp, tcp_refused, tcp_server};
@@ -139,7 +139,7 @@ fn networks_do_not_reach_each_other() {
 }
 
 /// Answers each datagram with itself and `name`.
-fn udp_server(sandbox: &PathBuf, name: Ipv4Addr) {
+fn udp_server(sandbox: &Path, name: Ipv4Addr) {
     let socket = inside(sandbox, || UdpSocket::bind(("0.0.0.0", 53)).unwrap());
     std::thread::spawn(move || {
         let mut buffer = [0; 64];

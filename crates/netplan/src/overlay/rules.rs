@@ -275,7 +275,8 @@ fn describe_place(rules: &mut OverlayRules, place: &Here) {
 }
 
 /// A published port: on every node, to the tasks of this node if there are healthy ones. They are reached by the
-/// ingress network; a service that has no address there, by any of its networks.
+/// network that has their default route, so that what answers a datagram by the route to the client does so with the
+/// address that was asked.
 fn publish(
     rules: &mut OverlayRules,
     table: &EndpointTable,
@@ -289,9 +290,9 @@ fn publish(
     }
     let protocol = if port.protocol.is_empty() { "tcp" } else { &port.protocol };
     let open = |network: &NetworkRow| offers.open(&service.id, &network.id);
-    let ingress = table.networks.iter().filter(|network| network.ingress);
-    let mut networks = ingress.chain(table.networks.iter().filter(|network| !network.ingress));
-    let Some(network) = networks.find(|network| !open(network).is_empty()) else { return };
+    let there = table.networks.iter().filter(|network| !open(network).is_empty());
+    let first = there.min_by_key(|network| (network.internal, network.ingress, &network.name));
+    let Some(network) = first else { return };
     for row in open(network) {
         let place = format!("{} . {protocol} . {}", row.address, port.target_port);
         rules.put("mesh", place, String::new());
