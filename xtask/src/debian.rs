@@ -23,6 +23,8 @@ pub(crate) const TEST: &[&str] = &[
 ];
 /// What the benchmarks compare with.
 pub(crate) const BENCH: &[&str] = &["docker.io", "iptables"];
+/// And what replicated writes are set beside.
+pub(crate) const ETCD: &[&str] = &["etcd-server", "etcd-client", "nghttp2-client"];
 
 /// Makes sure that all of these packages are installed.
 pub(crate) fn ensure_installed(groups: &[&[&str]]) -> Result<()> {

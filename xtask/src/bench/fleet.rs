@@ -1,0 +1,84 @@
+//! Three managers and a thousand agents without containers (`crates/manager/examples/fleet.rs`), thirty thousand tasks: how
+//! long it takes, and what the managers need for it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use testkit::{Hosts, Options};
+
+use super::Bench;
+use super::writes::load_average;
+use crate::chores;
+
+const MANAGERS: u8 = 3;
+const NODES: &str = "1000";
+const TASKS: &str = "30000";
+/// `/proc/<pid>/stat` counts in hundredths of a second.
+const TICKS: f64 = 100.0;
+
+pub(crate) fn measure(bench: &Bench) -> Result<String> {
+    chores::cargo(&["build", "--release", "--package", "manager", "--example", "fleet"])?;
+    let built = bench.binary.parent().context("a binary without a directory")?;
+    let program = built.join("examples/fleet");
+    let options = Options { binary: Some(bench.binary.clone()), ..Options::default() };
+    let hosts = Hosts::try_start(MANAGERS, &options)?;
+    hosts.swarm(MANAGERS.into());
+    // The managers run nothing themselves.
+    for host in hosts.iter() {
+        let name = host.docker(&["info", "--format", "{{.Name}}"]).checked()?;
+        hosts[0].docker(&["node", "update", "--availability", "drain", name.trim()]).checked()?;
+    }
+    let addresses: Vec<String> =
+        hosts.iter().map(|host| format!("{}:2377", host.address())).collect();
+    let mut command = hosts.hub().namespace().command("sh");
+    command.args(["-c", "ulimit -n 65536; exec \"$0\" \"$@\""]).arg(&program);
+    command.arg(hosts[0].socket()).arg(addresses.join(",")).args([NODES, TASKS]);
+    let mut text = format!("{}\n", load_average());
+    let idle = cpu(&hosts)?;
+    let mut fleet = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let lines = BufReader::new(fleet.stdout.take().context("no output")?).lines();
+    for line in lines {
+        let line = line?;
+        println!("{line}");
+        if line == "full" {
+            text.push_str(&weighed(&hosts, &idle)?);
+            fleet.stdin.take().context("no input")?.write_all(b"\n")?;
+        } else {
+            text.push_str(&format!("{line}\n"));
+        }
+    }
+    ensure!(fleet.wait()?.success(), "the fleet failed");
+    Ok(text)
+}
+
+/// Memory and CPU of each manager; the leader is told apart.
+fn weighed(hosts: &Hosts, before: &[f64]) -> Result<String> {
+    let mut text = String::new();
+    for ((host, cpu), before) in hosts.iter().zip(cpu(hosts)?).zip(before) {
+        let leads =
+            host.docker(&["node", "inspect", "self", "--format", "{{.ManagerStatus.Leader}}"]);
+        let what = if leads.stdout.trim() == "true" { "leader" } else { "follower" };
+        let pss: u64 = host.weigh().iter().map(|(_, weight)| weight.pss_bytes).sum();
+        text.push_str(&format!(
+            "{what}: {:.0} MB PSS, {:.1} s of CPU\n",
+            pss as f64 / 1e6,
+            cpu - before
+        ));
+    }
+    Ok(text)
+}
+
+/// Seconds of CPU that each daemon has had.
+pub(crate) fn cpu(hosts: &Hosts) -> Result<Vec<f64>> {
+    hosts.iter().map(|host| cpu_of(host.pid())).collect()
+}
+
+fn cpu_of(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Ok(ticks as f64 / TICKS)
+}
