@@ -14,6 +14,7 @@ use engine::Engine;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ use types::NodeId;
 const BEHIND: usize = 16;
 /// Where secrets and configs lie, below the engine's own directory of what ends with a reboot.
 const FILES: &str = "swarm";
+/// A removal that cannot succeed must not keep a node in a cluster that it leaves.
+const LEAVE_WITHIN: Duration = Duration::from_secs(60);
 
 /// What an agent works with.
 pub struct Options {
@@ -112,10 +115,14 @@ impl Agent {
     pub async fn leave(mut self) -> io::Result<()> {
         // An agent that has ended has nothing to take away.
         let _ended = self.inputs.send(Input::Leave);
-        if let Some(worker) = self.worker.take()
-            && let Err(err) = worker.await
-        {
-            tracing::error!(error = %err, "the agent's worker failed");
+        if let Some(worker) = self.worker.take() {
+            match tokio::time::timeout(LEAVE_WITHIN, worker).await {
+                Ok(Ok(())) => {}
+                Ok(Err(err)) => tracing::error!(error = %err, "the agent's worker failed"),
+                Err(_) => tracing::warn!(
+                    "not every container of the cluster that is left can be removed: the next start of the daemon tries again"
+                ),
+            }
         }
         let dir = self.dir.clone();
         self.stop().await;

@@ -65,9 +65,8 @@ impl History {
             if lines.is_empty() {
                 continue;
             }
-            let history = self.clone();
-            let written = tokio::task::spawn_blocking(move || history.write(&lines, now)).await;
-            let written = written.unwrap_or_else(|err| Err(io::Error::other(err)));
+            // A few lines, not synced; and nothing goes on writing once this task is aborted.
+            let written = self.write(&lines, now);
             if let Err(err) = &written
                 && !failing
             {

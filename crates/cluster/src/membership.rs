@@ -143,7 +143,8 @@ impl Inner {
             cluster: ClusterId::new(swarm_id(rand::random())),
             role: Role::Manager,
         };
-        let lock = request.auto_lock_managers.then(UnlockKey::generate);
+        let locks = request.auto_lock_managers || request.spec.encryption_config.auto_lock_managers;
+        let lock = locks.then(UnlockKey::generate);
         let mut record = ca::found(now).map_err(certificate)?;
         record.unlock_key = lock.as_ref().map(UnlockKey::to_text).unwrap_or_default();
         let key = NodeKey::generate().map_err(certificate)?;

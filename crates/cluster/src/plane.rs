@@ -10,7 +10,7 @@ use manager::Manager;
 use raft::{Keys, KeysError, Peer, Raft, Tuning};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use store::Change;
 use types::NodeId;
 use types::swarm::node::{Node, NodeState};
@@ -22,7 +22,7 @@ pub(crate) struct Plane {
     manager: Manager,
     history: History,
     /// Writes the history.
-    keeping: tokio::task::JoinHandle<()>,
+    keeping: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl Plane {
@@ -57,6 +57,7 @@ impl Plane {
         let manager = Manager::start(Arc::new(raft.clone()), shared.me().node);
         let history = History::new(shared.config.dir.join("history"));
         let keeping = tokio::spawn(history.clone().keep(manager.control()));
+        let keeping = Mutex::new(Some(keeping));
         Ok(Plane { raft, keys, manager, history, keeping })
     }
 
@@ -175,7 +176,12 @@ impl Plane {
     }
 
     pub(crate) async fn stop(&self) {
-        self.keeping.abort();
+        let keeping = guard(&self.keeping).take();
+        if let Some(keeping) = keeping {
+            keeping.abort();
+            // Cancelled, which is what was asked for.
+            let _ = keeping.await;
+        }
         self.manager.stop().await;
         self.raft.clone().shutdown().await;
     }
