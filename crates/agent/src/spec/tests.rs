@@ -1,6 +1,7 @@
 use super::*;
 use std::sync::Arc;
 use types::swarm::network::ClusterNetwork;
+use types::swarm::service::NetworkAttachmentConfig;
 use types::swarm::session::Assigned;
 use types::swarm::task::{NetworkAttachment, Resources, TaskSpec};
 use types::{NetworkId, ServiceId, TaskId};
@@ -120,6 +121,21 @@ fn attachments_carry_the_address_and_the_aliases() {
     let endpoint = &request.networking_config.endpoints_config.unwrap()["net1"];
     assert_eq!(endpoint.ipam_config.as_ref().unwrap().ipv4_address, "10.0.1.5");
     assert_eq!(endpoint.aliases.as_deref().unwrap(), ["www"]);
+}
+
+#[test]
+fn the_hosts_network_is_known_by_the_driver_of_the_clusters_name_for_it() {
+    let mut share = share(Vec::new());
+    let spec = types::network::CreateRequest { driver: "host".to_owned(), ..Default::default() };
+    let id = NetworkId::new("net1");
+    let network = ClusterNetwork { id, spec, ..ClusterNetwork::default() };
+    share.put(Assigned::Network(Arc::new(network)));
+    let mut task = task(ContainerSpec::default());
+    let wish = NetworkAttachmentConfig { target: "net1".to_owned(), ..Default::default() };
+    Arc::make_mut(&mut task.spec).networks = vec![wish];
+    let request = made(&task, &share);
+    assert_eq!(request.host_config.network_mode, "host");
+    assert_eq!(request.networking_config.endpoints_config.unwrap().len(), 0);
 }
 
 #[test]
