@@ -1,4 +1,7 @@
-//! `cargo xtask demo`: the main job, from nothing to a page that counts, on a private daemon that disturbs nobody.
+//! `cargo xtask demo`: the main job, from nothing to a page that counts, on a private daemon that disturbs nobody; then
+//! three such daemons as a swarm.
+
+mod cluster;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,6 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "containers need root: run `cargo xtask demo` as root"
     );
     testkit::clear(TOKEN);
+    testkit::clear(cluster::TOKEN);
     if args.stop {
         return Ok(());
     }
@@ -45,7 +49,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     };
     say("making the base images out of Debian packages");
-    testkit::images::make(&testkit::images::default_dir(), &["redis:alpine", "python:3.7-alpine"])?;
+    let images = [&["redis:alpine", "python:3.7-alpine"], cluster::IMAGES].concat();
+    testkit::images::make(&testkit::images::default_dir(), &images)?;
     say("starting a private daemon");
     let daemon = start(&binary)?;
     let demo = Demo { binary, daemon, project: testkit::workspace().join("examples/page-counter") };
@@ -55,8 +60,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     demo.sampan(&["down", "--volumes"])?;
-    say("cleaning up");
-    Ok(())
+    let Demo { binary, daemon, .. } = demo;
+    drop(daemon);
+    cluster::show(&binary)
 }
 
 fn start(binary: &Path) -> Result<Daemon> {
@@ -125,6 +131,7 @@ impl Demo {
             self.daemon.namespace().path().display()
         );
         println!("  cargo xtask demo --stop");
+        println!("Three nodes to play with: cargo xtask cluster up");
         std::mem::forget(self.daemon);
     }
 }

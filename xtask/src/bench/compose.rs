@@ -36,7 +36,7 @@ pub(crate) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         for (engine, daemon) in [&sides[first], &sides[1 - first]] {
             let project = daemon.dir().join("thirty");
             for ((name, goal), words) in
-                [(UP, &["up", "-d"][..]), (AGAIN, &["up", "-d"]), (DOWN, &["down", "-t", "1"])]
+                [(UP, &["up", "-d"][..]), (AGAIN, &["up", "-d"][..]), (DOWN, &["down", "-t", "1"])]
             {
                 let took = time(bench, *engine, daemon, &project, words)?;
                 table.add(*engine, name, Unit::Seconds, goal, took);

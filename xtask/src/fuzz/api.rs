@@ -34,6 +34,8 @@ const ALLOWED: &[(&str, &str)] = &[
     ("failed to set up container networking", "addresses and ports are settled at the start"),
     ("cannot join network of", "settled at the start"),
     ("No such image", "as dockerd's own"),
+    ("error processing tar file", "an import that is no tar, as dockerd's"),
+    ("import from", "501: only archives that are sent are taken"),
     ("BuildKit", "501: clients fall back"),
     ("plugins are not supported", "501: there are none"),
     ("does not support reading", "501, as dockerd's"),
