@@ -43,7 +43,7 @@ fn insert(text: &str, stages: &str) -> String {
     let mut out = String::new();
     let mut placed = false;
     for line in text.split_inclusive('\n') {
-        let word = line.trim_start().split_whitespace().next().unwrap_or_default();
+        let word = line.split_whitespace().next().unwrap_or_default();
         if !placed && word.eq_ignore_ascii_case("FROM") {
             out.push_str(stages);
             placed = true;
