@@ -142,18 +142,19 @@ async fn past(app: &App, since: Timestamp, filters: &Filters) -> Vec<Line> {
     }
 }
 
-/// A manager's answer ends with that manager; another goes on from the last event.
+/// A manager's answer ends with `until`, or with that manager: another goes on from the last event.
 async fn follow_a_manager(app: App, mut options: EventsOptions, told: Sender<Event>) {
-    let over = end(options.until);
-    tokio::pin!(over);
+    let over = |until: Option<Timestamp>| {
+        let now: Timestamp = SystemTime::now().into();
+        until.is_some_and(|until| until <= now)
+    };
     loop {
         tokio::select! {
             () = relay(&app, &mut options, &told) => {}
             () = told.closed() => return,
             () = app.stop.cancelled() => return,
-            () = &mut over => return,
         }
-        if !app.cluster.is_worker() {
+        if over(options.until) || !app.cluster.is_worker() {
             return;
         }
         tokio::time::sleep(RETRY).await;

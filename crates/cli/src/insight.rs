@@ -66,8 +66,8 @@ fn explanation(answer: &Value) -> String {
     let mut out =
         format!("{} {} ({})\n", text(&answer["Kind"]), text(&answer["Name"]), text(&answer["ID"]));
     for (at, line) in list(&answer["Because"]).enumerate() {
-        let mark = if at == 0 { "" } else { "because " };
-        // Sentences of the daemon's begin small; each is a cause of what stands before it.
+        // The first says what is so, the others why.
+        let mark = if at == 0 { "" } else { "- " };
         out.push_str(&format!("  {mark}{}\n", text(line)));
     }
     let events: Vec<String> = list(&answer["Events"]).map(event).collect();
@@ -233,7 +233,7 @@ mod tests {
         });
         assert_eq!(
             explanation(&answer),
-            "task web.1 (t1)\n  web.1 is pending\n  because no suitable node (1 node not available for new tasks)\n\n\
+            "task web.1 (t1)\n  web.1 is pending\n  - no suitable node (1 node not available for new tasks)\n\n\
              What happened:\n  1970-01-01T00:00:01Z  task web.1 update: state new → pending, no suitable node\n"
         );
     }

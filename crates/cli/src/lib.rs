@@ -11,8 +11,8 @@
 mod app;
 mod blob;
 mod client;
-mod cluster;
 mod clock;
+mod cluster;
 mod compose;
 mod config;
 mod container;

@@ -10,6 +10,9 @@ use crate::ctx::Ctx;
 use crate::format::units;
 use crate::report::{self, Exit};
 
+/// Between looks at a rotation of the root.
+const ROTATION_POLL: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// What `sampan swarm` offers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -34,7 +37,25 @@ pub(crate) enum Command {
 /// `swarm ca`.
 #[derive(Debug, Args)]
 pub(crate) struct CaArgs {
-    /// Rotate the swarm CA
+    /// Path to the PEM-formatted root CA certificate to use for the new cluster
+    #[arg(long, value_name = "pem-file")]
+    ca_cert: Option<std::path::PathBuf>,
+    /// Path to the PEM-formatted root CA key to use for the new cluster
+    #[arg(long, value_name = "pem-file")]
+    ca_key: Option<std::path::PathBuf>,
+    /// Validity period for node certificates (ns|us|ms|s|m|h)
+    #[arg(long, value_name = "duration", value_parser = units::parse_duration)]
+    cert_expiry: Option<i64>,
+    /// Exit immediately instead of waiting for the root rotation to converge
+    #[arg(short = 'd', long)]
+    detach: bool,
+    /// Specifications of one or more certificate signing endpoints
+    #[arg(long, value_name = "external-ca")]
+    external_ca: Vec<String>,
+    /// Suppress progress output
+    #[arg(short = 'q', long)]
+    quiet: bool,
+    /// Rotate the swarm CA - if no certificate or key are provided, new ones will be generated
     #[arg(long)]
     rotate: bool,
 }
@@ -262,12 +283,41 @@ pub(crate) async fn leave(ctx: &Ctx, args: &LeaveArgs) -> Result<Exit> {
 
 async fn ca(ctx: &Ctx, args: &CaArgs) -> Result<Exit> {
     let client = ctx.client().await?;
+    let own = [
+        ("ca-cert", args.ca_cert.is_some()),
+        ("ca-key", args.ca_key.is_some()),
+        ("cert-expiry", args.cert_expiry.is_some()),
+        ("external-ca", !args.external_ca.is_empty()),
+    ];
+    if let Some((flag, _)) = own.iter().find(|(_, given)| *given && !args.rotate) {
+        bail!("`--{flag}` flag requires the `--rotate` flag to update the CA");
+    }
+    if args.ca_cert.is_some() || args.ca_key.is_some() || !args.external_ca.is_empty() {
+        bail!("the swarm makes its own root: no certificate, key or external CA can be given");
+    }
     let mut swarm = client.get("/swarm", &Query::new()).await?;
     if args.rotate {
+        if let Some(expiry) = args.cert_expiry {
+            swarm["Spec"]["CAConfig"]["NodeCertExpiry"] = expiry.into();
+        }
         let turns = swarm["Spec"]["CAConfig"]["ForceRotate"].as_u64().unwrap_or(0) + 1;
         swarm["Spec"]["CAConfig"]["ForceRotate"] = turns.into();
         write_back(client, &swarm, Query::new()).await?;
-        swarm = client.get("/swarm", &Query::new()).await?;
+        if args.detach {
+            return Ok(report::OK);
+        }
+        let mut told = args.quiet;
+        loop {
+            swarm = client.get("/swarm", &Query::new()).await?;
+            if swarm["RootRotationInProgress"] != true {
+                break;
+            }
+            if !told {
+                eprintln!("waiting for every node to renew its certificate");
+                told = true;
+            }
+            tokio::time::sleep(ROTATION_POLL).await;
+        }
     }
     report::say(swarm["TLSInfo"]["TrustRoot"].as_str().unwrap_or_default().trim_end())?;
     Ok(report::OK)

@@ -11,6 +11,9 @@ use crate::opts;
 pub(crate) struct Common {
     #[command(flatten)]
     pub(crate) waiting: Waiting,
+    /// Credential spec for managed service account (Windows only)
+    #[arg(long, value_name = "credential-spec")]
+    pub(crate) credential_spec: Option<String>,
     /// Endpoint mode (vip or dnsrr)
     #[arg(long, value_name = "string")]
     pub(crate) endpoint_mode: Option<String>,
@@ -26,6 +29,9 @@ pub(crate) struct Common {
     /// Consecutive failures needed to report unhealthy
     #[arg(long, value_name = "int")]
     pub(crate) health_retries: Option<i64>,
+    /// Time between running the check during the start period (ms|s|m|h)
+    #[arg(long, value_name = "duration", value_parser = units::parse_duration)]
+    pub(crate) health_start_interval: Option<i64>,
     /// Start period for the container to initialize before counting retries towards unstable (ms|s|m|h)
     #[arg(long, value_name = "duration", value_parser = units::parse_duration)]
     pub(crate) health_start_period: Option<i64>,
@@ -65,6 +71,9 @@ pub(crate) struct Common {
     /// Do not query the registry to resolve image digest and supported platforms
     #[arg(long)]
     pub(crate) no_resolve_image: bool,
+    /// Tune host's OOM preferences (-1000 to 1000)
+    #[arg(long, value_name = "int", allow_negative_numbers = true)]
+    pub(crate) oom_score_adj: Option<i64>,
     /// Mount the container's root filesystem as read only
     #[arg(long)]
     pub(crate) read_only: bool,
@@ -197,6 +206,9 @@ pub(crate) struct CreateArgs {
     /// Read in a file of environment variables
     #[arg(long, value_name = "list")]
     pub(crate) env_file: Vec<String>,
+    /// User defined resources
+    #[arg(long, value_name = "list")]
+    pub(crate) generic_resource: Vec<String>,
     /// Set one or more supplementary user groups for the container
     #[arg(long, value_name = "list")]
     pub(crate) group: Vec<String>,
@@ -289,6 +301,24 @@ pub(crate) struct UpdateArgs {
     /// Remove a container label by its key
     #[arg(long, value_name = "list")]
     pub(crate) container_label_rm: Vec<String>,
+    /// Add or update a custom DNS server
+    #[arg(long, value_name = "list")]
+    pub(crate) dns_add: Vec<String>,
+    /// Add or update a DNS option
+    #[arg(long, value_name = "list")]
+    pub(crate) dns_option_add: Vec<String>,
+    /// Remove a DNS option
+    #[arg(long, value_name = "list")]
+    pub(crate) dns_option_rm: Vec<String>,
+    /// Remove a custom DNS server
+    #[arg(long, value_name = "list")]
+    pub(crate) dns_rm: Vec<String>,
+    /// Add or update a custom DNS search domain
+    #[arg(long, value_name = "list")]
+    pub(crate) dns_search_add: Vec<String>,
+    /// Remove a DNS search domain
+    #[arg(long, value_name = "list")]
+    pub(crate) dns_search_rm: Vec<String>,
     /// Add or update an environment variable
     #[arg(long, value_name = "list")]
     pub(crate) env_add: Vec<String>,
@@ -298,6 +328,18 @@ pub(crate) struct UpdateArgs {
     /// Force update even if no changes require it
     #[arg(long)]
     pub(crate) force: bool,
+    /// Add a Generic resource
+    #[arg(long, value_name = "list")]
+    pub(crate) generic_resource_add: Vec<String>,
+    /// Remove a Generic resource
+    #[arg(long, value_name = "list")]
+    pub(crate) generic_resource_rm: Vec<String>,
+    /// Add an additional supplementary user group to the container
+    #[arg(long, value_name = "list")]
+    pub(crate) group_add: Vec<String>,
+    /// Remove a previously added supplementary user group from the container
+    #[arg(long, value_name = "list")]
+    pub(crate) group_rm: Vec<String>,
     /// Add a custom host-to-IP mapping ("host:ip")
     #[arg(long, value_name = "list")]
     pub(crate) host_add: Vec<String>,
@@ -352,6 +394,12 @@ pub(crate) struct UpdateArgs {
     /// Remove a Sysctl option
     #[arg(long, value_name = "list")]
     pub(crate) sysctl_rm: Vec<String>,
+    /// Add or update a ulimit option
+    #[arg(long, value_name = "ulimit")]
+    pub(crate) ulimit_add: Vec<String>,
+    /// Remove a ulimit option
+    #[arg(long, value_name = "list")]
+    pub(crate) ulimit_rm: Vec<String>,
     #[arg(value_name = "SERVICE")]
     pub(crate) service: String,
 }

@@ -48,6 +48,10 @@ pub(super) async fn create(client: &Client, args: &CreateArgs) -> Result<Value> 
         },
         "EndpointSpec": {"Mode": "vip", "Ports": words::ports(&args.publish)?},
     });
+    if !args.generic_resource.is_empty() {
+        let wanted = words::generic_resources(&args.generic_resource)?;
+        spec["TaskTemplate"]["Resources"]["Reservations"]["GenericResources"] = wanted.into();
+    }
     set_common(&mut spec, &args.common)?;
     Ok(spec)
 }
@@ -181,12 +185,56 @@ pub(super) async fn update(client: &Client, spec: &mut Value, args: &UpdateArgs)
             |word: &Value| word[format!("{kind}Name")].as_str().unwrap_or_default().to_owned();
         words::change(&mut container[format!("{kind}s")], added, gone, name);
     }
+    change_lists(container, args)?;
+    change_generic(&mut spec["TaskTemplate"], args)?;
     words::change_map(&mut spec["Labels"], &args.label_add, &args.label_rm);
     change_task(client, &mut spec["TaskTemplate"], args, whole).await?;
     let ports = words::ports(&args.publish_add)?;
     words::change_ports(&mut spec["EndpointSpec"]["Ports"], ports, &args.publish_rm);
     set_mode(&mut spec["Mode"], &args.common)?;
     set_common(spec, &args.common)
+}
+
+/// Lists of the container in which each word stands for itself, and its limits.
+fn change_lists(container: &mut Value, args: &UpdateArgs) -> Result<()> {
+    let values = |list: &[String]| list.iter().map(|word| Value::from(word.as_str())).collect();
+    let whole = |word: &Value| word.as_str().unwrap_or_default().to_owned();
+    let dns = [
+        ("Nameservers", &args.dns_add, &args.dns_rm),
+        ("Search", &args.dns_search_add, &args.dns_search_rm),
+        ("Options", &args.dns_option_add, &args.dns_option_rm),
+    ];
+    for (key, add, gone) in dns {
+        if !add.is_empty() || !gone.is_empty() {
+            words::change(&mut container["DNSConfig"][key], values(add), gone, whole);
+        }
+    }
+    words::change(&mut container["Groups"], values(&args.group_add), &args.group_rm, whole);
+    let ulimits: Result<Vec<_>, String> =
+        args.ulimit_add.iter().map(|word| opts::ulimit(word)).collect();
+    let ulimits = serde_json::to_value(ulimits.map_err(|err| anyhow!(err))?)?;
+    let ulimits = ulimits.as_array().cloned().unwrap_or_default();
+    let name = |limit: &Value| limit["Name"].as_str().unwrap_or_default().to_owned();
+    words::change(&mut container["Ulimits"], ulimits, &args.ulimit_rm, name);
+    Ok(())
+}
+
+fn change_generic(task: &mut Value, args: &UpdateArgs) -> Result<()> {
+    if args.generic_resource_add.is_empty() && args.generic_resource_rm.is_empty() {
+        return Ok(());
+    }
+    let added = words::generic_resources(&args.generic_resource_add)?;
+    let gone: Vec<String> = args
+        .generic_resource_rm
+        .iter()
+        .map(|word| word.split('=').next().unwrap_or_default().to_owned())
+        .collect();
+    let kind = |resource: &Value| {
+        resource["DiscreteResourceSpec"]["Kind"].as_str().unwrap_or_default().to_owned()
+    };
+    let place = &mut task["Resources"]["Reservations"]["GenericResources"];
+    words::change(place, added, &gone, kind);
+    Ok(())
 }
 
 async fn change_task(
@@ -260,6 +308,10 @@ fn set_common(spec: &mut Value, common: &Common) -> Result<()> {
     set(&container("Dir"), text(&common.workdir));
     set(&container("StopSignal"), text(&common.stop_signal));
     set(&container("StopGracePeriod"), number(common.stop_grace_period));
+    if common.credential_spec.is_some() {
+        bail!("credential specs are for Windows containers");
+    }
+    set(&container("OomScoreAdj"), number(common.oom_score_adj));
     set(&container("Isolation"), text(&common.isolation));
     set(&container("Init"), common.init.then(|| true.into()));
     set(&container("TTY"), common.tty.then(|| true.into()));
@@ -273,6 +325,7 @@ fn set_common(spec: &mut Value, common: &Common) -> Result<()> {
     set(&health("Interval"), number(common.health_interval));
     set(&health("Timeout"), number(common.health_timeout));
     set(&health("StartPeriod"), number(common.health_start_period));
+    set(&health("StartInterval"), number(common.health_start_interval));
     set(&health("Retries"), number(common.health_retries));
     let resource = |kind: &'static str, key: &'static str| ["TaskTemplate", "Resources", kind, key];
     set(&resource("Limits", "NanoCPUs"), number(common.limit_cpu));

@@ -231,6 +231,23 @@ pub(super) fn shell(text: &str) -> Result<Vec<String>> {
     Ok(words)
 }
 
+/// `gpu=2` as the spec has it. Docker's clients know no named ones.
+pub(super) fn generic_resources(words: &[String]) -> Result<Vec<Value>> {
+    let one = |word: &String| {
+        let (kind, value) = word
+            .split_once('=')
+            .ok_or_else(|| anyhow!("incorrect term {word}, missing '=' or malformed expression"))?;
+        let value: i64 = value.parse().map_err(|_| {
+            anyhow!(
+                "invalid generic-resource request `{kind}={value}`, Named Generic Resources is not supported for \
+                 service create or update"
+            )
+        })?;
+        Ok(json!({"DiscreteResourceSpec": {"Kind": kind, "Value": value}}))
+    };
+    words.iter().map(one).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
