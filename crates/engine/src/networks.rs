@@ -154,7 +154,7 @@ impl Networks {
             settings,
             state: tokio::sync::Mutex::new(State { networks: load(&dir)?, ..State::default() }),
             sandboxes: device.sandboxes().clone(),
-            six: Arc::new(Mutex::new(netdev::Six::new(device.sandboxes().clone()))),
+            six: Arc::new(Mutex::new(netdev::Six::beside(&device))),
             device: Arc::new(Mutex::new(device)),
             overlay: Arc::new(Mutex::new(overlay)),
             dir,

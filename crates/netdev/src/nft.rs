@@ -64,6 +64,18 @@ impl Ledger {
         }
     }
 
+    /// Makes one change of rules that is told as our own.
+    pub(crate) fn around(&self, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut netlink = Netlink::open(SockProtocol::NetlinkNetFilter)?;
+        let before = generation(&mut netlink)?;
+        change()?;
+        let after = generation(&mut netlink)?;
+        if after == before.wrapping_add(1) {
+            self.note(before, after);
+        }
+        Ok(())
+    }
+
     /// Where our own changes lead from `generation`.
     fn follow(&self, mut generation: u32) -> u32 {
         let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,9 @@
 //! that is removed goes with it; only the rules have to be taken away.
 
 use crate::link::{Route, UP, existing, ifinfo};
+use crate::netdev::NetDev;
 use crate::netlink::{CREATE, REPLACE, Request};
+use crate::nft::Ledger;
 use crate::sandbox::{Sandboxes, run_in};
 use netplan::{SixEndpoint, SixPlan};
 use nix::errno::Errno;
@@ -22,13 +24,16 @@ const IFA_F_NODAD: u8 = 0x02;
 #[derive(Debug)]
 pub struct Six {
     sandboxes: Sandboxes,
+    /// Told of each change of rules, so that it is not taken for a stranger's.
+    ledger: Ledger,
     /// `None` before the first plan and after a failure: then nothing is taken for done.
     applied: Option<SixPlan>,
 }
 
 impl Six {
-    pub fn new(sandboxes: Sandboxes) -> Self {
-        Six { sandboxes, applied: None }
+    /// In the namespace of `device`, with its sandboxes.
+    pub fn beside(device: &NetDev) -> Self {
+        Six { sandboxes: device.sandboxes().clone(), ledger: device.ledger(), applied: None }
     }
 
     /// Makes the calling thread's namespace and the sandboxes hold `plan`; `again`: also what was done before. Goes on
@@ -56,8 +61,13 @@ impl Six {
             note(run_in(&path, || address_endpoint(endpoint)).map_err(|err| err.source));
         }
         let text = plan.ruleset();
-        if before.as_ref().is_none_or(|before| before.ruleset() != text) {
-            note(nft(&text));
+        let wanted = match &before {
+            Some(before) => before.ruleset() != text,
+            // A daemon before this one may have left a table.
+            None => !plan.is_empty() || is_there(&plan.table()),
+        };
+        if wanted {
+            note(self.ledger.around(|| nft(&text)));
         }
         outcome?;
         self.applied = Some(plan.clone());
@@ -133,6 +143,11 @@ fn add_address(route: &mut Route, index: u32, address: Ipv6Addr, prefix_len: u8)
         existing(outcome)?;
     }
     Ok(())
+}
+
+fn is_there(table: &str) -> bool {
+    let listed = Command::new("nft").args(["list", "tables", "ip6"]).output();
+    listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(table))
 }
 
 fn nft(text: &str) -> io::Result<()> {
