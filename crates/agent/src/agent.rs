@@ -41,6 +41,7 @@ pub struct Options {
 /// A running agent. Dropping it ends it as [`Agent::stop`] does, without waiting.
 pub struct Agent {
     dir: PathBuf,
+    engine: Engine,
     stop: CancellationToken,
     tasks: TaskTracker,
     worker: Option<JoinHandle<()>>,
@@ -85,7 +86,7 @@ impl Agent {
         let (tell_applied, applied) = watch::channel(None);
         tasks.spawn(follower::run(engine.clone(), heard, tell_applied, stop.clone()));
         let session = Session {
-            engine,
+            engine: engine.clone(),
             node,
             connect,
             mail,
@@ -96,7 +97,7 @@ impl Agent {
             stop: stop.clone(),
         };
         tasks.spawn(session.run());
-        Ok(Agent { dir, stop, tasks, worker: Some(worker), inputs, connected })
+        Ok(Agent { dir, engine, stop, tasks, worker: Some(worker), inputs, connected })
     }
 
     /// Whether a manager has taken the node in. It goes on without.
@@ -124,8 +125,12 @@ impl Agent {
                 ),
             }
         }
-        let dir = self.dir.clone();
+        let (dir, engine) = (self.dir.clone(), self.engine.clone());
         self.stop().await;
+        // Last: until its session has ended the node is told of endpoints, and would follow them again.
+        if let Err(err) = engine.forget_endpoints().await {
+            tracing::warn!(error = %err, "failed to remove the cluster's networks");
+        }
         match std::fs::remove_dir_all(&dir) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
             _ => Ok(()),

@@ -399,9 +399,6 @@ impl Worker {
         }
         removals.join_all().await;
         self.executor.engine.sweep_cluster_networks(&BTreeSet::new()).await;
-        if let Err(err) = self.executor.engine.forget_endpoints().await {
-            tracing::warn!(error = %err, "failed to remove the cluster's networks");
-        }
         if let Err(err) = self.executor.files.close() {
             tracing::warn!(error = %err, "failed to remove the secrets' directory");
         }
