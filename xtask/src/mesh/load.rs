@@ -29,12 +29,6 @@ impl Counts {
     pub(super) fn quantile(&self, part: f64) -> f64 {
         let mut took = self.took.clone();
         took.sort_unstable();
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a place in a list"
-        )]
         let at = (took.len() as f64 * part) as usize;
         took.get(at.min(took.len().saturating_sub(1))).map_or(0.0, |took| took.as_secs_f64() * 1e3)
     }

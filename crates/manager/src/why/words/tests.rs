@@ -25,8 +25,7 @@ fn state() -> Snapshot {
     let mut store = Store::default();
     let mut service = Service { id: ServiceId::new("svc"), ..Service::default() };
     service.spec.name = "web".to_owned();
-    service.spec.mode.replicated =
-        Some(types::swarm::service::ReplicatedService { replicas: Some(1) });
+    service.spec.mode.replicated = Some(types::swarm::service::Replicated { replicas: Some(1) });
     let mut node = Node { id: NodeId::new("n1"), ..Node::default() };
     node.description.hostname = "host1".to_owned();
     node.status.state = NodeState::Down;
