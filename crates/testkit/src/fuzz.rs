@@ -1,14 +1,14 @@
 //! Generated input: one seed after another, each making the same input on every machine.
 //!
-//! A target is an ordinary test that calls [`fuzz`]. Run by `cargo test` it tries a few hundred seeds; `cargo xtask fuzz`
+//! A target is an ordinary test that calls [`fuzz`]. Run by `cargo test` it tries a few dozen seeds; `cargo xtask fuzz`
 //! sets `FUZZ_SECONDS`, and it goes on for that long from another seed. A failure names its seed: `FUZZ_SEED=n` tries it
 //! alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Seeds of one run under `cargo test`: well under a second for every target.
-const FEW: u64 = 300;
+/// Seeds of one run under `cargo test`: a few seconds for the slowest target.
+const FEW: u64 = 50;
 
 /// Calls `try_one` with a fresh [`Dice`] again and again; whatever panics in it is the failure.
 ///
