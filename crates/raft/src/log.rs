@@ -660,7 +660,7 @@ impl Reading<'_> {
             }
         }
         // Space is claimed in whole pieces before it is used.
-        let cut = torn && bytes.len() as u64 % writer::PIECE != 0;
+        let cut = torn && !(bytes.len() as u64).is_multiple_of(writer::PIECE);
         Ok(Found { head, at: at as u64, torn, cut, sequence, highest, closed, hard })
     }
 
