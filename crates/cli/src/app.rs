@@ -12,8 +12,8 @@ use crate::client::ConnectOptions;
 use crate::ctx::Ctx;
 use crate::report::{self, Exit};
 use crate::{
-    blob, cluster, compose, container, image, insight, inspect, network, node, registry, service, swarm, system,
-    task, volume,
+    blob, cluster, compose, container, image, insight, inspect, network, node, registry, service,
+    swarm, system, task, volume,
 };
 
 /// The client.

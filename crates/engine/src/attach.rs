@@ -98,10 +98,10 @@ impl Session {
     /// half-close ends stdin only.
     pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin + Send>(mut self, io: IO) {
         let (from_client, mut to_client) = tokio::io::split(io);
-        if let Some(past) = self.past.take() {
-            if copy_stream(past, &mut to_client).await.is_err() {
-                return;
-            }
+        if let Some(past) = self.past.take()
+            && copy_stream(past, &mut to_client).await.is_err()
+        {
+            return;
         }
         let stream = match self.live.connect().await {
             Ok(Some(stream)) => stream,

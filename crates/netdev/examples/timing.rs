@@ -42,9 +42,10 @@ fn measure(dir: &std::path::Path, count: u16) -> Outcome<()> {
             host_port: 20_000 + number,
             container_port: 80,
         };
-        table
-            .sandboxes
-            .insert(ContainerId::new(format!("{number:064x}")), Sandbox { ports: vec![port], outside: None });
+        table.sandboxes.insert(
+            ContainerId::new(format!("{number:064x}")),
+            Sandbox { ports: vec![port], outside: None },
+        );
         timed(&mut published, || device.apply(&plan(&table)))?;
     }
     let unchanged = Instant::now();

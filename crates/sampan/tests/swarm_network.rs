@@ -90,7 +90,7 @@ impl Cluster {
     }
 
     /// What the port of a host answers to a machine outside; nothing if it does not.
-    fn from_outside(&self, host: usize, port: u16) -> String {
+    fn seen_from_outside(&self, host: usize, port: u16) -> String {
         self.fetch(host, port).unwrap_or_default()
     }
 
@@ -186,10 +186,10 @@ fn every_task_reaches_the_service(cluster: &Cluster) {
 fn the_mesh_keeps_the_clients_address(cluster: &Cluster) {
     for host in 0..HOSTS {
         eventually("the mesh answers", || {
-            (!cluster.from_outside(host, 8080).is_empty()).then_some(())
+            (!cluster.seen_from_outside(host, 8080).is_empty()).then_some(())
         });
         for _ in 0..4 {
-            let said = cluster.from_outside(host, 8080);
+            let said = cluster.seen_from_outside(host, 8080);
             let (client, server) = said.split_once(' ').unwrap_or_default();
             assert_eq!(client, OUTSIDE, "by host {host}: {said}");
             // A host's own task, if it has one.
@@ -331,7 +331,7 @@ fn hosts_publish_their_own_tasks(cluster: &Cluster) {
     for host in 0..HOSTS {
         let expected = format!("{OUTSIDE} own-node{}", host + 1);
         eventually("the host's own task answers", || {
-            (cluster.from_outside(host, 9090) == expected).then_some(())
+            (cluster.seen_from_outside(host, 9090) == expected).then_some(())
         });
     }
     cluster.manager(&["service", "rm", "own"]);
@@ -358,14 +358,17 @@ fn what_is_destroyed_is_mended(cluster: &mut Cluster) {
         cluster.0[2].namespace().run(damage).unwrap();
         eventually("all is as before", || {
             let outwards = cluster.inside(2, "app", &ask("1.web"));
-            let mesh = cluster.from_outside(2, 8080);
+            let mesh = cluster.seen_from_outside(2, 8080);
             (outwards.contains(" web-") && mesh.contains(" web-")).then_some(())
         });
     }
     cluster.0[1].kill9();
     for host in 0..HOSTS {
         eventually("the mesh answers while a daemon is away", || {
-            cluster.from_outside(host, 8080).starts_with(&format!("{OUTSIDE} web-")).then_some(())
+            cluster
+                .seen_from_outside(host, 8080)
+                .starts_with(&format!("{OUTSIDE} web-"))
+                .then_some(())
         });
     }
     cluster.0[1].again();
@@ -387,6 +390,6 @@ fn nothing_stays_of_a_host_that_leaves(cluster: &Cluster) {
     assert_eq!(look(&["ip", "route", "show", "table", "all", "proto", "83"]).trim(), "");
     assert!(!look(&["ip", "rule"]).contains("fwmark"));
     eventually("the others reach the service without it", || {
-        cluster.from_outside(0, 8080).contains(" web-").then_some(())
+        cluster.seen_from_outside(0, 8080).contains(" web-").then_some(())
     });
 }

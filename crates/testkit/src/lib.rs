@@ -39,7 +39,7 @@ use std::path::PathBuf;
 pub use binary::sampan_binary;
 pub use client::Output;
 pub use daemon::{Daemon, Engine, Options, eventually};
-pub use hosts::{Hosts, Hub, host_address, host_token};
+pub use hosts::{Host, Hosts, Hub, host_address, host_token};
 pub use http::{Response, Unsent, load_archive, request};
 pub use memory::Weight;
 pub use namespace::Namespace;

@@ -173,7 +173,7 @@ pub(super) fn request(spec: &Spec, dice: &mut Dice, tar: &[u8]) -> Request {
 
 fn path(operation: &Operation, dice: &mut Dice) -> String {
     let parts = operation.path.split('/').map(|part| match part {
-        "{id}" | "{name}" if dice.once_in(12) => escape(*dice.pick::<&str>(TEXTS)),
+        "{id}" | "{name}" if dice.once_in(12) => escape(dice.pick::<&str>(TEXTS)),
         "{name}"
             if operation.path.starts_with("/images") || operation.path.starts_with("/dist") =>
         {

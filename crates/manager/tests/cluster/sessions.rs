@@ -178,12 +178,9 @@ async fn statuses_are_acknowledged_once_they_are_written_even_those_that_are_ref
     let report = TaskReport { task: types::TaskId::new("nobody's"), status };
     outbox.send(AgentMessage::Statuses(vec![report.clone()])).await.unwrap();
     loop {
-        match inbox.recv().await.unwrap() {
-            ManagerMessage::Written(written) => {
-                assert_eq!(written, vec![report]);
-                break;
-            }
-            _ => {}
+        if let ManagerMessage::Written(written) = inbox.recv().await.unwrap() {
+            assert_eq!(written, vec![report]);
+            break;
         }
     }
     world.check();
