@@ -103,7 +103,13 @@ fn fuzz_dockerignore() {
         let Ok(ignore) = Ignore::parse(&text) else { return };
         for _ in 0..4 {
             let path = dice.words(&["a", "b", "dir", "/", ".", "..", "ü", "*", "\\"], 6);
-            let _either = ignore.prunes(&path) && ignore.matches(&path);
+            // What is not entered is left out as a whole.
+            let whole = ignore.matches(&path) && ignore.prunes(&path);
+            let below = format!("{}/below", path.trim_end_matches('/'));
+            assert!(
+                !whole || ignore.matches(&below),
+                "{text:?} prunes {path:?} and keeps {below:?}"
+            );
         }
     });
 }
