@@ -226,6 +226,7 @@ impl RaftSnapshotBuilder<Kinds> for Builder {
 
 impl Machine {
     fn build(&self) -> std::io::Result<RaftSnapshot<Kinds>> {
+        let _alone = self.files.alone();
         let published = lock(&self.view.published).clone();
         let meta = meta_of(&published);
         let state = published.state;
@@ -289,6 +290,7 @@ impl RaftStateMachine<Kinds> for Machine {
         let about = About { meta: meta.clone(), lineage: self.log.state().lineage };
         let work = move || {
             let state = snapshots::unpack(&snapshot).map_err(std::io::Error::other)?;
+            let _alone = machine.files.alone();
             machine.files.save(&about, &snapshot)?;
             machine.view.install(state, &about.meta);
             Ok(())

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::Snapshot;
 
 const MAGIC: &[u8; 8] = b"SMPNSNP\0";
@@ -37,6 +38,7 @@ pub(crate) struct About {
 pub(crate) struct Snapshots {
     dir: PathBuf,
     keys: Keys,
+    turn: Arc<Mutex<()>>,
 }
 
 /// Why bytes from another manager are no state.
@@ -60,7 +62,13 @@ pub(crate) fn unpack(image: &Image) -> Result<Snapshot, BadImage> {
 
 impl Snapshots {
     pub(crate) fn new(dir: &Path, keys: &Keys) -> Snapshots {
-        Snapshots { dir: dir.to_owned(), keys: keys.clone() }
+        Snapshots { dir: dir.to_owned(), keys: keys.clone(), turn: Arc::default() }
+    }
+
+    /// Nobody else takes a state to save it while the guard is held. openraft builds a snapshot beside the installation of
+    /// one: whoever came later with the older state would otherwise remove the newer one, whose entries are gone from the log.
+    pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a snapshot and makes it the one that [`Snapshots::load`] finds. The ones before it go.
@@ -73,7 +81,10 @@ impl Snapshots {
         let bytes = encode(&key, about, image);
         disk::replace(&path, &bytes)?;
         for (_, _, old) in self.files()?.into_iter().filter(|(_, _, old)| *old != path) {
-            fs::remove_file(old)?;
+            match fs::remove_file(old) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(())
     }
