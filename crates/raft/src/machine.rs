@@ -304,7 +304,11 @@ impl RaftStateMachine<Kinds> for Machine {
         &mut self,
     ) -> Result<Option<RaftSnapshot<Kinds>>, StorageError<u64>> {
         let files = self.files.clone();
-        let loaded = tokio::task::spawn_blocking(move || files.load()).await;
+        let load = move || {
+            let _alone = files.alone();
+            files.load()
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
         let loaded = loaded
             .map_err(|error| io_error(ErrorSubject::Snapshot(None), ErrorVerb::Read, &error))?
             .map_err(|error| io_error(ErrorSubject::Snapshot(None), ErrorVerb::Read, &error))?;

@@ -65,8 +65,9 @@ impl Snapshots {
         Snapshots { dir: dir.to_owned(), keys: keys.clone(), turn: Arc::default() }
     }
 
-    /// Nobody else takes a state to save it while the guard is held. openraft builds a snapshot beside the installation of
-    /// one: whoever came later with the older state would otherwise remove the newer one, whose entries are gone from the log.
+    /// Nobody else saves a snapshot, or reads one, while the guard is held. openraft sends and builds one beside the installation of
+    /// another: a file would be removed before it was read, and the older state might remove the newer one, whose entries are
+    /// gone from the log.
     pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,6 +104,7 @@ impl Snapshots {
 
     /// The data key that the newest snapshot needs.
     pub(crate) fn key(&self) -> io::Result<Option<u32>> {
+        let _alone = self.alone();
         let Some((_, _, path)) = self.files()?.pop() else { return Ok(None) };
         let mut head = [0; HEAD];
         fs::File::open(path)?.read_exact(&mut head)?;
