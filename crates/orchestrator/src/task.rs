@@ -70,14 +70,16 @@ pub(crate) fn differs(one: &TaskSpec, two: &TaskSpec) -> bool {
     if credential(one) == credential(two) {
         return true;
     }
-    let bare = |spec: &TaskSpec| {
-        let mut bare = spec.clone();
-        if let Some(container) = &mut bare.container_spec {
-            container.pull_options = None;
-        }
-        bare
-    };
-    bare(one) != bare(two)
+    without_credential(one) != without_credential(two)
+}
+
+/// What tasks are made from, but for the registry's credential.
+pub(crate) fn without_credential(spec: &TaskSpec) -> TaskSpec {
+    let mut bare = spec.clone();
+    if let Some(container) = &mut bare.container_spec {
+        container.pull_options = None;
+    }
+    bare
 }
 
 /// When `wait` after the task's run or end is over, if that is after `now`.

@@ -17,7 +17,9 @@ use crate::plan::{Plan, Slot, SlotKey};
 use crate::policy::{Bounds, FailureAction, Mode, Order, UpdateRules};
 use crate::restart;
 use crate::slot::Role;
-use crate::task::{ended_at, ended_itself, is_dead, is_running, ran_for, settles_at};
+use crate::task::{
+    ended_at, ended_itself, is_dead, is_running, ran_for, settles_at, without_credential,
+};
 use crate::wait::Wait;
 use std::collections::{BTreeMap, BTreeSet};
 use types::swarm::node::NodeState;
@@ -69,14 +71,26 @@ impl UpdateState {
 #[error("service does not have a previous spec")]
 pub struct NoPreviousSpec;
 
-/// The service after the user gave it `spec`: the update begins anew, a pause is over.
+/// The service after the user gave it `spec`: the update begins anew, a pause is over. A new registry credential alone
+/// replaces nothing, so an update that is under way goes on.
 pub fn accept_spec(service: &Service, spec: ServiceSpec) -> Service {
+    let goes_on =
+        UpdateState::of(service) == Some(UpdateState::Updating) && same_tasks(&service.spec, &spec);
     Service {
         previous_spec: Some(service.spec.clone()),
         spec,
-        update_status: None,
+        update_status: service.update_status.clone().filter(|_| goes_on),
         ..service.clone()
     }
+}
+
+/// Whether at most the registry's credential is another.
+fn same_tasks(one: &ServiceSpec, two: &ServiceSpec) -> bool {
+    let bare = |spec: &ServiceSpec| ServiceSpec {
+        task_template: without_credential(&spec.task_template),
+        ..spec.clone()
+    };
+    bare(one) == bare(two)
 }
 
 /// The service after the user asked for a rollback: both specs change places.
