@@ -1,8 +1,6 @@
 //! `sampan cluster …`: the cluster as a whole, in a file.
 
-use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -16,6 +14,7 @@ use crate::client::{Query, no_body};
 use crate::ctx::Ctx;
 use crate::format;
 use crate::report::{self, Exit};
+use crate::whole_file::WholeFile;
 
 /// What `sampan cluster` offers.
 #[derive(Debug, Subcommand)]
@@ -85,31 +84,19 @@ async fn save(ctx: &Ctx, args: &SaveArgs) -> Result<Exit> {
     let (query, headers) = (Query::new(), HeaderMap::new());
     let mut stream = client.bytes(Method::GET, path, &query, headers, no_body()).await?;
     let named = || args.file.display().to_string();
-    let part = args.file.with_extension(format!("part{}", std::process::id()));
     let written = async {
-        let mut file = private(&part)?;
+        let mut file = WholeFile::create(&args.file)?;
         while let Some(chunk) = stream.next().await {
             file.write_all(&chunk?)?;
         }
-        file.sync_all()?;
-        std::fs::rename(&part, &args.file)
+        file.finish()
     };
-    let written = written.await;
-    if written.is_err() {
-        // It may not have been made.
-        let _ = std::fs::remove_file(&part);
-    }
-    written.with_context(|| format!("failed to write {}", named()))?;
+    written.await.with_context(|| format!("failed to write {}", named()))?;
     report::say(&format!("Cluster saved to {}.", named()))?;
     eprintln!(
         "The file is not encrypted: it holds every secret and the key of the cluster's CA. Keep it as you keep those."
     );
     Ok(report::OK)
-}
-
-/// Nobody else reads it, from its first byte on.
-fn private(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 async fn restore(ctx: &Ctx, args: &RestoreArgs) -> Result<Exit> {

@@ -37,6 +37,7 @@ mod task;
 mod terminal;
 mod usage;
 mod volume;
+mod whole_file;
 
 use std::process::ExitCode;
 

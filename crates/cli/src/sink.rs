@@ -1,18 +1,19 @@
 //! Where `save`, `export` and `cp … -` write: standard output in a pipe, or a file that appears whole.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use crate::terminal;
+use crate::whole_file::WholeFile;
 
 /// An output that is opened before the daemon is asked.
 pub(crate) enum Sink {
     Stdout,
-    File { file: std::fs::File, part: PathBuf, path: PathBuf },
+    File { file: WholeFile, path: String },
 }
 
 impl Sink {
@@ -24,15 +25,9 @@ impl Sink {
             }
             return Ok(Sink::Stdout);
         };
-        let path = Path::new(path).to_owned();
-        if path.is_dir() {
-            bail!("failed to write to {}: it is a directory", path.display());
-        }
-        let name = path.file_name().context("the output path names no file")?.to_string_lossy();
-        let part = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        let file = std::fs::File::create(&part)
-            .with_context(|| format!("invalid output path {:?}", path.display().to_string()))?;
-        Ok(Sink::File { file, part, path })
+        let file = WholeFile::create(Path::new(path))
+            .with_context(|| format!("invalid output path {path:?}"))?;
+        Ok(Sink::File { file, path: path.to_owned() })
     }
 
     /// Copies the stream; a file takes its name only when all of it is there.
@@ -47,18 +42,14 @@ impl Sink {
                 }
                 Ok(std::io::stdout().flush()?)
             }
-            Sink::File { mut file, part, path } => {
+            Sink::File { mut file, path } => {
                 let copied = async {
                     while let Some(chunk) = stream.next().await {
                         file.write_all(&chunk?)?;
                     }
-                    std::fs::rename(&part, &path)
+                    file.finish()
                 };
-                let outcome = copied.await;
-                if outcome.is_err() {
-                    let _ = std::fs::remove_file(&part);
-                }
-                outcome.with_context(|| format!("failed to write {}", path.display()))
+                copied.await.with_context(|| format!("failed to write {path}"))
             }
         }
     }

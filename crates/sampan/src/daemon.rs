@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 const WORKERS: usize = 2;
 /// Threads for file work; idle ones go away.
 const BLOCKING_THREADS: usize = 64;
+/// Heaps of the C library: what threads of file work have freed serves the others too.
+const ARENAS: i32 = 2;
 /// What is still running after the server has drained does not hold the end up for longer.
 const LAST_WORK: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -40,6 +42,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<()> {
+    sys::heap::limit_arenas(ARENAS);
     let settings = Settings::load(cli)?;
     if cli.validate {
         println!("configuration OK");

@@ -6,6 +6,7 @@
 
 pub mod bpf;
 pub mod filesystem;
+pub mod heap;
 pub mod mount;
 pub mod process;
 pub mod seccomp;

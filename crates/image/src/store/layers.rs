@@ -57,11 +57,15 @@ impl Inner {
         let staged = self.stage()?;
         let register = |source| Error::RegisterLayer(LayerError::Tar(source));
         let (plain, compression) = decompress(tar).map_err(register)?;
-        let mut plain = HashReader::new(plain);
-        let size_bytes =
-            unpack::unpack(&mut plain, &staged.diff()).map_err(Error::RegisterLayer)?;
-        let tar_bytes = plain.hasher.bytes();
-        let measured = Measured { diff_id: plain.hasher.digest(), tar_bytes, size_bytes };
+        let measured = {
+            let mut plain = HashReader::new(plain);
+            let size_bytes =
+                unpack::unpack(&mut plain, &staged.diff()).map_err(Error::RegisterLayer)?;
+            let tar_bytes = plain.hasher.bytes();
+            Measured { diff_id: plain.hasher.digest(), tar_bytes, size_bytes }
+        };
+        // The decoder's window and the tar's names: megabytes that nobody needs until the next layer.
+        sys::heap::give_back();
         Ok((staged, measured, compression))
     }
 
