@@ -229,14 +229,14 @@ impl Route {
     /// The default route, in the place of any other.
     pub(crate) fn set_default_route(&mut self, via: Ipv4Addr, interface: &str) -> io::Result<()> {
         let link = self.link(interface)?.ok_or(Errno::ENODEV)?;
-        let route = Request::new(libc::RTM_NEWROUTE, REPLACE, &rtmsg())
+        let route = Request::new(libc::RTM_NEWROUTE, REPLACE, &default_route(libc::AF_INET))
             .attr(libc::RTA_GATEWAY, &via.octets())
             .u32(libc::RTA_OIF, link.index);
         self.0.run(route)
     }
 
     pub(crate) fn clear_default_route(&mut self) -> io::Result<()> {
-        match self.0.run(Request::new(libc::RTM_DELROUTE, 0, &rtmsg())) {
+        match self.0.run(Request::new(libc::RTM_DELROUTE, 0, &default_route(libc::AF_INET))) {
             Err(err) if err.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             outcome => outcome,
         }
@@ -245,9 +245,12 @@ impl Route {
     /// Where the host's routes lead, without the default route.
     pub(crate) fn routed_subnets(&mut self) -> io::Result<Vec<Subnet>> {
         let mut subnets = Vec::new();
-        self.0.dump(Request::new(libc::RTM_GETROUTE, 0, &rtmsg()), |payload| {
-            subnets.extend(read_route(payload));
-        })?;
+        self.0.dump(
+            Request::new(libc::RTM_GETROUTE, 0, &default_route(libc::AF_INET)),
+            |payload| {
+                subnets.extend(read_route(payload));
+            },
+        )?;
         subnets.sort_unstable();
         subnets.dedup();
         Ok(subnets)
@@ -293,9 +296,9 @@ pub(crate) fn ifinfo(index: u32, flags: u32, change: u32) -> [u8; 16] {
 }
 
 /// struct rtmsg of a default route in the main table.
-fn rtmsg() -> [u8; 12] {
+pub(crate) fn default_route(family: libc::c_int) -> [u8; 12] {
     let mut header = [0; 12];
-    header[0] = libc::AF_INET as u8;
+    header[0] = family as u8;
     header[4] = libc::RT_TABLE_MAIN;
     header[5] = libc::RTPROT_BOOT;
     header[6] = libc::RT_SCOPE_UNIVERSE;

@@ -3,7 +3,7 @@
 //! Everything is `ensure`: a step that was done before is done again without harm. What belongs to a bridge or a sandbox
 //! that is removed goes with it; only the rules have to be taken away.
 
-use crate::link::{Route, UP, existing, ifinfo};
+use crate::link::{Route, UP, default_route, existing, ifinfo};
 use crate::netdev::NetDev;
 use crate::netlink::{CREATE, REPLACE, Request};
 use crate::nft::Ledger;
@@ -113,13 +113,7 @@ fn address_endpoint(endpoint: &SixEndpoint) -> io::Result<()> {
     route.0.run(Request::new(libc::RTM_SETLINK, 0, &ifinfo(link.index, UP, UP)))?;
     add_address(&mut route, link.index, endpoint.address, endpoint.prefix_len)?;
     let Some(gateway) = endpoint.gateway else { return Ok(()) };
-    let mut header = [0; 12];
-    header[0] = libc::AF_INET6 as u8;
-    header[4] = libc::RT_TABLE_MAIN;
-    header[5] = libc::RTPROT_BOOT;
-    header[6] = libc::RT_SCOPE_UNIVERSE;
-    header[7] = libc::RTN_UNICAST;
-    let default = Request::new(libc::RTM_NEWROUTE, REPLACE, &header)
+    let default = Request::new(libc::RTM_NEWROUTE, REPLACE, &default_route(libc::AF_INET6))
         .attr(libc::RTA_GATEWAY, &gateway.octets())
         .u32(libc::RTA_OIF, link.index);
     route.0.run(default)

@@ -1,6 +1,6 @@
 //! Random histories of one job of any kind and schedule.
 
-use crate::properties::{Happening, NODES, happenings};
+use crate::history::{self, History, NODES, happenings};
 use crate::script::Script;
 use orchestrator::{Action, is_dead, progress};
 use proptest::prelude::*;
@@ -36,54 +36,14 @@ struct Trial {
     setting: Setting,
 }
 
-impl Trial {
-    fn new(setting: Setting) -> Trial {
-        let mut script = Script::new();
-        script.run("nodes n1 n2 n3 n4");
-        script.run("history 2");
-        script.run("dependency db started healthy");
-        script.run(&format!("service {}", setting.wishes));
-        script.run("settle");
-        Trial { script, setting }
+impl History for Trial {
+    fn script(&mut self) -> &mut Script {
+        &mut self.script
     }
 
-    fn happen(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Line(line) => drop(self.script.run(&line.replace("scale", "name"))),
-            Happening::Fail(n) => self.end(*n, TaskState::Failed),
-            Happening::Complete(n) => self.end(*n, TaskState::Complete),
-            Happening::Decide => self.decide(),
-            Happening::Once => {
-                let actions = self.script.world.decide().actions;
-                self.commit(&actions);
-            }
-        }
-    }
-
-    fn end(&mut self, n: usize, state: TaskState) {
-        let world = &mut self.script.world;
-        let running = |task: &&Task| task.status.state == TaskState::Running;
-        let id = world.tasks.values().filter(running).nth(n).map(|task| task.id.clone());
-        if let Some(id) = id {
-            world.report(&id, state, "");
-        }
-    }
-
-    /// Decides until nothing is left to do, whatever the order of the tasks.
-    fn decide(&mut self) {
-        for round in 0.. {
-            let decision = self.script.world.decide();
-            let mut tasks: Vec<&Task> = self.script.world.tasks.values().collect();
-            tasks.reverse();
-            let middle = tasks.len() / 3;
-            tasks.rotate_left(middle);
-            assert_eq!(decision, self.script.world.decide_on(&tasks), "order of the tasks matters");
-            if decision.actions.is_empty() {
-                break;
-            }
-            assert!(round < 6, "no fixed point: {:?}", decision.actions);
-            self.commit(&decision.actions);
-        }
+    /// A job has no replicas: what would change their number changes nothing.
+    fn size(&self) -> &'static str {
+        "name"
     }
 
     fn commit(&mut self, actions: &[Action]) {
@@ -115,6 +75,13 @@ impl Trial {
             runs.insert(run);
         }
         assert!(!self.setting.forbid || runs.len() <= 1, "runs overlap: {runs:?}");
+    }
+}
+
+impl Trial {
+    fn new(setting: Setting) -> Trial {
+        let script = history::begin(&setting.wishes);
+        Trial { script, setting }
     }
 
     /// Faults stop, and every task that runs completes: the job, or the next run of its schedule, is done in

@@ -1,6 +1,8 @@
 //! The orchestrator's decisions, told as scenarios and attacked with random histories.
 
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod objects;
