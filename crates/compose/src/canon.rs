@@ -7,12 +7,15 @@ mod scalar;
 
 use crate::check;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::load::Keep;
+use crate::load::{Keep, Target};
 use crate::node::{Map, Node, Tag, Value};
 use crate::paths;
-use crate::schema::{Field, Object, Shape};
+use crate::schema::{self, Field, Object, Shape};
 use crate::source::Span;
 use std::path::{Path, PathBuf};
+
+/// Ports of one file, ranges counted by their ports.
+const MOST_PORTS: usize = 100_000;
 
 /// One pass over one file.
 pub(crate) struct Canon<'a> {
@@ -23,13 +26,29 @@ pub(crate) struct Canon<'a> {
     /// Where we are, for messages.
     path: Vec<String>,
     keep: Keep,
+    target: Target,
+    /// How many more ports ranges may come to.
+    pub(crate) ports_left: usize,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Canon<'a> {
     /// A pass over a file whose relative paths start at `dir`.
-    pub(crate) fn new(dir: &'a Path, home: Option<&'a str>, keep: Keep) -> Self {
-        Canon { dir, home, path: Vec::new(), keep, diagnostics: Vec::new() }
+    pub(crate) fn new(
+        dir: &'a Path,
+        home: Option<&'a str>,
+        keep: Keep,
+        target: Target,
+    ) -> Self {
+        Canon {
+            dir,
+            home,
+            path: Vec::new(),
+            keep,
+            target,
+            ports_left: MOST_PORTS,
+            diagnostics: Vec::new(),
+        }
     }
 
     /// `services.web.ports[0]`.
@@ -129,6 +148,7 @@ impl<'a> Canon<'a> {
             return None;
         };
         let span = node.span;
+        let before = self.diagnostics.len();
         let mut done = Map::new();
         for (name, child) in map {
             if name.starts_with("x-") {
@@ -151,11 +171,8 @@ impl<'a> Canon<'a> {
         }
         let missing = |field: &&Field| field.required && !done.contains_key(field.name);
         for field in object.fields.iter().filter(missing) {
-            let already = self
-                .diagnostics
-                .iter()
-                .any(|d| d.path == format!("{}.{}", self.path(), field.name));
-            if !already {
+            let path = format!("{}.{}", self.path(), field.name);
+            if !self.diagnostics[before..].iter().any(|d| d.path == path) {
                 let place = if node.key.is_real() { node.key } else { span };
                 let message = format!("`{}` is missing", field.name);
                 self.error(message, place, &format!("{} needs `{}`", object.what, field.name));
@@ -165,7 +182,9 @@ impl<'a> Canon<'a> {
     }
 
     fn field(&mut self, child: Node, field: &'static Field) -> Option<Node> {
-        if let Some(reason) = field.unsupported.filter(|_| child.tag != Tag::Reset) {
+        let acts = |reason: &str| self.target == Target::Cluster && reason == schema::CLUSTER;
+        let reason = field.unsupported.filter(|reason| child.tag != Tag::Reset && !acts(reason));
+        if let Some(reason) = reason {
             let place = child.place();
             let message = format!("`{}` has no effect: {reason}", field.name);
             let diagnostic = Diagnostic::warning(self.path(), message, place);

@@ -49,6 +49,12 @@ pub fn project_name(text: &str) -> bool {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
 }
 
+/// A stack's name, the beginning of its services' names.
+pub(crate) fn stack_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
 /// A folder's name made into a project's name; empty when nothing of it can be kept.
 pub fn normalise_project_name(folder: &str) -> String {
     let kept: String = folder

@@ -6,6 +6,7 @@ mod hash;
 mod host;
 mod mounts;
 
+pub(crate) use container::health;
 pub use mounts::{Content, Injected};
 
 use crate::labels;

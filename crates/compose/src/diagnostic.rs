@@ -110,14 +110,24 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, diagnostic) in self.diagnostics.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n\n")?;
-            }
-            f.write_str(&diagnostic.render(&self.sources))?;
-        }
-        Ok(())
+        f.write_str(&render(&self.diagnostics, &self.sources))
     }
+}
+
+/// Findings under each other with a line between; of very many, the first ones and how many are left out.
+pub fn render(diagnostics: &[Diagnostic], sources: &Sources) -> String {
+    /// More than a person reads; a file of nothing but mistakes has hundreds of thousands.
+    const SHOWN: usize = 200;
+    let (shown, rest) = diagnostics.split_at(diagnostics.len().min(SHOWN));
+    let mut parts: Vec<String> =
+        shown.iter().map(|diagnostic| diagnostic.render(sources)).collect();
+    let errors = rest.iter().filter(|d| d.level == Level::Error).count();
+    for (count, what) in [(errors, "error"), (rest.len() - errors, "warning")] {
+        if count > 0 {
+            parts.push(format!("{what}: {count} more {what}s are not shown"));
+        }
+    }
+    parts.join("\n\n")
 }
 
 impl std::error::Error for Report {}

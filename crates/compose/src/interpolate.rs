@@ -63,8 +63,10 @@ fn name_len(text: &str) -> usize {
     text.bytes().enumerate().take_while(|pair| valid(*pair)).count()
 }
 
-/// The index of the brace that closes an expression whose opening one was just read.
+/// The index of the brace that closes an expression whose opening one was just read. Nothing where none does, or
+/// where more are open than a person writes: what is inside is expanded by recursion.
 fn closing(body: &str) -> Option<usize> {
+    const DEEPEST: usize = 100;
     let mut depth = 1;
     let bytes = body.as_bytes();
     let mut index = 0;
@@ -78,10 +80,11 @@ fn closing(body: &str) -> Option<usize> {
             b'}' => depth -= 1,
             _ => {}
         }
-        if depth == 0 {
-            return Some(index);
+        match depth {
+            0 => return Some(index),
+            1..=DEEPEST => index += 1,
+            _ => return None,
         }
-        index += 1;
     }
     None
 }

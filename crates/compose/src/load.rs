@@ -22,6 +22,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(crate) const TOP_SHAPE: &Shape = &Shape::Object(&TOP);
+/// Files of one project, included and extended ones counted as often as they are read.
+const MOST_FILES: usize = 1000;
 
 /// Reads a file for the loader: the crate itself opens nothing.
 pub type Read<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
@@ -47,6 +49,16 @@ pub struct LoadOptions {
     pub all_resources: bool,
     /// What to leave as it is written.
     pub keep: Keep,
+    pub target: Target,
+}
+
+/// What the project is for: keys that act elsewhere only are warned of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Target {
+    #[default]
+    Node,
+    /// A stack of a cluster. Its name may have capitals.
+    Cluster,
 }
 
 /// What a load leaves as it is written: for looking at files, not for running them.
@@ -76,7 +88,14 @@ pub struct Loaded {
 /// Every mistake found in the files, with the warnings among them.
 pub fn load(options: &LoadOptions, read: Read<'_>) -> Result<Loaded, Report> {
     let mut loader =
-        Loader { read, sources: Sources::default(), diagnostics: Vec::new(), keep: options.keep };
+        Loader {
+            read,
+            sources: Sources::default(),
+            diagnostics: Vec::new(),
+            keep: options.keep,
+            target: options.target,
+            files_left: MOST_FILES + 1,
+        };
     let project = loader.project(options);
     let failed = loader.diagnostics.iter().any(|d| d.level == Level::Error);
     match project {
@@ -104,6 +123,9 @@ pub(crate) struct Loader<'a> {
     pub(crate) sources: Sources,
     pub(crate) diagnostics: Vec<Diagnostic>,
     keep: Keep,
+    target: Target,
+    /// How many more files may be read.
+    files_left: usize,
 }
 
 impl Loader<'_> {
@@ -197,6 +219,15 @@ impl Loader<'_> {
 
     /// The documents of a file; nothing when they cannot be used.
     fn parse(&mut self, path: &Path, from: Span) -> Option<Vec<Node>> {
+        match self.files_left {
+            0 => return None,
+            1 => {
+                let message = format!("the project is made of more than {MOST_FILES} files");
+                self.diagnostics.push(Diagnostic::error("", message, from));
+            }
+            _ => {}
+        }
+        self.files_left -= 1;
         let text = self.read(path, from)?;
         let file = self.sources.add(path, text);
         let text = &self.sources.get(file)?.text;
@@ -245,7 +276,9 @@ impl Loader<'_> {
                 (check::normalise_project_name(&folder), Span::NONE)
             }
         };
-        if check::project_name(&name) {
+        if check::project_name(&name)
+            || (self.target == Target::Cluster && check::stack_name(&name))
+        {
             return Some(name);
         }
         let message = if name.is_empty() {
@@ -293,7 +326,7 @@ impl Loader<'_> {
         }
         let document = wrap_version_1(document);
         let home = scope.env.get("HOME").map(String::as_str);
-        let mut canon = Canon::new(dir, home, self.keep);
+        let mut canon = Canon::new(dir, home, self.keep, self.target);
         let layer = canon.node(document, TOP_SHAPE);
         self.diagnostics.extend(canon.diagnostics);
         layer.unwrap_or_else(|| Node::new(Value::Map(Map::new()), Span::NONE))

@@ -4,6 +4,7 @@
 
 use crate::node::{Map, Node, Tag, Value};
 use crate::schema::{Identity, Object, Shape};
+use crate::source::Span;
 
 /// `over` on top of `base`.
 pub(crate) fn merge(base: Node, over: Node, shape: &'static Shape) -> Node {
@@ -59,11 +60,15 @@ fn maps(mut below: Map, above: Map, shape: &'static Shape) -> Map {
             Shape::Any => &Shape::Any,
             _ => &Shape::Scalar,
         };
-        let merged = match below.shift_remove(&key) {
-            Some(base) => merge(base, over, child),
-            None => Node { tag: Tag::None, ..over },
-        };
-        below.insert(key, merged);
+        match below.get_mut(&key) {
+            Some(slot) => {
+                let base = std::mem::replace(slot, Node::new(Value::Null, Span::NONE));
+                *slot = merge(base, over, child);
+            }
+            None => {
+                below.insert(key, Node { tag: Tag::None, ..over });
+            }
+        }
     }
     below
 }

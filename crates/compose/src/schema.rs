@@ -11,7 +11,7 @@ mod top;
 use crate::canon::Canon;
 use crate::node::Node;
 
-pub(crate) use service::SERVICE;
+pub(crate) use service::{CLUSTER, SERVICE};
 pub(crate) use top::TOP;
 
 /// Rewrites a short form to the long one; one short form may stand for several (port ranges).

@@ -35,6 +35,8 @@ pub struct Source {
     /// Absolute, or `-` for standard input.
     pub path: PathBuf,
     pub text: String,
+    /// Where each line begins, in bytes: a file of many mistakes is looked into for each of them.
+    lines: Vec<usize>,
 }
 
 /// Every file that took part in a load, in the order of reading.
@@ -44,7 +46,9 @@ pub struct Sources(Vec<Source>);
 impl Sources {
     /// Keeps a file and names it.
     pub fn add(&mut self, path: &Path, text: String) -> FileId {
-        self.0.push(Source { path: path.to_owned(), text });
+        let begins = text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(begins).collect();
+        self.0.push(Source { path: path.to_owned(), text, lines });
         FileId(u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX))
     }
 
@@ -61,6 +65,7 @@ impl Sources {
     /// The text of a span's line.
     pub fn line(&self, span: Span) -> Option<&str> {
         let index = (span.line as usize).checked_sub(1)?;
-        self.get(span.file)?.text.lines().nth(index)
+        let source = self.get(span.file)?;
+        source.text.get(*source.lines.get(index)?..)?.lines().next()
     }
 }

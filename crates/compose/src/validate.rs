@@ -18,13 +18,13 @@ fn names<'t>(tree: &'t Node, key: &str) -> BTreeSet<&'t str> {
 
 /// Rules that hold inside each service, profile active or not.
 pub(crate) fn services(tree: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    let errors = diagnostics.iter().filter(|d| d.level == Level::Error);
+    let blamed: BTreeSet<String> = errors.map(|d| d.path.clone()).collect();
     for (name, service) in entries(tree, "services") {
         let at = format!("services.{name}");
-        let blamed = |d: &Diagnostic| {
-            let rest = d.path.strip_prefix(&at);
-            d.level == Level::Error && matches!(rest, Some("" | ".image" | ".build" | ".extends"))
-        };
-        let excused = diagnostics.iter().any(blamed);
+        let excused = ["", ".image", ".build", ".extends"]
+            .iter()
+            .any(|rest| blamed.contains(&format!("{at}{rest}")));
         let mut error = |message: &str, span: Span, label: &str| {
             diagnostics.push(Diagnostic::error(&at, message, span).label(label));
         };
@@ -267,7 +267,7 @@ pub(crate) fn cycles(tree: &Node, diagnostics: &mut Vec<Diagnostic>) {
         let place = tree
             .at(&["services", cycle[0], "depends_on", cycle[1]])
             .map_or(Span::NONE, Node::place);
-        let message = format!("dependency cycle detected: {}", cycle.join(" -> "));
+        let message = format!("dependency cycle detected: {}", graph::shown(&cycle));
         let at = format!("services.{}", cycle[0]);
         diagnostics.push(Diagnostic::error(at, message, place).label("closes the circle"));
     }

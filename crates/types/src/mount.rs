@@ -24,6 +24,8 @@ pub struct Mount {
     pub volume_options: Option<VolumeOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tmpfs_options: Option<TmpfsOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_options: Option<ImageOptions>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,14 @@ pub struct VolumeOptions {
     pub subpath: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver_config: Option<DriverConfig>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageOptions {
+    /// A directory or file of the image; empty is the whole of it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,10 +97,10 @@ fn zero_mode(value: &u32) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct MountPoint {
-    /// `bind`, `volume`, `tmpfs`.
+    /// `bind`, `volume`, `tmpfs`, `image`.
     #[serde(rename = "Type")]
     pub kind: String,
-    /// The volume's name.
+    /// The volume's name, or what the user called the image.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     pub source: String,

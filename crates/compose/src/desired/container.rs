@@ -81,7 +81,7 @@ fn exposed(service: &model::Service) -> BTreeMap<String, Empty> {
     published.chain(exposed).map(|port| (port, Empty {})).collect()
 }
 
-fn health(check: &model::HealthCheck) -> HealthConfig {
+pub(crate) fn health(check: &model::HealthCheck) -> HealthConfig {
     let nanos = |value: Option<model::Nanoseconds>| value.map_or(0, |nanos| nanos.0);
     HealthConfig {
         test: if check.disable { vec!["NONE".to_owned()] } else { check.test.clone() },

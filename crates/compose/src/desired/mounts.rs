@@ -3,7 +3,7 @@
 use crate::model::{self, FileSource, Grant, Project, Service};
 use std::collections::BTreeMap;
 use types::container::Empty;
-use types::mount::{BindOptions, Mount, TmpfsOptions, VolumeOptions};
+use types::mount::{BindOptions, ImageOptions, Mount, TmpfsOptions, VolumeOptions};
 
 /// A file to write into a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,8 @@ fn long(mount: &model::Mount, source: &str) -> Mount {
         bind_options: (mount.kind == "bind").then(bind),
         volume_options: (mount.kind == "volume").then(volume),
         tmpfs_options: (mount.kind == "tmpfs").then(tmpfs),
+        image_options: (!mount.image.subpath.is_empty())
+            .then(|| ImageOptions { subpath: mount.image.subpath.clone() }),
     }
 }
 

@@ -1,11 +1,16 @@
 //! `extends`: a service that begins as a copy of another one, of this file or of another.
+//!
+//! A chain is followed to its end first and merged backwards; what is resolved once is kept, so that neither
+//! a long chain nor many services of one base take more than their own length.
 
 use super::{Loader, Scope};
 use crate::diagnostic::Diagnostic;
+use crate::graph;
 use crate::merge::merge;
 use crate::node::Node;
 use crate::paths;
 use crate::schema::{SERVICE, Shape};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const SERVICE_SHAPE: &Shape = &Shape::Object(&SERVICE);
@@ -19,16 +24,15 @@ pub(super) fn resolve_all(
     scope: &Scope,
 ) {
     let Some(services) = layer.get("services").and_then(Node::as_map) else { return };
-    let names: Vec<String> = services
-        .iter()
-        .filter(|(_, service)| service.get("extends").is_some())
-        .map(|(name, _)| name.clone())
-        .collect();
-    let frozen = layer.clone();
+    let extending = services.iter().filter(|(_, service)| service.get("extends").is_some());
+    let names: Vec<String> = extending.map(|(name, _)| name.clone()).collect();
+    if names.is_empty() {
+        return;
+    }
+    let own = File { path: path.to_owned(), dir: scope.dir.clone(), layer: layer.clone() };
+    let mut resolver = Resolver { scope, below, files: vec![own], done: BTreeMap::new() };
     for name in names {
-        let mut chain = Vec::new();
-        let from = Place { path, dir: &scope.dir, layer: &frozen, below: Some(below) };
-        let resolved = resolve(loader, &name, &from, scope, &mut chain);
+        let resolved = resolver.resolve(loader, &name);
         let services = layer.as_map_mut().and_then(|map| map.get_mut("services"));
         if let (Some(resolved), Some(services)) = (resolved, services.and_then(Node::as_map_mut)) {
             services.insert(name, resolved);
@@ -37,102 +41,113 @@ pub(super) fn resolve_all(
 }
 
 /// A file in which services are looked up.
-struct Place<'a> {
-    path: &'a Path,
-    dir: &'a Path,
-    layer: &'a Node,
-    below: Option<&'a Node>,
+struct File {
+    path: PathBuf,
+    dir: PathBuf,
+    layer: Node,
 }
 
-impl Place<'_> {
-    fn service(&self, name: &str) -> Option<&Node> {
-        let within = |tree: &'_ Node| tree.at(&["services", name]).is_some();
-        match self.below {
-            Some(below) if !within(self.layer) => below.at(&["services", name]),
-            _ => self.layer.at(&["services", name]),
+/// A service of one of the files.
+type At = (usize, String);
+
+struct Resolver<'a> {
+    scope: &'a Scope,
+    below: &'a Node,
+    /// The first is the layer's own.
+    files: Vec<File>,
+    /// Nothing for those that cannot be resolved: the reason was told.
+    done: BTreeMap<At, Option<Node>>,
+}
+
+impl Resolver<'_> {
+    fn service(&self, (file, name): &At) -> Option<&Node> {
+        let path = ["services", name.as_str()];
+        let found = self.files.get(*file)?.layer.at(&path);
+        found.or_else(|| self.below.at(&path).filter(|_| *file == 0))
+    }
+
+    fn resolve(&mut self, loader: &mut Loader<'_>, name: &str) -> Option<Node> {
+        let mut chain: Vec<(At, Node)> = Vec::new();
+        let mut open: BTreeSet<At> = BTreeSet::new();
+        let mut at: At = (0, name.to_owned());
+        let mut base = None;
+        let whole = loop {
+            if let Some(done) = self.done.get(&at) {
+                base.clone_from(done);
+                break done.is_some();
+            }
+            let Some(mut service) = self.service(&at).cloned() else { break false };
+            let extends = service.as_map_mut().and_then(|map| map.shift_remove("extends"));
+            open.insert(at.clone());
+            chain.push((at.clone(), service));
+            let Some(extends) = extends else { break true };
+            let Some(next) = self.next(loader, &at, &extends) else { break false };
+            if open.contains(&next) {
+                circle(loader, &chain, &next, &extends);
+                break false;
+            }
+            at = next;
+        };
+        while let Some((at, own)) = chain.pop() {
+            base = match base.take() {
+                Some(base) => Some(Node { key: own.key, ..merge(base, own, SERVICE_SHAPE) }),
+                None => whole.then_some(own),
+            };
+            self.done.insert(at, base.clone());
         }
+        base
     }
-}
 
-fn resolve(
-    loader: &mut Loader<'_>,
-    name: &str,
-    from: &Place<'_>,
-    scope: &Scope,
-    chain: &mut Vec<(PathBuf, String)>,
-) -> Option<Node> {
-    let mut service = from.service(name)?.clone();
-    let Some(extends) = service.as_map_mut().and_then(|map| map.shift_remove("extends")) else {
-        return Some(service);
-    };
-    let step = (from.path.to_owned(), name.to_owned());
-    if chain.contains(&step) {
-        let names: Vec<&str> = chain.iter().map(|(_, name)| name.as_str()).chain([name]).collect();
-        let message = format!("circular reference: {}", names.join(" -> "));
-        let diagnostic =
-            Diagnostic::error(format!("services.{name}.extends"), message, extends.place());
-        loader.diagnostics.push(diagnostic);
-        return None;
-    }
-    chain.push(step);
-    let base = base(loader, name, &extends, from, scope, chain);
-    chain.pop();
-    base.map(|base| {
-        let key = service.key;
-        Node { key, ..merge(base, service, SERVICE_SHAPE) }
-    })
-}
-
-fn base(
-    loader: &mut Loader<'_>,
-    name: &str,
-    extends: &Node,
-    from: &Place<'_>,
-    scope: &Scope,
-    chain: &mut Vec<(PathBuf, String)>,
-) -> Option<Node> {
-    let wanted = extends.get("service")?.as_str()?.to_owned();
-    let place = extends.get("service")?.span;
-    let Some(file) = extends.get("file").and_then(Node::as_str) else {
-        if from.service(&wanted).is_none() {
-            return missing(loader, name, &wanted, from.layer, place);
+    /// The service that an `extends` of `from` names, its file read.
+    fn next(&mut self, loader: &mut Loader<'_>, from: &At, extends: &Node) -> Option<At> {
+        let wanted = extends.get("service")?;
+        let file = match extends.get("file") {
+            Some(file) => self.file(loader, from, file)?,
+            None => from.0,
+        };
+        let at = (file, wanted.as_str()?.to_owned());
+        if self.service(&at).is_some() {
+            return Some(at);
         }
-        return resolve(loader, &wanted, from, scope, chain);
-    };
-    if paths::is_remote(file) {
-        let message = "a remote resource is not fetched";
-        let diagnostic = Diagnostic::error(
-            format!("services.{name}.extends"),
-            message,
-            extends.get("file")?.span,
-        )
-        .label("expected a path on this machine")
-        .help("clone or download it, then extend the copy");
-        loader.diagnostics.push(diagnostic);
-        return None;
+        let message = format!("cannot extend service {:?}: no such service", at.1);
+        let services = self.files.get(file)?.layer.get("services").and_then(Node::as_map);
+        let known = services.into_iter().flat_map(|map| map.keys().map(String::as_str));
+        let path = format!("services.{}.extends", from.1);
+        loader.unknown(path, message, wanted.span, (&at.1, known));
+        None
     }
-    let path = paths::absolute(from.dir, scope.env.get("HOME").map(String::as_str), file);
-    let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
-    let documents = loader.parse(&path, extends.get("file")?.span)?;
-    let document = documents.into_iter().last()?;
-    let layer = loader.layer(document, &dir, scope);
-    let there = Place { path: &path, dir: &dir, layer: &layer, below: None };
-    if there.service(&wanted).is_none() {
-        return missing(loader, name, &wanted, &layer, place);
+
+    fn file(&mut self, loader: &mut Loader<'_>, from: &At, named: &Node) -> Option<usize> {
+        let text = named.as_str()?;
+        if paths::is_remote(text) {
+            let path = format!("services.{}.extends", from.1);
+            let diagnostic = Diagnostic::error(path, "a remote resource is not fetched", named.span)
+                .label("expected a path on this machine")
+                .help("clone or download it, then extend the copy");
+            loader.diagnostics.push(diagnostic);
+            return None;
+        }
+        let home = self.scope.env.get("HOME").map(String::as_str);
+        let path = paths::absolute(&self.files.get(from.0)?.dir, home, text);
+        // the first file's own layer has its includes in it, and its paths start at the project's folder
+        let known = self.files.iter().skip(1).position(|file| file.path == path);
+        if let Some(index) = known {
+            return Some(index + 1);
+        }
+        let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let document = loader.parse(&path, named.span)?.into_iter().next_back()?;
+        let layer = loader.layer(document, &dir, self.scope);
+        self.files.push(File { path, dir, layer });
+        Some(self.files.len() - 1)
     }
-    resolve(loader, &wanted, &there, scope, chain)
 }
 
-fn missing(
-    loader: &mut Loader<'_>,
-    name: &str,
-    wanted: &str,
-    layer: &Node,
-    place: crate::source::Span,
-) -> Option<Node> {
-    let message = format!("cannot extend service {wanted:?}: no such service");
-    let services = layer.get("services").and_then(Node::as_map);
-    let known = services.into_iter().flat_map(|map| map.keys().map(String::as_str));
-    loader.unknown(format!("services.{name}.extends"), message, place, (wanted, known));
-    None
+fn circle(loader: &mut Loader<'_>, chain: &[(At, Node)], next: &At, extends: &Node) {
+    let names = chain.iter().map(|((_, name), _)| name.as_str());
+    let from = chain.iter().position(|(at, _)| at == next).unwrap_or(0);
+    let names: Vec<&str> = names.skip(from).chain([next.1.as_str()]).collect();
+    let message = format!("circular reference: {}", graph::shown(&names));
+    let name = chain.last().map_or("", |((_, name), _)| name.as_str());
+    let path = format!("services.{name}.extends");
+    loader.diagnostics.push(Diagnostic::error(path, message, extends.place()));
 }

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{check, short};
 
-const CLUSTER: &str = "it acts in a cluster only";
+/// Of keys that a stack honours and a single node does not.
+pub(crate) const CLUSTER: &str = "it acts in a cluster only";
 const WINDOWS: &str = "it acts on Windows only";
 const KERNEL: &str = "the kernel's real-time and block limits are not set";
 

@@ -18,7 +18,17 @@ pub(crate) fn port(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
         return Vec::new();
     };
     match parse(text) {
-        Ok(ports) => ports.into_iter().map(|port| port.node(&node)).collect(),
+        Ok(ports) if ports.len() > canon.ports_left => {
+            if canon.ports_left > 0 {
+                canon.error("the file's ranges come to too many ports", span, "of all ranges so far");
+            }
+            canon.ports_left = 0;
+            Vec::new()
+        }
+        Ok(ports) => {
+            canon.ports_left -= ports.len();
+            ports.into_iter().map(|port| port.node(&node)).collect()
+        }
         Err(reason) => {
             canon.error(
                 format!("`{text}` is not a port: {reason}"),
