@@ -79,8 +79,8 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning {
-            beat: Duration::from_millis(100),
-            election: Duration::from_millis(700),
+            beat: Duration::from_millis(200),
+            election: Duration::from_millis(900),
             stall: Duration::from_millis(1500),
             patience: Duration::from_secs(20),
             snapshot_entries: 10_000,
