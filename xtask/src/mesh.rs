@@ -8,6 +8,7 @@
 //! The tasks are this program again (`mesh --serve`): a server that is healthy once it listens, and on SIGTERM ends what it
 //! has begun and nothing else. Open loop: a slow answer delays nobody's question.
 
+mod churn;
 mod load;
 mod serve;
 
@@ -39,6 +40,12 @@ pub(crate) struct Args {
     /// Only deployments whose name contains this
     #[arg(long, default_value = "")]
     only: String,
+    /// Instead: random changes, so many, and whether every host is told the truth after each
+    #[arg(long, value_name = "STEPS")]
+    churn: Option<u32>,
+    /// Of the random changes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// The sampan binary [default: built in release mode]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -85,6 +92,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let hosts = Hosts::try_start(HOSTS, &options)?;
     let mut mesh = Mesh { hosts };
     mesh.hosts.swarm(MANAGERS);
+    if let Some(steps) = args.churn {
+        return churn::run(&mut mesh.hosts, MANAGERS, steps, args.seed);
+    }
     mesh.create().context("the service does not run")?;
     let targets = mesh.hosts.iter().map(|host| (host.address(), PORT).into()).collect();
     let load = Load::start(mesh.hosts.hub().namespace(), targets, args.rate);

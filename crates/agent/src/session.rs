@@ -23,7 +23,7 @@ use types::swarm::session::{AgentMessage, ManagerMessage};
 
 /// The first pause after a lost stream, and the longest one.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
-const PAUSE_LAST: Duration = Duration::from_secs(3);
+const PAUSE_LAST: Duration = Duration::from_secs(1);
 /// A stream that lived this long was a good one.
 const GOOD_STREAM: Duration = Duration::from_secs(10);
 /// How long a manager may take to answer.

@@ -1,8 +1,8 @@
 //! Serves DNS inside sandboxes, from the daemon's runtime.
 //!
-//! The sockets are bound to 127.0.0.11:53 in the sandbox's namespace, so that no rule has to redirect
-//! anything; the container's shim keeps duplicates of them. While no daemon runs, queries wait in the
-//! sockets' queues, and [`serve`] on the same sockets answers them.
+//! The sockets are bound to 127.0.0.11 in the sandbox's namespace, at a port of their own ([`OWN_PORT`]) to which rules
+//! lead from port 53; the container's shim keeps duplicates of them. While no daemon runs, queries wait in the sockets'
+//! queues, and [`serve`] on the same sockets answers them.
 //!
 //! | task | reads | emits |
 //! |---|---|---|
@@ -15,5 +15,5 @@ mod sockets;
 mod upstream;
 
 pub use server::{MAX_FORWARDS, Server, View, serve};
-pub use sockets::Sockets;
+pub use sockets::{OWN_PORT, Sockets};
 pub use upstream::host_resolv_conf;

@@ -9,9 +9,11 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-const PORT: u16 = 53;
+/// Where the sockets are at 127.0.0.11; rules lead there from port 53 (`netdev::lead_to_resolver`), which so stays free for
+/// programs of the container that bind it on all addresses. Above the ports that the kernel gives out.
+pub const OWN_PORT: u16 = 61_053;
 
-/// 127.0.0.11:53, UDP and TCP, bound in one sandbox.
+/// 127.0.0.11, UDP and TCP, bound in one sandbox.
 #[derive(Debug)]
 pub struct Sockets {
     pub udp: OwnedFd,
@@ -22,7 +24,7 @@ impl Sockets {
     /// Binds in the namespace of the calling thread, whose loopback is up.
     pub fn open() -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let address = SockaddrIn::from(SocketAddrV4::new(EMBEDDED, PORT));
+        let address = SockaddrIn::from(SocketAddrV4::new(EMBEDDED, OWN_PORT));
         let udp = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
         bind(udp.as_raw_fd(), &address)?;
         let tcp = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;

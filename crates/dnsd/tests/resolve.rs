@@ -1,11 +1,11 @@
 //! One sandbox's resolver, with upstream servers that behave and that do not.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use dnsd::{Sockets, View, serve};
+use dnsd::{OWN_PORT, Sockets, View, serve};
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
-use names::{Entry, Zone};
-use netdev::{Sandboxes, run_in};
+use names::{EMBEDDED, Entry, Zone};
+use netdev::{Sandboxes, lead_to_resolver, run_in};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ fn in_sandbox(test: impl AsyncFnOnce(watch::Sender<Arc<View>>) + Send) {
     let netns = sandboxes.ensure(&id).unwrap();
     let run = |netns: &Path| {
         run_in(netns, || {
+            lead_to_resolver(EMBEDDED, RESOLVER.port(), OWN_PORT)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let view = watch::Sender::new(Arc::new(view(&[])));
@@ -168,5 +169,23 @@ fn a_new_view_counts_from_the_next_query_on() {
         assert_eq!(addresses(&ask_udp("web.").await), [WEB]);
         view.send_replace(Arc::new(View::default()));
         assert_eq!(ask_udp("web.").await.metadata.response_code, ResponseCode::ServFail);
+    });
+}
+
+#[test]
+fn a_program_that_takes_port_53_on_all_addresses_is_not_in_the_way() {
+    in_sandbox(async |_view| {
+        let any = (Ipv4Addr::UNSPECIFIED, RESOLVER.port());
+        let datagrams = UdpSocket::bind(any).await.unwrap();
+        let _streams = TcpListener::bind(any).await.unwrap();
+        assert_eq!(addresses(&ask_udp("web").await), [WEB]);
+        let mut stream = TcpStream::connect(RESOLVER).await.unwrap();
+        assert_eq!(addresses(&exchange(&mut stream, &query("web")).await), [WEB]);
+        // Its own clients reach it.
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.send_to(b"hello", (Ipv4Addr::LOCALHOST, RESOLVER.port())).await.unwrap();
+        let mut got = [0; 16];
+        let (len, from) = datagrams.recv_from(&mut got).await.unwrap();
+        assert_eq!((&got[..len], from), (&b"hello"[..], client.local_addr().unwrap()));
     });
 }

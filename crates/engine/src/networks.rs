@@ -16,6 +16,7 @@
 //! | `endpoint` | the user's wishes for one endpoint |
 //! | `follow` | the cluster's endpoint table: links, rules and names of its networks |
 //! | `grant` | places in the cluster's networks |
+//! | `heard` | the endpoint table on disk |
 //! | `ports` | published ports |
 //! | `six` | IPv6 of networks that have it |
 //! | `serve` | names, and the resolvers that answer them |
@@ -29,6 +30,7 @@ mod defaults;
 mod endpoint;
 mod follow;
 mod grant;
+mod heard;
 mod member;
 mod objects;
 mod ports;
@@ -46,7 +48,7 @@ use follow::Following;
 use member::{Member, Place};
 use netdev::{NetDev, Note, Overlay, Sandboxes};
 use netplan::{NetPlan, Table};
-use serve::Serving;
+use serve::{DNS_PORT, Serving};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -199,7 +201,6 @@ impl Networks {
         if !state.settled {
             return;
         }
-        self.write_endpoints(&mut state);
         let plan = self.plan(&state);
         let bridges = self.on_device(move |device| match closely {
             true => device.audit(&plan),

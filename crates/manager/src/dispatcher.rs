@@ -322,7 +322,7 @@ impl Core {
         lock(&self.leases).hear(&session.node, self.started.elapsed());
         if let AgentMessage::Applied(version) = message {
             let mut drains = lock(&self.drains);
-            drains.applied(&session.node, version);
+            drains.applied(&session.node, version, self.started.elapsed());
             if !drains.is_idle() {
                 self.applied.notify_one();
             }

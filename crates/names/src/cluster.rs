@@ -3,10 +3,10 @@
 //! | name | answer |
 //! |---|---|
 //! | `SERVICE`, and its aliases | its VIP; with `dnsrr` the addresses of its healthy tasks |
-//! | `tasks.SERVICE` | the addresses of its healthy tasks |
+//! | `tasks.SERVICE`, `tasks.ALIAS` | the addresses of its healthy tasks |
 //! | `SLOT.SERVICE` | those of the slot |
 //! | `CONTAINER` (`web.1.TASK`), aliases of a container without service | its address |
-//! | `_PORT._PROTOCOL.SERVICE` (SRV; the port's name or number) | `SLOT.SERVICE` (or the container) and the port |
+//! | `_PORT._PROTOCOL.SERVICE`, `….ALIAS` (SRV; the port's name or number) | `SLOT.SERVICE` (or the container) and the port |
 //! | PTR of a task or VIP | `CONTAINER.NETWORK`, `SERVICE.NETWORK` |
 //!
 //! Only healthy endpoints are answered; a service without any is known all the same. Each name is known with
@@ -54,6 +54,7 @@ fn add_task(zone: &mut Zone, network: &NetworkRow, service: &ServiceRow, row: &E
             Some(vip) => zone.call(&network.name, alias, vip.address),
             None => zone.keep(&network.name, alias),
         }
+        zone.keep(&network.name, &format!("tasks.{alias}"));
     }
     // Its own name it has as long as it lives: it may ask for itself.
     zone.call(&network.name, &row.name, row.address);
@@ -61,10 +62,12 @@ fn add_task(zone: &mut Zone, network: &NetworkRow, service: &ServiceRow, row: &E
     if !is_healthy {
         return;
     }
-    zone.call(&network.name, &format!("tasks.{}", service.name), row.address);
-    if vip.is_none() {
-        let names = row.aliases.iter().chain([&service.name]);
-        names.for_each(|name| zone.call(&network.name, name, row.address));
+    let names: BTreeSet<&String> = row.aliases.iter().chain([&service.name]).collect();
+    for name in &names {
+        zone.call(&network.name, &format!("tasks.{name}"), row.address);
+        if vip.is_none() {
+            zone.call(&network.name, name, row.address);
+        }
     }
     let slot = (row.slot > 0).then(|| format!("{}.{}", row.slot, service.name));
     if let Some(slot) = &slot {
@@ -75,8 +78,10 @@ fn add_task(zone: &mut Zone, network: &NetworkRow, service: &ServiceRow, row: &E
         let protocol = if port.protocol.is_empty() { "tcp" } else { &port.protocol };
         let place = Place { target: target.clone(), port: port.target_port };
         let number = port.target_port.to_string();
-        for name in [&number, &port.name].into_iter().filter(|name| !name.is_empty()) {
-            zone.place(&network.name, &format!("_{name}._{protocol}.{}", service.name), &place);
+        for port in [&number, &port.name].into_iter().filter(|name| !name.is_empty()) {
+            for name in &names {
+                zone.place(&network.name, &format!("_{port}._{protocol}.{name}"), &place);
+            }
         }
     }
 }

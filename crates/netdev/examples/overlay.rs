@@ -142,6 +142,7 @@ fn table(services: u16) -> EndpointTable {
             gateway: Ipv4Addr::new(10, 79, 255, 254),
             internal: false,
             ingress: false,
+            policy: Vec::new(),
             blocks: (0..NODES).map(block).collect(),
         }],
         peers: (0..NODES).map(peer).collect(),

@@ -14,6 +14,7 @@ const CT_GET: u16 = (1 << 8) | 1;
 const CT_DELETE: u16 = (1 << 8) | 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
@@ -21,6 +22,9 @@ const CTA_IP_V4_DST: u16 = 2;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
+
+// linux/netfilter/nf_conntrack_common.h.
+const IPS_SEEN_REPLY: u32 = 1 << 1;
 
 const UDP: u8 = libc::IPPROTO_UDP as u8;
 /// struct nfgenmsg: family, version, resource.
@@ -39,6 +43,7 @@ struct Flow {
     protocol: u8,
     original: Tuple,
     reply: Tuple,
+    answered: bool,
 }
 
 /// Forgets the flows to the host ports of the UDP ports among `forwards`. Other protocols close by
@@ -51,7 +56,9 @@ pub(crate) fn forget<'a>(forwards: impl Iterator<Item = &'a Forward>) -> io::Res
     }
 }
 
-/// Forgets what was translated to endpoints: UDP to those that are `withdrawn`, everything to those that are `gone`.
+/// Forgets what was translated to endpoints: everything to those that are `gone`; to those that are `withdrawn` UDP, and
+/// what they have not answered yet. A client whose SYN was lost sends it again, seconds later, and the kernel would send
+/// that after the first one, by then to nobody.
 pub(crate) fn forget_endpoints(
     withdrawn: &BTreeSet<Ipv4Addr>,
     gone: &BTreeSet<Ipv4Addr>,
@@ -62,7 +69,8 @@ pub(crate) fn forget_endpoints(
     forget_flows(|flow| {
         let to = flow.reply.source;
         let is_translated = flow.original.destination != to;
-        is_translated && (gone.contains(&to) || (flow.protocol == UDP && withdrawn.contains(&to)))
+        let may_move = flow.protocol == UDP || !flow.answered;
+        is_translated && (gone.contains(&to) || (may_move && withdrawn.contains(&to)))
     })
 }
 
@@ -92,7 +100,7 @@ fn forget_flows(is_stale: impl Fn(&Flow) -> bool) -> io::Result<()> {
 
 /// A flow to the host's port, translated to the container or (from before the port was published) not.
 fn is_about(flow: &Flow, forward: &Forward) -> bool {
-    let Flow { protocol, original, reply } = flow;
+    let Flow { protocol, original, reply, .. } = flow;
     let to_container = reply.source == forward.to && reply.source_port == forward.to_port;
     let to_host = forward.host_ip.is_unspecified() || original.destination == forward.host_ip;
     *protocol == UDP
@@ -103,7 +111,9 @@ fn is_about(flow: &Flow, forward: &Forward) -> bool {
 fn read_flow(attributes: &[u8]) -> Option<Flow> {
     let (protocol, original) = read_tuple(find(attributes, CTA_TUPLE_ORIG)?)?;
     let (_, reply) = read_tuple(find(attributes, CTA_TUPLE_REPLY)?)?;
-    Some(Flow { protocol, original, reply })
+    let status = find(attributes, CTA_STATUS).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    let answered = status.is_some_and(|bytes| u32::from_be_bytes(bytes) & IPS_SEEN_REPLY != 0);
+    Some(Flow { protocol, original, reply, answered })
 }
 
 /// With its protocol; `None` for anything but IPv4. What has no ports has 0.

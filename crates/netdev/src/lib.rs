@@ -14,10 +14,12 @@
 //! | `fib` | rtnetlink: an overlay's routes, routing rules, neighbours, forwarding entries |
 //! | `nft` | the ruleset, through `nft -f -` |
 //! | `conntrack` | forgets UDP flows of ports that came or went |
+//! | `door` | a sandbox's way to its resolver, in nf_tables by netlink |
 //! | `sandbox` | network namespaces pinned below the exec root |
 //! | `ports` | reserves ports on the host |
 
 mod conntrack;
+mod door;
 mod error;
 mod fib;
 mod link;
@@ -30,6 +32,7 @@ mod sandbox;
 mod six;
 mod tunnel;
 
+pub use door::lead_to_resolver;
 pub use error::{ApplyError, Failure, PortError, SandboxError};
 pub use netdev::{NetDev, Note};
 pub use overlay::Overlay;

@@ -133,6 +133,38 @@ impl Netlink {
         Ok(outcomes)
     }
 
+    /// All of the requests in one transaction of nf_tables, or none.
+    pub(crate) fn transact(&mut self, requests: Vec<Request>) -> io::Result<()> {
+        const BEGIN: u16 = 16;
+        const END: u16 = 17;
+        // struct nfgenmsg: family, version, and the subsystem whose requests these are.
+        let frame = |kind| Request::new(kind, 0, &[libc::AF_UNSPEC as u8, 0, 0, 10]);
+        let first = self.sequence + 1;
+        let mut bytes = Vec::new();
+        let count = requests.len();
+        let whole = [frame(BEGIN)].into_iter().chain(requests).chain([frame(END)]);
+        for (position, mut request) in whole.enumerate() {
+            self.sequence += 1;
+            // Older kernels do not acknowledge the frame; errors come without being asked for.
+            request.finish(if position == count { ACK } else { 0 }, self.sequence);
+            bytes.extend_from_slice(&request.0);
+        }
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        let last = self.sequence - 1;
+        let mut end = None;
+        while end.is_none() {
+            self.receive(|sequence, kind, payload| {
+                if kind == ERROR && (first..=last).contains(&sequence) {
+                    let outcome = outcome(payload);
+                    if end.is_none() && (outcome.is_err() || sequence == last) {
+                        end = Some(outcome);
+                    }
+                }
+            })?;
+        }
+        Ok(end.unwrap_or(Ok(()))?)
+    }
+
     /// One request that must succeed.
     pub(crate) fn run(&mut self, request: Request) -> io::Result<()> {
         Ok(self.call(vec![request])?.into_iter().collect::<Result<(), Errno>>()?)

@@ -189,6 +189,31 @@ impl<T: TableText> Rules<T> {
     }
 }
 
+/// Packets by the element of a set that they matched, of those that count and matched any.
+pub(crate) fn counts(table: &str, set: &str) -> io::Result<BTreeMap<String, u64>> {
+    let listing = nft(&["list", "set", "ip", table, set], b"")?;
+    Ok(read_counts(&listing))
+}
+
+/// From `elements = { 10.0.1.5 counter packets 3 bytes 180, … }`.
+fn read_counts(listing: &str) -> BTreeMap<String, u64> {
+    let elements = listing.split_once("elements = {").map_or("", |(_, elements)| elements);
+    let count = |element: &str| {
+        let mut words = element.split_whitespace();
+        let key = words.next()?.to_owned();
+        let mut words = words.skip_while(|word| *word != "packets");
+        let packets: u64 = words.nth(1)?.parse().ok()?;
+        (packets > 0).then_some((key, packets))
+    };
+    elements
+        .split(['}'])
+        .next()
+        .into_iter()
+        .flat_map(|all| all.split(','))
+        .filter_map(count)
+        .collect()
+}
+
 /// Whether another firewall drops what is forwarded and not accepted by itself.
 pub(crate) fn foreign_drop_policy() -> bool {
     let chain = nft(&["list", "chain", "ip", "filter", "FORWARD"], b"");
@@ -247,4 +272,19 @@ fn nft(arguments: &[&str], input: &[u8]) -> io::Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(io::Error::other(format!("nft: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_read_of_elements_that_have_any() {
+        let listing = "table ip t {\n\tset guarded {\n\t\ttype ipv4_addr\n\t\tcounter\n\t\telements = { \
+            10.0.1.5 counter packets 3 bytes 180, 10.0.1.6 counter packets 0 bytes 0,\n\t\t\t     \
+            10.0.1.7 counter packets 12 bytes 720 }\n\t}\n}\n";
+        let counts = read_counts(listing);
+        assert_eq!(counts, [("10.0.1.5".to_owned(), 3), ("10.0.1.7".to_owned(), 12)].into());
+        assert!(read_counts("table ip t {\n\tset guarded {\n\t}\n}\n").is_empty());
+    }
 }

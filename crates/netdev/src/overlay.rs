@@ -15,7 +15,7 @@ use crate::error::{ApplyError, Failure};
 use crate::fib::{Choice, Forwarding, MAIN, Neighbour, Owner, Path, Way};
 use crate::link::{Link, Route};
 use crate::netdev::{NetDev, Note, Steps};
-use crate::nft::{Found, Ledger, Rules, foreign_drop_policy};
+use crate::nft::{Found, Ledger, Rules, counts, foreign_drop_policy};
 use crate::sandbox::{Sandboxes, run_in};
 use crate::tunnel::Vxlan;
 use netplan::overlay::{LocalPlan, OverlayPlan, OverlayRules, TunnelPlan};
@@ -104,6 +104,13 @@ impl Overlay {
     /// Whether the kernel was left with `rules`.
     pub fn follows(&self, rules: &OverlayRules) -> bool {
         self.rules.last() == Some(rules)
+    }
+
+    /// Packets that policies kept from an endpoint on this node's way there, by the endpoint.
+    pub fn policy_drops(&self) -> io::Result<BTreeMap<Ipv4Addr, u64>> {
+        let Some(rules) = self.rules.last() else { return Ok(BTreeMap::new()) };
+        let counts = counts(&rules.table, "guarded")?.into_iter();
+        Ok(counts.filter_map(|(address, count)| Some((address.parse().ok()?, count))).collect())
     }
 
     /// The MTU of the link that has `address`; `None` if none has it.

@@ -13,7 +13,10 @@ use netdev::Note;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use types::swarm::endpoint::{EndpointRow, EndpointState};
+use types::ServiceId;
+use types::port::Protocol;
+use types::swarm::endpoint::{EndpointRow, EndpointState, PolicyRow};
+use types::swarm::policy::PolicyPort;
 use world::{command, inside, links, tcp, tcp_refused, tcp_server};
 
 const WEB: &[(&str, u8)] = &[("front", FRONT), ("ingress", INGRESS)];
@@ -187,6 +190,76 @@ fn datagrams_from_one_port_go_to_another_endpoint_once_theirs_drains() {
     cluster.apply();
     let second = ask();
     assert!(second != first && !second.is_empty(), "{second:?} after {first}");
+}
+
+#[test]
+fn who_was_not_answered_by_an_endpoint_that_drains_is_led_to_another() {
+    let mut cluster = Cluster::new();
+    let silent = cluster.task("web", 1, 1, WEB);
+    let rules = "add table ip silent; \
+        add chain ip silent in { type filter hook input priority 0; }; \
+        add rule ip silent in tcp dport 80 counter drop";
+    command(&silent, "nft", &[rules]);
+    cluster.apply();
+    let from = cluster.client.clone();
+    let client = std::thread::spawn(move || tcp(&from, underlay(1), PUBLISHED));
+    let asked = || !command(&silent, "nft", &["list", "ruleset"]).contains("packets 0");
+    while !asked() {
+        assert!(!client.is_finished(), "nobody asked");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let other = cluster.task("web", 2, 1, WEB);
+    tcp_server(&other, 80);
+    let is_first = |row: &EndpointRow| row.task.as_str() == "web11";
+    for row in cluster.table.endpoints.iter_mut().filter(|row| is_first(row)) {
+        row.state = EndpointState::Draining;
+    }
+    cluster.apply();
+    assert_eq!(client.join().unwrap(), Some(CLIENT.to_string()));
+}
+
+#[test]
+fn a_policy_keeps_others_away_on_both_ends_and_counts_them() {
+    let mut cluster = Cluster::new();
+    let tasks = web(&mut cluster, &[1, 2]);
+    let app = cluster.task("app", 1, 4, &[("front", FRONT)]);
+    let other = cluster.task("other", 1, 5, &[("front", FRONT)]);
+    let rule = |from: &str, port: u16| PolicyRow {
+        to: vec![ServiceId::new("web")],
+        from: Some(vec![ServiceId::new(from)]),
+        ports: vec![PolicyPort { protocol: Protocol::Tcp, port }],
+    };
+    let front = cluster.table.networks.iter_mut().find(|row| row.id.as_str() == "front").unwrap();
+    front.policy = vec![rule("app", 80), rule("other", 81)];
+    cluster.apply();
+    for (address, _) in &tasks {
+        assert!(tcp(&app, *address, 80).is_some(), "app did not reach {address}");
+        assert!(tcp_refused(&other, *address, 80), "other reached {address}");
+    }
+    assert!(tcp(&app, ip(FRONT, VIP), 80).is_some());
+    assert!(tcp_refused(&other, ip(FRONT, VIP), 80), "other reached the VIP");
+    assert!(tcp_refused(&tasks[0].1, tasks[2].0, 80), "web reached itself");
+    the_client_is_seen(&cluster, "with policies");
+    let drops = cluster.policy_drops(1);
+    assert!(drops.contains_key(&tasks[0].0) && drops.contains_key(&tasks[2].0), "{drops:?}");
+    // A node that has not heard of it yet does not undo it: the other end drops.
+    let before = cluster.policy_drops(2);
+    let policy = std::mem::take(
+        &mut cluster
+            .table
+            .networks
+            .iter_mut()
+            .find(|row| row.id.as_str() == "front")
+            .unwrap()
+            .policy,
+    );
+    cluster.apply_on(1);
+    assert!(tcp_refused(&other, tasks[2].0, 80), "other reached host 2");
+    assert!(tcp(&other, tasks[0].0, 80).is_some(), "its own host knows of no policy");
+    assert_ne!(cluster.policy_drops(2), before);
+    drop(policy);
+    cluster.apply();
+    assert!(tcp(&other, tasks[2].0, 80).is_some(), "what is not said any more keeps nobody away");
 }
 
 #[test]

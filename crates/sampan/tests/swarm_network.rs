@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
-use testkit::{Hosts, Options, eventually};
+use testkit::{Churn, Hosts, Options, eventually};
 
 /// Answers with the client's address and its own name.
 const WHO: &str = "mkdir -p /www/cgi-bin; \
@@ -17,6 +17,8 @@ const WAIT: &str = "trap 'exit 0' TERM; sleep 86400 & wait";
 /// The hub's address: a machine outside of the cluster.
 const OUTSIDE: &str = "10.213.9.254";
 const HOSTS: usize = 4;
+/// Of churn.
+const STEPS: usize = 8;
 const PYTHON: &str = "python:3.7-alpine";
 /// Sends back every datagram.
 const ECHO: &str = "import socket\n\
@@ -137,6 +139,7 @@ fn the_clusters_networks_on_four_hosts() {
     hosts_publish_their_own_tasks(&cluster);
     tasks_run_on_the_hosts_network(&cluster);
     what_is_destroyed_is_mended(&mut cluster);
+    everything_is_told_as_it_is(&cluster);
     nothing_stays_of_a_host_that_leaves(&cluster);
 }
 
@@ -377,6 +380,16 @@ fn what_is_destroyed_is_mended(cluster: &mut Cluster) {
             let is_there = cluster.runs(host, "app");
             (is_there && cluster.inside(host, "app", &ask("web")).contains(" web-")).then_some(())
         });
+    }
+}
+
+/// `cargo xtask mesh --churn 1000` is the long one.
+fn everything_is_told_as_it_is(cluster: &Cluster) {
+    let within = Duration::from_secs(60);
+    let mut churn = Churn::begin(&cluster.0, 1, 7).unwrap();
+    for _ in 0..STEPS {
+        let step = churn.step(&cluster.0, within).unwrap();
+        assert!(step.questions > 0, "{} asked nothing", step.what);
     }
 }
 

@@ -4,6 +4,7 @@
 //! | module | gives |
 //! |---|---|
 //! | `binary` | where the `sampan` under test is |
+//! | `churn` | [`Churn`]: a cluster's networks under random changes, and whether everything is told as it should be |
 //! | `client` | running a program to its end |
 //! | `images` | stand-in base images made of Debian packages |
 //! | `daemon` | [`Daemon`]: a private `sampan daemon` or `dockerd`, driven through the real clients |
@@ -20,6 +21,7 @@
 //! what belongs to makers that are dead.
 
 mod binary;
+mod churn;
 mod client;
 mod daemon;
 mod disk;
@@ -37,6 +39,7 @@ pub mod recorded;
 use std::path::PathBuf;
 
 pub use binary::sampan_binary;
+pub use churn::{Churn, Step};
 pub use client::Output;
 pub use daemon::{Daemon, Engine, Options, eventually};
 pub use hosts::{Host, Hosts, Hub, host_address, host_token};

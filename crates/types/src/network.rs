@@ -1,6 +1,7 @@
 //! Networks, and a container's place in them.
 
 use crate::port::PortMap;
+use crate::swarm::policy::PolicyRule;
 use crate::{NetworkId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -87,6 +88,12 @@ pub struct Network {
     /// Of a network of the cluster, when asked for: by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<BTreeMap<String, NetworkService>>,
+    /// Of a network of the cluster: who may talk to whom.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyRule>,
+    /// Packets that this node has dropped because of them, by the service that they were sent to.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub policy_drops: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,4 +235,11 @@ pub struct ConnectRequest {
 pub struct DisconnectRequest {
     pub container: String,
     pub force: bool,
+}
+
+/// Ours: `PUT /networks/{id}/policies`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
+pub struct PoliciesRequest {
+    pub policies: Vec<PolicyRule>,
 }

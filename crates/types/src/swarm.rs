@@ -11,6 +11,7 @@ pub mod extension;
 pub mod network;
 pub mod node;
 pub mod placement;
+pub mod policy;
 pub mod request;
 pub mod secret;
 pub mod service;

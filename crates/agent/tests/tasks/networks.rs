@@ -73,6 +73,7 @@ fn table(version: u64, tasks: &[(&str, &str)]) -> EndpointTable {
         gateway: Ipv4Addr::new(10, 0, 7, 1),
         internal: false,
         ingress: false,
+        policy: Vec::new(),
         blocks: Vec::new(),
     };
     EndpointTable {

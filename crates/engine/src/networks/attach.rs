@@ -107,7 +107,10 @@ impl Networks {
         let id = id.clone();
         let made = self.on_device(move |device| {
             let netns = device.sandboxes().ensure(&id)?;
-            let sockets = netdev::run_in(&netns, Sockets::open)?;
+            let sockets = netdev::run_in(&netns, || {
+                netdev::lead_to_resolver(names::EMBEDDED, super::DNS_PORT, dnsd::OWN_PORT)?;
+                Sockets::open()
+            })?;
             Ok((netns, sockets))
         });
         made.await.map_err(|err: netdev::SandboxError| Error::from_lower(err))

@@ -1,21 +1,18 @@
 //! The node follows the cluster's endpoint table: links, routes, rules and names of the cluster's networks are
 //! derived from it and from the containers here, as a whole, whenever either changes.
 //!
-//! The table is kept on disk as it was last heard: a daemon that starts again has everything in place before a
-//! manager is reached.
+//! The table is kept on disk as it was last followed: a daemon that starts again has everything in place before a
+//! manager is reached, and never less than managers were told.
 
+use super::heard::{Heard, TableFile};
 use super::member::Member;
 use super::{Known, Networks, State};
-use crate::container::write_atomically;
 use crate::{Engine, Error, Result};
 use names::cluster_zone;
 use netdev::{Note, Overlay};
 use netplan::overlay::{Here, Me, OverlayPlan, TUNNEL_PORT};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
 use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow};
 use types::{NetworkId, NodeId};
 
@@ -23,16 +20,6 @@ use types::{NetworkId, NodeId};
 const DEFAULT_MTU: u32 = 1500;
 /// Below the networks' directory; without the ending of networks' records.
 const FILE: &str = "endpoints";
-/// The table is written down no more often than this: managers send it anew in each session.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
-
-/// What the node knows of its cluster.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Heard {
-    node: NodeId,
-    table: Arc<EndpointTable>,
-}
 
 /// Of a node in a cluster.
 #[derive(Debug)]
@@ -42,9 +29,7 @@ pub(super) struct Following {
     underlay_mtu: u32,
     /// The last plan, and what it followed from.
     planned: Option<Planned>,
-    /// When the table was written down; `None` once it changed.
-    written: Option<Instant>,
-    wrote_last: Option<Instant>,
+    file: TableFile,
 }
 
 #[derive(Debug)]
@@ -68,6 +53,11 @@ impl Engine {
         self.0.networks.apply_endpoints().await
     }
 
+    /// Packets that this node dropped because of a network's policies, by the service that they were sent to.
+    pub async fn policy_drops(&self, network: &NetworkId) -> BTreeMap<String, u64> {
+        self.0.networks.policy_drops(network).await
+    }
+
     /// The node is in no cluster any more: nothing of the cluster's networks stays.
     pub async fn forget_endpoints(&self) -> Result<()> {
         self.0.networks.unfollow().await
@@ -75,40 +65,32 @@ impl Engine {
 }
 
 impl Networks {
-    /// What the last daemon heard; a file that cannot be read is as none.
+    /// What the last daemon followed; a file that cannot be read is as none.
     pub(super) fn load_endpoints(&self) -> Option<Following> {
-        let path = self.endpoints_path();
-        let text = match std::fs::read(&path) {
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return None,
-            text => text.map_err(|err| err.to_string()),
-        };
-        let heard =
-            text.and_then(|text| serde_json::from_slice(&text).map_err(|err| err.to_string()));
-        heard
-            .map_err(|err| tracing::error!(path = %path.display(), error = err, "the endpoint table is not readable"))
-            .map(Following::new)
-            .ok()
+        let file = self.table_file();
+        match file.read() {
+            Ok(heard) => heard.map(|heard| Following::new(heard, file)),
+            Err(err) => {
+                tracing::error!(error = %err, "the endpoint table is not readable");
+                None
+            }
+        }
     }
 
-    fn endpoints_path(&self) -> PathBuf {
-        self.dir.join(FILE)
+    fn table_file(&self) -> TableFile {
+        TableFile::at(self.dir.join(FILE))
     }
 
     async fn hear(&self, heard: Heard) {
         let mut state = self.state.lock().await;
-        let mut following = Following::new(heard);
-        let before = state.following.take();
-        let is_first = before.is_none();
-        if let Some(before) = before {
-            following.wrote_last = before.wrote_last;
-            following.underlay_mtu = before.underlay_mtu;
-            following.planned = before.planned;
-        }
-        state.following = Some(following);
+        let is_first = state.following.is_none();
+        state.following = Some(match state.following.take() {
+            Some(before) => Following { heard, ..before },
+            None => Following::new(heard, self.table_file()),
+        });
         if is_first {
             self.measure_underlay(&mut state).await;
         }
-        self.write_endpoints(&mut state);
         let used = cluster_networks(&state);
         self.refresh_names(&mut state, &used);
         if state.settled
@@ -131,24 +113,53 @@ impl Networks {
             (outcome, overlay.follows(&plan.rules))
         });
         match applied.await {
-            (Ok(_notes), _) => Ok(Some(version)),
+            (Ok(_notes), _) => {}
             (Err(err), true) => {
                 tracing::warn!(error = %err, "the cluster's networks are not all there");
-                Ok(Some(version))
             }
-            (Err(err), false) => Err(Error::from_lower(err)),
+            (Err(err), false) => return Err(Error::from_lower(err)),
         }
+        if let Some(Following { file, heard, .. }) = &mut state.following
+            && let Err(err) = file.write(heard)
+        {
+            tracing::warn!(error = %err, "failed to write the endpoint table down");
+        }
+        Ok(Some(version))
+    }
+
+    async fn policy_drops(&self, network: &NetworkId) -> BTreeMap<String, u64> {
+        let state = self.state.lock().await;
+        let mut drops = BTreeMap::new();
+        let Some(table) = state.following.as_ref().map(|it| it.heard.table.clone()) else {
+            return drops;
+        };
+        drop(state);
+        let rows = table.networks.iter().filter(|row| row.id == *network);
+        if rows.filter(|row| !row.policy.is_empty()).count() == 0 {
+            return drops;
+        }
+        let counted = match self.on_overlay(|overlay| overlay.policy_drops()).await {
+            Ok(counted) => counted,
+            Err(err) => {
+                tracing::warn!(error = %err, "failed to read what policies dropped");
+                return drops;
+            }
+        };
+        for row in table.endpoints.iter().filter(|row| row.network == *network) {
+            let service = table.services.iter().find(|it| Some(&it.id) == row.service.as_ref());
+            if let (Some(service), Some(count)) = (service, counted.get(&row.address)) {
+                *drops.entry(service.name.clone()).or_default() += count;
+            }
+        }
+        drops
     }
 
     async fn unfollow(&self) -> Result<()> {
         let mut state = self.state.lock().await;
         state.following = None;
-        let removed = match std::fs::remove_file(self.endpoints_path()) {
-            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::caused("failed to remove the endpoint table", err))
-            }
-            _ => Ok(()),
-        };
+        let removed = self.table_file().remove();
+        let removed =
+            removed.map_err(|err| Error::caused("failed to remove the endpoint table", err));
         self.on_overlay(Overlay::remove_all).await.map_err(Error::from_lower).and(removed)
     }
 
@@ -219,24 +230,6 @@ impl Networks {
         }
     }
 
-    /// Writes the table down, if it changed and was not written just now.
-    pub(super) fn write_endpoints(&self, state: &mut State) {
-        let Some(following) = &mut state.following else { return };
-        let now = Instant::now();
-        let is_due = following.wrote_last.is_none_or(|last| now - last >= WRITE_EVERY);
-        if following.written.is_some() || !is_due {
-            return;
-        }
-        let written = serde_json::to_vec(&following.heard)
-            .map_err(std::io::Error::other)
-            .and_then(|text| write_atomically(&self.endpoints_path(), &text));
-        following.wrote_last = Some(now);
-        match written {
-            Ok(()) => following.written = Some(now),
-            Err(err) => tracing::warn!(error = %err, "failed to write the endpoint table down"),
-        }
-    }
-
     async fn on_overlay<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Overlay) -> T + Send + 'static,
@@ -251,14 +244,8 @@ impl Networks {
 }
 
 impl Following {
-    fn new(heard: Heard) -> Self {
-        Following {
-            heard,
-            underlay_mtu: DEFAULT_MTU,
-            planned: None,
-            written: None,
-            wrote_last: None,
-        }
+    fn new(heard: Heard, file: TableFile) -> Self {
+        Following { heard, underlay_mtu: DEFAULT_MTU, planned: None, file }
     }
 
     fn underlay(&self) -> Option<std::net::Ipv4Addr> {
@@ -357,6 +344,7 @@ impl Known {
             gateway: entry.gateway.parse().ok()?,
             internal: self.record.internal,
             ingress: self.record.ingress,
+            policy: Vec::new(),
             blocks: Vec::new(),
         })
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use types::{ContainerId, NetworkId};
 
-const DNS_PORT: u16 = 53;
+pub(super) const DNS_PORT: u16 = 53;
 
 /// A container's resolver; it ends when this is dropped.
 pub(super) struct Serving {

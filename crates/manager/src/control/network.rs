@@ -15,6 +15,7 @@ use types::network::{
 use types::subnet::Cidr;
 use types::swarm::attach::{AttachRequest, Attached};
 use types::swarm::network::ClusterNetwork;
+use types::swarm::policy::PolicyRule;
 use types::swarm::service::NetworkAttachmentConfig;
 use types::swarm::task::{NetworkAttachmentSpec, Task, TaskSpec, TaskState, TaskStatus};
 use types::{NetworkId, NodeId, TaskId};
@@ -29,6 +30,8 @@ const SHORT_ID: usize = 12;
 const OF_NODES: &[&str] = &["host", "bridge"];
 /// `--opt encrypted`
 const ENCRYPTED: &str = "encrypted";
+/// Above anything that a person writes; each node keeps what follows from them.
+const MOST_POLICIES: usize = 1_000;
 const PREDEFINED: &[&str] = &["bridge", "host", "none", "default"];
 
 /// `POST /networks/create` with the overlay driver or the swarm's scope.
@@ -125,6 +128,30 @@ pub fn remove(state: &Snapshot, key: &str) -> Result<Vec<Change>, Error> {
         }
     }
     Ok(vec![Change::Remove { kind: Kind::Network, id: network.id.to_string(), version: None }])
+}
+
+/// Who may talk to whom on the network from now on, in the place of what was said before.
+pub fn set_policies(
+    state: &Snapshot,
+    key: &str,
+    rules: &[PolicyRule],
+) -> Result<Vec<Change>, Error> {
+    let network = find::network(state, key)?;
+    if is_of_nodes(network) || network.spec.ingress {
+        let name = &network.spec.name;
+        return Err(invalid(format!("network {name} takes no policies")));
+    }
+    if rules.len() > MOST_POLICIES {
+        return Err(invalid(format!("a network takes at most {MOST_POLICIES} policies")));
+    }
+    for rule in rules {
+        rule.check().map_err(|what| invalid(format!("invalid policy: {what}")))?;
+    }
+    if network.policies == rules {
+        return Ok(Vec::new());
+    }
+    let new = ClusterNetwork { policies: rules.to_vec(), ..ClusterNetwork::clone(network) };
+    Ok(vec![Change::Update(new.into())])
 }
 
 /// A place for a container of a node. Nothing if the node has asked for it before.
@@ -242,6 +269,7 @@ pub fn answer(network: &ClusterNetwork) -> Network {
         options,
         labels: spec.labels.clone().unwrap_or_default(),
         containers: BTreeMap::new(),
+        policies: network.policies.clone(),
         ..Network::default()
     }
 }

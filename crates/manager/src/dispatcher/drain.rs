@@ -1,29 +1,45 @@
 //! Tasks that shall stop are stopped when nobody sends to them any more. Pure; times are durations.
 //!
 //! ```text
-//! desired beyond running ─► draining in a table ─► every node that is up has applied it ─► released: its agent hears
-//!                                                └ or PATIENCE has passed                  that it shall stop
+//! desired beyond running ─► draining in a table ─► every node that is up has applied it ─► SETTLE ─► released: its
+//!                                                └ or is late                                       agent hears of it
 //! ```
 //! Only a task that runs and has a place in a network is held: nobody was ever told to send to another. A new leader
 //! asks everybody again.
+//!
+//! A node that is slow holds everything up for as long as it goes on acknowledging something; one that is up and
+//! acknowledges nothing at all is late after [`PATIENCE`], and then nobody waits for it until it does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use types::swarm::task::{Task, TaskState};
 use types::{NodeId, TaskId};
 
-/// A node that is up and does not follow delays a stop by so much at most, and the next ones not at all. Twice what it
-/// takes to see that a node is down: who is up and this late is overloaded, or cannot apply tables at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Who is up, acknowledges nothing and is waited for is given up after this. Far above what it takes to see that a node
+/// is down: an overloaded one takes seconds for a table, and to give it up too early costs requests. Who cannot apply
+/// tables at all costs this once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Connections that were sent there just before the last node followed are on their way, or wait to be accepted: a
+/// program that stops accepting on SIGTERM would reset them.
+pub(crate) const SETTLE: Duration = Duration::from_millis(200);
 
 /// Who may not be stopped yet.
 #[derive(Debug, Default)]
 pub(crate) struct Drains {
     waiting: BTreeMap<TaskId, Drain>,
     released: BTreeSet<TaskId>,
-    applied: BTreeMap<NodeId, u64>,
+    applied: BTreeMap<NodeId, Applied>,
     /// Nodes that were waited for in vain, until they apply something.
     late: BTreeSet<NodeId>,
+    /// When to look again, though nothing happens until then.
+    deadline: Option<Duration>,
+}
+
+/// What a node acknowledged last, and when.
+#[derive(Debug, Clone, Copy, Default)]
+struct Applied {
+    version: u64,
+    at: Duration,
 }
 
 #[derive(Debug)]
@@ -31,6 +47,15 @@ struct Drain {
     /// The first table in which it drains.
     version: u64,
     since: Duration,
+    /// Since when everybody follows that table.
+    followed: Option<Duration>,
+}
+
+impl Drain {
+    /// When the node is late.
+    fn late_at(&self, node: Applied) -> Duration {
+        self.since.max(node.at) + PATIENCE
+    }
 }
 
 /// Whether nodes must have heard of the task's end before it comes.
@@ -52,14 +77,14 @@ impl Drains {
         self.released.retain(|task| draining.contains(task));
         for task in draining {
             if !self.released.contains(&task) {
-                self.waiting.entry(task).or_insert(Drain { version, since: now });
+                self.waiting.entry(task).or_insert(Drain { version, since: now, followed: None });
             }
         }
     }
 
     /// A node follows the table of that version.
-    pub(crate) fn applied(&mut self, node: &NodeId, version: u64) {
-        self.applied.insert(node.clone(), version);
+    pub(crate) fn applied(&mut self, node: &NodeId, version: u64, now: Duration) {
+        self.applied.insert(node.clone(), Applied { version, at: now });
         self.late.remove(node);
     }
 
@@ -73,18 +98,29 @@ impl Drains {
         up: impl Iterator<Item = &'a NodeId>,
         now: Duration,
     ) -> Vec<TaskId> {
-        let applied = |node: &'a NodeId| (node, self.applied.get(node).copied().unwrap_or(0));
-        let up: Vec<(&NodeId, u64)> = up.map(applied).collect();
-        let overdue = self.waiting.values().filter(|drain| now >= drain.since + PATIENCE);
-        if let Some(version) = overdue.map(|drain| drain.version).max() {
-            let late = up.iter().filter(|(_, applied)| *applied < version);
-            self.late.extend(late.map(|(node, _)| (*node).clone()));
+        let applied =
+            |node: &'a NodeId| (node, self.applied.get(node).copied().unwrap_or_default());
+        let up: Vec<(&NodeId, Applied)> = up.map(applied).collect();
+        for (node, applied) in &up {
+            let behind = self.waiting.values().filter(|drain| drain.version > applied.version);
+            if behind.into_iter().any(|drain| now >= drain.late_at(*applied)) {
+                self.late.insert((*node).clone());
+            }
         }
-        let followed = up.iter().filter(|(node, _)| !self.late.contains(*node));
-        let everywhere = followed.map(|(_, applied)| *applied).min().unwrap_or(u64::MAX);
-        let is_due = |drain: &Drain| {
-            drain.version <= everywhere || now.saturating_sub(drain.since) >= PATIENCE
-        };
+        let up: Vec<Applied> =
+            up.iter().filter(|(node, _)| !self.late.contains(*node)).map(|(_, it)| *it).collect();
+        self.deadline = None;
+        for drain in self.waiting.values_mut() {
+            let behind = up.iter().filter(|applied| applied.version < drain.version);
+            let late_at = behind.map(|applied| drain.late_at(*applied)).min();
+            drain.followed = match late_at {
+                Some(_) => None,
+                None => drain.followed.or(Some(now)),
+            };
+            let next = late_at.or(drain.followed.map(|since| since + SETTLE));
+            self.deadline = self.deadline.into_iter().chain(next).min();
+        }
+        let is_due = |drain: &Drain| drain.followed.is_some_and(|since| now >= since + SETTLE);
         let due = self.waiting.extract_if(.., |_, drain| is_due(drain));
         let due: Vec<TaskId> = due.map(|(task, _)| task).collect();
         self.released.extend(due.iter().cloned());
@@ -96,9 +132,9 @@ impl Drains {
         &self.late
     }
 
-    /// When the next one is released though not everybody has answered.
+    /// When [`Drains::release`] has something to do though nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.waiting.values().map(|drain| drain.since + PATIENCE).min()
+        self.deadline.filter(|_| !self.is_idle())
     }
 }
 

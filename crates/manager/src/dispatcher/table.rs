@@ -111,7 +111,9 @@ fn reached(node: &Node) -> (bool, &str, &str) {
 fn known_by(service: &Service) -> impl PartialEq {
     let (spec, endpoint) = (&service.spec, &service.endpoint);
     let networks = (spec.networks.clone(), spec.task_template.networks.clone());
-    (spec.name.clone(), networks, endpoint.virtual_ips.clone(), endpoint.ports.clone())
+    // Policies mean services by their labels.
+    let labels = spec.labels.clone();
+    (spec.name.clone(), labels, networks, endpoint.virtual_ips.clone(), endpoint.ports.clone())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use types::swarm::task::TaskState;
 use types::{NetworkId, NodeId, ServiceId, TaskId};
 
 /// A node that is up and says nothing delays a stop by so much.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn network(world: &World, name: &str, attachable: bool) {
     let spec = CreateRequest {

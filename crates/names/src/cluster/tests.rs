@@ -21,6 +21,7 @@ fn network() -> NetworkRow {
         gateway: ip(1),
         internal: false,
         ingress: false,
+        policy: Vec::new(),
         blocks: Vec::new(),
     }
 }
@@ -91,6 +92,8 @@ fn a_service_is_its_vip_and_its_tasks_are_those_that_are_healthy() {
     assert_eq!(a("WEB.back."), "10.0.0.2");
     assert_eq!(a("alias-of-web."), "10.0.0.2");
     assert_eq!(a("tasks.web."), "10.0.0.11, 10.0.0.12");
+    // a stack's services know each other by their short names, which are aliases
+    assert_eq!(a("tasks.alias-of-web."), "10.0.0.11, 10.0.0.12");
     assert_eq!(a("2.web."), "10.0.0.12");
     assert_eq!(a("3.web."), "forward");
 }
@@ -121,6 +124,7 @@ fn a_ports_places_are_found_by_its_name_and_by_its_number() {
     let served = "0 0 8080 1.web.back., 0 0 8080 2.web.back.";
     assert_eq!(ask(zone(), "_http._tcp.web.", RecordType::SRV), served);
     assert_eq!(ask(zone(), "_8080._tcp.web.back.", RecordType::SRV), served);
+    assert_eq!(ask(zone(), "_8080._tcp.alias-of-web.", RecordType::SRV), served);
     assert_eq!(ask(zone(), "_8080._tcp.web.", RecordType::A), "");
     assert_eq!(ask(zone(), "_8080._udp.web.", RecordType::SRV), "forward");
 }

@@ -125,6 +125,18 @@ impl Cluster {
         }
     }
 
+    /// One host hears of it, the others do not yet.
+    pub fn apply_on(&mut self, host: u8) {
+        let host = &mut self.hosts[usize::from(host) - 1];
+        let plan = host.plan(&self.table);
+        inside(&host.path, || host.overlay.apply(&plan)).unwrap();
+    }
+
+    pub fn policy_drops(&self, host: u8) -> std::collections::BTreeMap<Ipv4Addr, u64> {
+        let host = &self.hosts[usize::from(host) - 1];
+        inside(&host.path, || host.overlay.policy_drops()).unwrap()
+    }
+
     pub fn audit(&mut self, host: u8) -> Vec<Note> {
         let host = &mut self.hosts[usize::from(host) - 1];
         let plan = host.plan(&self.table);
@@ -185,6 +197,7 @@ fn table() -> EndpointTable {
         gateway: ip(second, 1),
         internal: false,
         ingress: name == "ingress",
+        policy: Vec::new(),
         blocks: (1..=3)
             .map(|host| NodeBlock {
                 block: Subnet::new(ip(second, 8 * host), 29),

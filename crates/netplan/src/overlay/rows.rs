@@ -1,13 +1,14 @@
 //! From the store's objects to the endpoint table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use types::subnet::Cidr;
 use types::swarm::endpoint::{
-    EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, ServiceRow, Vip,
+    EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, PolicyRow, ServiceRow, Vip,
 };
 use types::swarm::network::ClusterNetwork;
 use types::swarm::node::{Node, NodeState};
+use types::swarm::policy::{PolicyPort, PolicyRule, Selector};
 use types::swarm::service::Service;
 use types::swarm::task::{Task, TaskState};
 use types::{NetworkId, NodeId, ServiceId};
@@ -24,12 +25,12 @@ pub fn rows<'a>(
     services: impl Iterator<Item = &'a Service>,
     tasks: impl Iterator<Item = &'a Task>,
 ) -> EndpointTable {
-    let networks: Vec<NetworkRow> = networks.filter_map(network).collect();
     let nodes: Vec<&Node> = nodes.collect();
     let down: BTreeMap<&NodeId, bool> =
         nodes.iter().map(|node| (&node.id, node.status.state == NodeState::Down)).collect();
     let services: BTreeMap<ServiceId, &Service> =
         services.map(|service| (service.id.clone(), service)).collect();
+    let networks: Vec<NetworkRow> = networks.filter_map(|row| network(row, &services)).collect();
     let mut endpoints: Vec<EndpointRow> = tasks
         .filter(|task| down.get(&task.node_id) == Some(&false))
         .flat_map(|task| endpoints(task, services.get(&task.service_id).copied()))
@@ -51,7 +52,10 @@ fn is_reached(service: &Service) -> bool {
         || spec.networks.iter().any(|networks| !networks.is_empty())
 }
 
-fn network(network: &ClusterNetwork) -> Option<NetworkRow> {
+fn network(
+    network: &ClusterNetwork,
+    services: &BTreeMap<ServiceId, &Service>,
+) -> Option<NetworkRow> {
     Some(NetworkRow {
         id: network.id.clone(),
         name: network.spec.name.clone(),
@@ -60,7 +64,26 @@ fn network(network: &ClusterNetwork) -> Option<NetworkRow> {
         internal: network.spec.internal,
         ingress: network.spec.ingress,
         blocks: network.blocks.clone(),
+        policy: network.policies.iter().map(|rule| policy(rule, services)).collect(),
     })
+}
+
+/// What is written down was checked; what means nobody all the same lets nobody in.
+fn policy(rule: &PolicyRule, services: &BTreeMap<ServiceId, &Service>) -> PolicyRow {
+    let meant = |text: &String| {
+        let selector = Selector::parse(text);
+        let means = move |service: &Service| {
+            let (name, labels) = (&service.spec.name, &service.spec.labels);
+            selector.as_ref().is_some_and(|selector| selector.means(name, labels))
+        };
+        services.values().filter(move |row| means(row)).map(|row| row.id.clone())
+    };
+    let from = rule.from.iter().flat_map(meant).collect::<BTreeSet<_>>();
+    PolicyRow {
+        to: meant(&rule.to).collect(),
+        from: (!rule.from.is_empty()).then(|| from.into_iter().collect()),
+        ports: rule.ports.iter().filter_map(|text| PolicyPort::parse(text)).collect(),
+    }
 }
 
 /// Also of a node that is down: tasks there may still send.

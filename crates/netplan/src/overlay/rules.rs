@@ -8,13 +8,16 @@
 //! | `arrive` | prerouting, mangle | remembers which node a connection came in by, and sends its replies back there |
 //! | `prerouting`, `output` | nat | VIPs to endpoints; published ports to local endpoints, else to any |
 //! | `postrouting` | nat | masquerade: to the outside, and what a task sends to itself by a VIP |
-//! | `forward` | filter | no foreign source, no packet between networks, in only to published ports |
+//! | `forward` | filter | no foreign source, no packet between networks, none that a policy keeps away, in only to published ports |
 //! | `vip_…`, `port_…` | | a choice among the healthy endpoints, by weight; draining ones are in none |
 
 use super::plan::{Here, Me, TUNNEL_VNI, TunnelPlan, host_interface, tunnel_mac};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow, ServiceRow};
+use types::swarm::endpoint::{
+    EndpointRow, EndpointState, EndpointTable, NetworkRow, PolicyRow, ServiceRow,
+};
+use types::swarm::policy::PolicyPort;
 use types::swarm::service::PortConfig;
 use types::{NetworkId, ServiceId};
 
@@ -122,6 +125,12 @@ const SETS: &[(&str, &str, &str)] = &[
     ("set", "itself", "type ipv4_addr . ipv4_addr"),
     // Where published ports lead.
     ("set", "mesh", "type ipv4_addr . inet_proto . inet_service"),
+    // Endpoints that policies are about, with a count of what was dropped; who may come to them, by all ports and by
+    // some; and by which ports everybody may.
+    ("set", "guarded", "type ipv4_addr; counter"),
+    ("set", "admitted", "type ipv4_addr . ipv4_addr"),
+    ("set", "admitted_ports", "type ipv4_addr . ipv4_addr . inet_proto . inet_service"),
+    ("set", "open_ports", "type ipv4_addr . inet_proto . inet_service"),
     ("map", "vips", "type ipv4_addr : verdict"),
     ("map", "ports", "type inet_proto . inet_service : verdict"),
     ("map", "peers", "type ether_addr : mark"),
@@ -185,6 +194,10 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "iifname @tasks iifname . ip saddr != @owners counter drop",
             "iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop",
             "ct state established,related accept",
+            // On the node that sends and on the one that gets it. The last lookup counts, so nothing comes after it.
+            "ip saddr @pools ip saddr . ip daddr != @admitted \
+                ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports \
+                ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded drop",
             "ip saddr . ip daddr @within accept",
             "ip saddr @internal counter drop",
             "ip daddr . meta l4proto . th dport @mesh ct status dnat accept",
@@ -211,6 +224,9 @@ pub(super) fn rules(
     describe_links(&mut rules, table, me, tunnel);
     for place in places {
         describe_place(&mut rules, place);
+    }
+    for network in table.networks.iter().filter(|network| !network.policy.is_empty()) {
+        guard(&mut rules, table, network);
     }
     let offers = Offers::of(table);
     for service in &table.services {
@@ -271,6 +287,48 @@ fn describe_place(rules: &mut OverlayRules, place: &Here) {
     rules.put("itself", format!("{address} . {address}"), String::new());
     for (protocol, port) in &place.published {
         rules.put("mesh", format!("{address} . {} . {port}", protocol.as_str()), String::new());
+    }
+}
+
+/// Who may come to the endpoints that the network's policies are about. Endpoints in every state: what ends may be
+/// asked as long as it answers.
+fn guard(rules: &mut OverlayRules, table: &EndpointTable, network: &NetworkRow) {
+    let mut addresses: BTreeMap<&ServiceId, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+    for row in table.endpoints.iter().filter(|row| row.network == network.id) {
+        if let Some(service) = &row.service {
+            addresses.entry(service).or_default().insert(row.address);
+        }
+    }
+    let of = |services: &[ServiceId]| -> BTreeSet<Ipv4Addr> {
+        services.iter().filter_map(|id| addresses.get(id)).flatten().copied().collect()
+    };
+    let admits_all = |rule: &&PolicyRow| rule.from.is_none() && rule.ports.is_empty();
+    let open: BTreeSet<Ipv4Addr> =
+        network.policy.iter().filter(admits_all).flat_map(|rule| of(&rule.to)).collect();
+    for rule in &network.policy {
+        let from = rule.from.as_ref().map(|from| of(from));
+        for to in of(&rule.to).difference(&open) {
+            rules.put("guarded", to.to_string(), String::new());
+            let port = |it: &PolicyPort| format!("{to} . {} . {}", it.protocol.as_str(), it.port);
+            match &from {
+                None => {
+                    for it in &rule.ports {
+                        rules.put("open_ports", port(it), String::new());
+                    }
+                }
+                Some(from) => {
+                    for from in from {
+                        if rule.ports.is_empty() {
+                            rules.put("admitted", format!("{from} . {to}"), String::new());
+                        }
+                        for it in &rule.ports {
+                            let place = format!("{from} . {}", port(it));
+                            rules.put("admitted_ports", place, String::new());
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -18,6 +18,9 @@ use types::swarm::session::PeerIdentity;
 
 /// TCP and TLS together; a machine that is gone says nothing.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Of it, for one try of TCP: the kernel repeats a question without answer after 1, 3 and 7 s, which is long for a cluster
+/// that waits for a cable to be plugged in again.
+const TRY: Duration = Duration::from_secs(1);
 /// In every manager's certificate: what is dialled when any manager will do.
 const ANY_MANAGER: &str = "swarm-manager";
 
@@ -103,8 +106,7 @@ impl Dialler {
         let name = expect.map_or(ANY_MANAGER, NodeId::as_str).to_owned();
         let name = ServerName::try_from(name)
             .map_err(|err| io::Error::new(io::ErrorKind::InvalidInput, err))?;
-        let stream =
-            TcpStream::connect(addr).await.map_err(|err| failed(&err, &err.to_string()))?;
+        let stream = reach(addr).await.map_err(|err| failed(&err, &err.to_string()))?;
         stream.set_nodelay(true)?;
         let stream = connector
             .connect(name, stream)
@@ -118,5 +120,14 @@ impl Dialler {
             }
         };
         Ok((Cuttable::new(stream, tasks), peer))
+    }
+}
+
+/// Tries again while there is no answer at all; ends with the caller's patience.
+async fn reach(addr: &str) -> io::Result<TcpStream> {
+    loop {
+        if let Ok(outcome) = timeout(TRY, TcpStream::connect(addr)).await {
+            return outcome;
+        }
     }
 }

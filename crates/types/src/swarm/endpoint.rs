@@ -4,6 +4,7 @@
 //! answers, kernel rules and routes from it as a whole. Nothing is patched from remembered changes.
 
 use super::network::NodeBlock;
+use super::policy::PolicyPort;
 use super::service::PortConfig;
 use crate::subnet::Subnet;
 use crate::{NetworkId, NodeId, ServiceId, TaskId};
@@ -40,6 +41,22 @@ pub struct NetworkRow {
     pub ingress: bool,
     /// One route each.
     pub blocks: Vec<NodeBlock>,
+    /// Who may talk to whom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<PolicyRow>,
+}
+
+/// A rule of a network with the services that it means by now, see [`super::policy`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PolicyRow {
+    pub to: Vec<ServiceId>,
+    /// `None` for everybody on the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Vec<ServiceId>>,
+    /// None for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PolicyPort>,
 }
 
 /// A node as others reach it.

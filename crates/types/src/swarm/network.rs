@@ -1,6 +1,7 @@
 //! Cluster networks, as the managers keep them. The API answers them as `types::network::Network`.
 
 use super::Meta;
+use super::policy::PolicyRule;
 use crate::network::CreateRequest;
 use crate::subnet::Subnet;
 use crate::{NetworkId, NodeId};
@@ -27,6 +28,9 @@ pub struct ClusterNetwork {
     /// Which node has which part of the subnet, by block.
     #[serde(rename = "Blocks", skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<NodeBlock>,
+    /// The user's: who may talk to whom.
+    #[serde(rename = "Policies", skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyRule>,
 }
 
 /// A part of a network's subnet: its addresses are on this node, and one route leads to all of them.

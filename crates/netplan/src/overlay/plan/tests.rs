@@ -1,7 +1,8 @@
 use super::*;
 use insta::assert_snapshot;
-use types::swarm::endpoint::{ServiceRow, Vip};
+use types::swarm::endpoint::{PolicyRow, ServiceRow, Vip};
 use types::swarm::network::NodeBlock;
+use types::swarm::policy::PolicyPort;
 use types::swarm::service::PortConfig;
 use types::{ServiceId, TaskId};
 
@@ -31,6 +32,7 @@ fn network(name: &str, third: u8) -> NetworkRow {
         gateway: ip(third, 1),
         internal: name == "back",
         ingress: name == "ingress",
+        policy: Vec::new(),
         blocks: vec![block(8, "n1"), block(16, "n2")],
     }
 }
@@ -194,6 +196,10 @@ fn the_rules_are_these() {
     add set ip sampan_overlay_0a1b2c3d within { type ipv4_addr . ipv4_addr; flags interval; }
     add set ip sampan_overlay_0a1b2c3d itself { type ipv4_addr . ipv4_addr; }
     add set ip sampan_overlay_0a1b2c3d mesh { type ipv4_addr . inet_proto . inet_service; }
+    add set ip sampan_overlay_0a1b2c3d guarded { type ipv4_addr; counter; }
+    add set ip sampan_overlay_0a1b2c3d admitted { type ipv4_addr . ipv4_addr; }
+    add set ip sampan_overlay_0a1b2c3d admitted_ports { type ipv4_addr . ipv4_addr . inet_proto . inet_service; }
+    add set ip sampan_overlay_0a1b2c3d open_ports { type ipv4_addr . inet_proto . inet_service; }
     add map ip sampan_overlay_0a1b2c3d vips { type ipv4_addr : verdict; }
     add map ip sampan_overlay_0a1b2c3d ports { type inet_proto . inet_service : verdict; }
     add map ip sampan_overlay_0a1b2c3d peers { type ether_addr : mark; }
@@ -223,6 +229,7 @@ fn the_rules_are_these() {
     add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks iifname . ip saddr != @owners counter drop
     add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop
     add rule ip sampan_overlay_0a1b2c3d forward ct state established,related accept
+    add rule ip sampan_overlay_0a1b2c3d forward ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded drop
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr . ip daddr @within accept
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr @internal counter drop
     add rule ip sampan_overlay_0a1b2c3d forward ip daddr . meta l4proto . th dport @mesh ct status dnat accept
@@ -330,4 +337,57 @@ fn the_order_of_rows_does_not_matter() {
     other.peers.reverse();
     other.networks.reverse();
     assert_eq!(planned(&other, "n1"), planned(&table(), "n1"));
+}
+
+fn policy(to: &str, from: Option<&[&str]>, ports: &[u16]) -> PolicyRow {
+    let ids = |names: &[&str]| names.iter().map(|name| ServiceId::new(*name)).collect();
+    let port = |port: &u16| PolicyPort { protocol: types::port::Protocol::Tcp, port: *port };
+    PolicyRow { to: ids(&[to]), from: from.map(ids), ports: ports.iter().map(port).collect() }
+}
+
+#[test]
+fn policies_say_who_may_come_to_the_services_that_they_name_and_nothing_of_others() {
+    let mut table = table();
+    let mut front = endpoint("f1", "back", "n1", ip(1, 10));
+    front.service = Some(ServiceId::new("front"));
+    let mut other = endpoint("o1", "back", "n2", ip(1, 20));
+    other.service = Some(ServiceId::new("other"));
+    table.endpoints.extend([front, other]);
+    let sets = |table: &EndpointTable| {
+        let elements = planned(table, "n1").rules.elements;
+        let shown = ["guarded", "admitted", "admitted_ports", "open_ports"].map(|set| {
+            let keys = elements.get(set).map(|keys| keys.keys().cloned().collect::<Vec<_>>());
+            format!("{set}: {}", keys.unwrap_or_default().join(", "))
+        });
+        shown.join("\n")
+    };
+    assert_snapshot!(sets(&table), @r"
+    guarded: 
+    admitted: 
+    admitted_ports: 
+    open_ports: 
+    ");
+    table.networks[0].policy = vec![
+        policy("web", Some(&["front"]), &[]),
+        policy("web", Some(&["other"]), &[80]),
+        policy("other", None, &[53]),
+    ];
+    assert_snapshot!(sets(&table), @r"
+    guarded: 10.0.1.17, 10.0.1.20, 10.0.1.9
+    admitted: 10.0.1.10 . 10.0.1.17, 10.0.1.10 . 10.0.1.9
+    admitted_ports: 10.0.1.20 . 10.0.1.17 . tcp . 80, 10.0.1.20 . 10.0.1.9 . tcp . 80
+    open_ports: 10.0.1.20 . tcp . 53
+    ");
+    // Nobody is left who may come; and who lets everybody in is not guarded.
+    table.networks[0].policy = vec![
+        policy("web", Some(&[]), &[]),
+        policy("other", None, &[]),
+        policy("other", Some(&[]), &[]),
+    ];
+    assert_snapshot!(sets(&table), @r"
+    guarded: 10.0.1.17, 10.0.1.9
+    admitted: 
+    admitted_ports: 
+    open_ports: 
+    ");
 }

@@ -56,3 +56,41 @@ fn a_row_says_whether_anything_new_may_come() {
     assert_eq!(table.services[0].vips[0].address, Ipv4Addr::new(10, 0, 0, 2));
     assert_eq!((table.version, table.peers.len()), (7, 2));
 }
+
+#[test]
+fn a_policy_means_the_services_that_have_its_name_or_label_by_now() {
+    let service = |name: &str, tier: &str| {
+        let mut service =
+            Service { id: ServiceId::new(format!("id-{name}")), ..Service::default() };
+        service.spec.name = name.to_owned();
+        service.spec.labels.insert("tier".to_owned(), tier.to_owned());
+        service
+    };
+    let services = [service("a", "front"), service("b", "front"), service("db", "back")];
+    let words = |text: &[&str]| text.iter().map(|text| (*text).to_owned()).collect();
+    let rule = |to: &str, from: &[&str], ports: &[&str]| PolicyRule {
+        to: to.to_owned(),
+        from: words(from),
+        ports: words(ports),
+    };
+    let network = ClusterNetwork {
+        id: NetworkId::new("net"),
+        subnet: "10.0.0.0/24".to_owned(),
+        gateway: "10.0.0.1".to_owned(),
+        policies: vec![
+            rule("db", &["label=tier=front", "a"], &["5432"]),
+            rule("label=tier", &[], &[]),
+        ],
+        ..ClusterNetwork::default()
+    };
+    let table = rows(1, [network].iter(), [].iter(), services.iter(), [].iter());
+    let ids = |names: &[&str]| -> Vec<ServiceId> {
+        names.iter().map(|name| ServiceId::new(format!("id-{name}"))).collect()
+    };
+    let port = PolicyPort { protocol: types::port::Protocol::Tcp, port: 5432 };
+    let expected = [
+        PolicyRow { to: ids(&["db"]), from: Some(ids(&["a", "b"])), ports: vec![port] },
+        PolicyRow { to: ids(&["a", "b", "db"]), from: None, ports: Vec::new() },
+    ];
+    assert_eq!(table.networks[0].policy, expected);
+}
