@@ -16,7 +16,7 @@ mod list;
 mod logs;
 mod observe;
 mod oneoff;
-mod project;
+pub(crate) mod project;
 mod services;
 mod show;
 mod up;

@@ -1,10 +1,10 @@
 //! `sampan service …`.
 
 pub(crate) mod flags;
-mod list;
+pub(crate) mod list;
 pub(crate) mod logs;
 mod pretty;
-mod progress;
+pub(crate) mod progress;
 mod spec;
 
 use anyhow::{Result, anyhow, bail};
@@ -108,7 +108,7 @@ async fn get(client: &Client, service: &str) -> Result<Value> {
 }
 
 /// Writes the service's spec back; the version read must still be there.
-async fn put(client: &Client, service: &Value, query: Query, auth: HeaderMap) -> Result<()> {
+pub(crate) async fn put(client: &Client, service: &Value, query: Query, auth: HeaderMap) -> Result<()> {
     let path = format!("/services/{}/update", text(&service["ID"]));
     let query = query.with("version", service["Version"]["Index"].to_string());
     let answer = client.json_with(Method::POST, &path, &query, auth, &service["Spec"]).await?;
@@ -123,7 +123,7 @@ fn warn(answer: &Value) {
 }
 
 /// `X-Registry-Auth` for an image, when it was asked for and there are credentials.
-fn registry_auth(ctx: &Ctx, wanted: bool, spec: &Value) -> Result<HeaderMap> {
+pub(crate) fn registry_auth(ctx: &Ctx, wanted: bool, spec: &Value) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     if wanted {
         let image = text(&spec["TaskTemplate"]["ContainerSpec"]["Image"]);

@@ -116,7 +116,8 @@ async fn of(ctx: &Ctx, args: &PsArgs, path: &str, filter: &str) -> Result<Exit> 
     Ok(if missing.is_empty() { exit } else { report::FAILED })
 }
 
-async fn show(client: &Client, look: &Look, filters: &Value) -> Result<Exit> {
+/// Prints the tasks that `filters` leave.
+pub(crate) async fn show(client: &Client, look: &Look, filters: &Value) -> Result<Exit> {
     let query = Query::new().with("filters", filters.to_string());
     let found = client.get("/tasks", &query).await?;
     let mut names = Names::default();

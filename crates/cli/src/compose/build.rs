@@ -169,7 +169,7 @@ impl Drop for Inline {
 }
 
 /// Services whose images others build upon come first.
-fn in_order(loaded: &Loaded, names: Vec<String>) -> Vec<String> {
+pub(super) fn in_order(loaded: &Loaded, names: Vec<String>) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let mut open: Vec<String> = names.iter().rev().cloned().collect();
     while let Some(name) = open.pop() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use compose::desired::{self, Desired};
 use compose::model::Service;
-use compose::{Keep, LoadOptions, Project, dotenv, labels, load};
+use compose::{Keep, LoadOptions, Project, Target, dotenv, labels, load};
 
 use super::args::ProjectFlags;
 use super::observe;
@@ -121,16 +121,41 @@ pub(super) fn project_with(
     keep: Keep,
 ) -> Result<Loaded> {
     let options = LoadOptions { services: services.to_vec(), keep_env, keep, ..options(flags)? };
-    let read = |path: &Path| match path.as_os_str() == "-" {
-        true => std::io::read_to_string(std::io::stdin()),
-        false => std::fs::read_to_string(path),
-    };
     let loaded = load(&options, &read).map_err(|report| anyhow!("{report}"))?;
-    for warning in &loaded.warnings {
-        eprintln!("{}", warning.render(&loaded.sources));
+    if !loaded.warnings.is_empty() {
+        eprintln!("{}", compose::render(&loaded.warnings, &loaded.sources));
     }
     let desired = compose::desired::desired(&loaded.project);
     Ok(Loaded { project: loaded.project, desired })
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    match path.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(path),
+    }
+}
+
+/// The files of a stack; its name is the project's.
+pub(crate) fn of_stack(files: &[String], name: Option<&str>, keep: Keep) -> Result<compose::Loaded> {
+    let flags = ProjectFlags {
+        files: files.to_vec(),
+        project_name: name.map(str::to_owned),
+        ..ProjectFlags::default()
+    };
+    let options = LoadOptions { keep, target: Target::Cluster, ..options(&flags)? };
+    load(&options, &read).map_err(|report| anyhow!("{report}"))
+}
+
+/// Builds what the project's services build; the result of each is tagged with its image's name.
+pub(crate) async fn build_all(ctx: &Ctx, project: &Project, quiet: bool) -> Result<()> {
+    let desired = compose::desired::desired(project);
+    let loaded = Loaded { project: project.clone(), desired };
+    let args = super::args::Build { quiet, ..Default::default() };
+    for name in super::build::in_order(&loaded, loaded.closure(&[], false)) {
+        super::build::build_one(ctx, &loaded, &name, &args).await?;
+    }
+    Ok(())
 }
 
 /// The project's name where no file is needed: `-p`, else the file's.

@@ -16,7 +16,7 @@ use crate::task::{natural, without_digest};
 pub(crate) struct LsArgs {
     /// Filter output based on conditions provided
     #[arg(short = 'f', long, value_name = "filter")]
-    filter: Vec<String>,
+    pub(crate) filter: Vec<String>,
     /// Format output using a custom template: 'table', 'table TEMPLATE', 'json' or a Go template
     #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
     format: String,
@@ -26,7 +26,7 @@ pub(crate) struct LsArgs {
 }
 
 /// Lists services.
-pub(super) async fn run(ctx: &Ctx, args: LsArgs) -> Result<Exit> {
+pub(crate) async fn run(ctx: &Ctx, args: LsArgs) -> Result<Exit> {
     let filters = opts::filters(&args.filter).map_err(|err| anyhow!(err))?;
     let query = Query::new().with("filters", filters.to_string()).with("status", "true");
     let found = ctx.client().await?.get("/services", &query).await?;

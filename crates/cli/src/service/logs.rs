@@ -21,6 +21,15 @@ const NODE: &str = "com.docker.swarm.node.id";
 /// `sampan service logs`.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    look: Look,
+    #[arg(value_name = "SERVICE|TASK")]
+    name: String,
+}
+
+/// Which lines, and how they are shown.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
     /// Show extra details provided to logs
     #[arg(long)]
     details: bool,
@@ -48,14 +57,18 @@ pub(crate) struct LogsArgs {
     /// Show timestamps
     #[arg(short = 't', long)]
     timestamps: bool,
-    #[arg(value_name = "SERVICE|TASK")]
-    name: String,
 }
 
 /// Copies the lines; `objects` is `services` or `tasks`. A service's logs may be asked for by a task's id, too.
 pub(crate) async fn run(ctx: &Ctx, args: LogsArgs, objects: &str) -> Result<Exit> {
+    follow(ctx, &args.look, &args.name, objects).await?;
+    Ok(report::OK)
+}
+
+/// Copies the lines of one service or task.
+pub(crate) async fn follow(ctx: &Ctx, args: &Look, name: &str, objects: &str) -> Result<()> {
     let client = ctx.client().await?;
-    let objects = match client.get(&path(objects, &args.name), &Query::new()).await {
+    let objects = match client.get(&path(objects, name), &Query::new()).await {
         Err(err) if err.status() == Some(404) && objects == "services" => "tasks",
         Err(err) => return Err(err.into()),
         Ok(_) => objects,
@@ -70,17 +83,17 @@ pub(crate) async fn run(ctx: &Ctx, args: LogsArgs, objects: &str) -> Result<Exit
         .flag("timestamps", args.timestamps)
         .with("tail", args.tail.as_str())
         .opt("since", Some(&since));
-    let path = format!("{}/logs", path(objects, &args.name));
+    let path = format!("{}/logs", path(objects, name));
     let mut stream =
         client.bytes(http::Method::GET, &path, &query, Default::default(), no_body()).await?;
-    let mut writer = Writer { client, args: &args, names: Names::default() };
+    let mut writer = Writer { client, args, names: Names::default() };
     let mut demux = Demux::default();
     while let Some(chunk) = stream.next().await {
         for (output, line) in demux.push(&chunk?) {
             writer.write(output, &line).await?;
         }
     }
-    Ok(report::OK)
+    Ok(())
 }
 
 fn path(objects: &str, name: &str) -> String {
@@ -89,7 +102,7 @@ fn path(objects: &str, name: &str) -> String {
 
 struct Writer<'a> {
     client: &'a Client,
-    args: &'a LogsArgs,
+    args: &'a Look,
     names: Names,
 }
 

@@ -170,18 +170,20 @@ fn one_line(error: &str) -> String {
 }
 
 /// Lines by their name, in the order of their first appearance.
-struct Board {
+pub(crate) struct Board {
     quiet: bool,
     live: bool,
     lines: Vec<(String, String)>,
 }
 
 impl Board {
-    fn new(quiet: bool) -> Self {
+    /// On standard output; silent when `quiet`.
+    pub(crate) fn new(quiet: bool) -> Self {
         Board { quiet, live: terminal::stdout_is_terminal(), lines: Vec::new() }
     }
 
-    fn line(&mut self, name: &str, text: &str) -> std::io::Result<()> {
+    /// Says how `name` stands, if that is new.
+    pub(crate) fn line(&mut self, name: &str, text: &str) -> std::io::Result<()> {
         let place = self.lines.iter().position(|(known, _)| known == name && !name.is_empty());
         if place.is_some_and(|place| self.lines[place].1 == text) {
             return Ok(());

@@ -71,7 +71,8 @@ pub(super) fn container(
 
 /// `name=ip` or `name:ip` as a line of `/etc/hosts`.
 fn host_line(host: &str) -> String {
-    let (name, address) = host.split_once('=').or_else(|| host.split_once(':')).unwrap_or((host, ""));
+    let (name, address) =
+        host.split_once('=').or_else(|| host.split_once(':')).unwrap_or((host, ""));
     format!("{} {name}", address.trim_start_matches('[').trim_end_matches(']'))
 }
 
@@ -128,7 +129,8 @@ fn one(project: &Project, mount: &Mount) -> mount::Mount {
         read_only_force_recursive: mount.bind.recursive == "readonly",
     };
     let subpath = mount.image.subpath.clone();
-    let tmpfs = TmpfsOptions { size_bytes: mount.tmpfs.size.0, mode: mount.tmpfs.mode, options: None };
+    let tmpfs =
+        TmpfsOptions { size_bytes: mount.tmpfs.size.0, mode: mount.tmpfs.mode, options: None };
     mount::Mount {
         kind: mount.kind.clone(),
         source: volume.map_or_else(|| mount.source.clone(), |volume| volume.name.clone()),
@@ -174,7 +176,9 @@ fn tmpfs(text: &str) -> mount::Mount {
     let mut others = Vec::new();
     for word in words.split(',').filter(|word| !word.is_empty()) {
         match word.split_once('=') {
-            Some(("size", size)) => options.size_bytes = crate::units::parse_bytes(size).unwrap_or(0),
+            Some(("size", size)) => {
+                options.size_bytes = crate::units::parse_bytes(size).unwrap_or(0)
+            }
             Some(("mode", mode)) => options.mode = u32::from_str_radix(mode, 8).unwrap_or(0),
             Some((key, value)) => others.push(vec![key.to_owned(), value.to_owned()]),
             None => others.push(vec![word.to_owned()]),

@@ -19,7 +19,12 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn said(&mut self, make: fn(String, String, crate::Span) -> Diagnostic, path: &[&str], message: String) {
+    fn said(
+        &mut self,
+        make: fn(String, String, crate::Span) -> Diagnostic,
+        path: &[&str],
+        message: String,
+    ) {
         let mut whole = vec!["services", self.service];
         whole.extend(path);
         let span = self.project.span(&whole).or_else(|| self.project.span(&whole[..2]));
@@ -171,12 +176,14 @@ pub(super) fn endpoint(service: &Service, place: &mut Place<'_>) -> EndpointSpec
             text => text.parse().ok(),
         };
         let Some(published_port) = published else {
-            let message = format!("{} is no single port: a stack publishes single ports", port.published);
+            let message =
+                format!("{} is no single port: a stack publishes single ports", port.published);
             place.error(&["ports"], message);
             continue;
         };
         if !port.host_ip.is_empty() && port.mode != "host" {
-            place.warn(&["ports"], "`host_ip` has no effect: every node publishes on every address");
+            place
+                .warn(&["ports"], "`host_ip` has no effect: every node publishes on every address");
         }
         ports.push(PortConfig {
             name: port.name.clone(),

@@ -31,7 +31,10 @@ pub(super) fn volumes(
     let several = replicas.or(completions).is_some_and(|count| count > 1);
     if several && !local.is_empty() {
         let names = local.join(", ");
-        place.warn(&["volumes"], format!("every node has a {names} of its own: tasks share no data"));
+        place.warn(
+            &["volumes"],
+            format!("every node has a {names} of its own: tasks share no data"),
+        );
     }
     let one = !several && mode.global.is_none() && mode.global_job.is_none();
     if one && !names_node(&service.deploy.placement.constraints) { local } else { Vec::new() }
@@ -39,9 +42,7 @@ pub(super) fn volumes(
 
 fn is_local(volume: &Volume) -> bool {
     let kind = volume.driver_opts.get("type").map(String::as_str).unwrap_or_default();
-    !volume.external
-        && matches!(volume.driver.as_str(), "" | "local")
-        && !REMOTE.contains(&kind)
+    !volume.external && matches!(volume.driver.as_str(), "" | "local") && !REMOTE.contains(&kind)
 }
 
 /// Whether the user has chosen the node already.

@@ -55,15 +55,38 @@ pub struct StackOptions {
 /// One thing to do, in this order. Everything that has to be decided is decided here.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operation {
-    RemoveService { id: String, name: String },
+    RemoveService {
+        id: String,
+        name: String,
+    },
     /// By its key in the file, as the following.
-    CreateNetwork { key: String, name: String },
-    CreateSecret { key: String, name: String },
+    CreateNetwork {
+        key: String,
+        name: String,
+    },
+    CreateSecret {
+        key: String,
+        name: String,
+    },
     /// One whose name is the user's own: the cluster refuses another content.
-    UpdateSecret { key: String, name: String, id: String },
-    CreateConfig { key: String, name: String },
-    UpdateConfig { key: String, name: String, id: String },
-    CreateService { key: String, spec: Box<ServiceSpec> },
+    UpdateSecret {
+        key: String,
+        name: String,
+        id: String,
+    },
+    CreateConfig {
+        key: String,
+        name: String,
+    },
+    UpdateConfig {
+        key: String,
+        name: String,
+        id: String,
+    },
+    CreateService {
+        key: String,
+        spec: Box<ServiceSpec>,
+    },
     UpdateService {
         key: String,
         id: String,
@@ -72,7 +95,10 @@ pub enum Operation {
         differences: Vec<Difference>,
     },
     /// It is as it should be.
-    Keep { key: String, id: String },
+    Keep {
+        key: String,
+        id: String,
+    },
 }
 
 /// What a deployment does, and what to say before.
@@ -185,9 +211,10 @@ fn services(stack: &Stack, observed: &Observed, options: &StackOptions, plan: &m
     let names = observed.networks.iter().map(|(name, network)| (network.id.clone(), name.clone()));
     let names: BTreeMap<String, String> = names.collect();
     // the number of one that was rolled back is not given again
-    let specs = observed.services.iter().flat_map(|service| {
-        std::iter::once(&service.spec).chain(service.previous_spec.as_ref())
-    });
+    let specs = observed
+        .services
+        .iter()
+        .flat_map(|service| std::iter::once(&service.spec).chain(service.previous_spec.as_ref()));
     let number = specs.map(deployment).max().unwrap_or(0) + 1;
     let mut homes = Homes::read(stack, observed);
     for (key, service) in &stack.services {
@@ -214,7 +241,11 @@ fn services(stack: &Stack, observed: &Observed, options: &StackOptions, plan: &m
 }
 
 /// The service's spec as it shall be sent, over what is there.
-fn wanted(service: &Service, there: Option<&service::Service>, options: &StackOptions) -> ServiceSpec {
+fn wanted(
+    service: &Service,
+    there: Option<&service::Service>,
+    options: &StackOptions,
+) -> ServiceSpec {
     let mut spec = service.spec.clone();
     let same = there.filter(|there| there.spec.labels.get(IMAGE) == Some(&service.image));
     let before = |there: &service::Service| {
@@ -336,9 +367,9 @@ pub fn outdated<'k>(
     services: &[service::Service],
     used: fn(&ServiceSpec) -> Vec<String>,
 ) -> Vec<(&'k String, &'k Known)> {
-    let specs = services.iter().flat_map(|service| {
-        std::iter::once(&service.spec).chain(service.previous_spec.as_ref())
-    });
+    let specs = services
+        .iter()
+        .flat_map(|service| std::iter::once(&service.spec).chain(service.previous_spec.as_ref()));
     let used: BTreeSet<String> = specs.flat_map(used).collect();
     let ours = |known: &Known| {
         known.labels.contains_key(VERSIONED)

@@ -110,16 +110,14 @@ fn log_driver(logging: &model::Logging) -> Driver {
     Driver { name: logging.driver.clone(), options: logging.options.clone() }
 }
 
-fn depends_on(
-    stack: &Stack,
-    service: &model::Service,
-) -> BTreeMap<String, DependencyCondition> {
+fn depends_on(stack: &Stack, service: &model::Service) -> BTreeMap<String, DependencyCondition> {
     let condition = |condition: Condition| match condition {
         Condition::Started => DependencyCondition::Started,
         Condition::Healthy => DependencyCondition::Healthy,
         Condition::CompletedSuccessfully => DependencyCondition::Completed,
     };
-    let named = service.depends_on.iter().map(|(on, how)| (stack.scoped(on), condition(how.condition)));
+    let named =
+        service.depends_on.iter().map(|(on, how)| (stack.scoped(on), condition(how.condition)));
     named.collect()
 }
 
@@ -165,7 +163,9 @@ fn schedule(place: &mut Place<'_>) -> Option<Schedule> {
     let Some(map) = json.as_object() else {
         match json.as_str() {
             Some(cron) => schedule.cron = cron.to_owned(),
-            None => place.error(&[SCHEDULE], "must be five fields of cron, or a mapping with `cron`"),
+            None => {
+                place.error(&[SCHEDULE], "must be five fields of cron, or a mapping with `cron`")
+            }
         }
         return Some(schedule);
     };

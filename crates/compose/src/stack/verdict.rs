@@ -99,7 +99,8 @@ fn failed(task: &Task) -> bool {
 
 /// Why the newest task that failed did so.
 fn failure(tasks: &[&Task]) -> Option<String> {
-    let newest = tasks.iter().filter(|task| failed(task)).max_by_key(|task| task.meta.created_at)?;
+    let newest =
+        tasks.iter().filter(|task| failed(task)).max_by_key(|task| task.meta.created_at)?;
     Some(reason(newest))
 }
 
