@@ -4,9 +4,10 @@
 use crate::files::{Files, Wanted};
 use crate::pulls::Pulls;
 use crate::spec;
-use engine::{Engine, RemoveOptions, Sight};
+use engine::{Engine, RemoveOptions, Renew, Sight};
 use errdefs::{Classify, ErrorKind};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use taskfsm::Event;
 use tokio::sync::Semaphore;
@@ -29,6 +30,8 @@ pub(crate) struct Executor {
     pub(crate) engine: Engine,
     pub(crate) files: Files,
     pulls: Pulls,
+    /// For each service and image the forced update for which its registry was asked anew.
+    renewed: Arc<Mutex<BTreeMap<(String, String), u64>>>,
     room: Arc<Semaphore>,
     /// The agent's.
     stop: CancellationToken,
@@ -38,6 +41,9 @@ pub(crate) struct Executor {
 pub(crate) struct Preparation {
     pub(crate) task: String,
     pub(crate) name: String,
+    pub(crate) service: String,
+    /// How often the service's update was forced.
+    pub(crate) forced: u64,
     pub(crate) auth: AuthConfig,
     pub(crate) networks: Vec<Arc<ClusterNetwork>>,
     pub(crate) files: Vec<Wanted>,
@@ -49,7 +55,7 @@ impl Executor {
     pub(crate) fn new(engine: Engine, files: Files, pulls: Pulls, stop: CancellationToken) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let room = Arc::new(Semaphore::new((cpus * PER_CPU).max(AT_LEAST)));
-        Executor { engine, files, pulls, room, stop }
+        Executor { engine, files, pulls, renewed: Arc::default(), room, stop }
     }
 
     /// Makes the container, or finds it made. Answers its id too.
@@ -62,7 +68,7 @@ impl Executor {
         let prepared = tokio::select! {
             biased;
             () = cancel.cancelled() => return (Event::PrepareFailed("cancelled".to_owned()), None),
-            () = self.fetch(&wanted.request.config.image, &wanted.auth) => self.make(wanted).await,
+            () = self.fetch(&wanted) => self.make(wanted).await,
         };
         match prepared {
             Ok(container) => (Event::Prepared, Some(container)),
@@ -73,15 +79,30 @@ impl Executor {
         }
     }
 
-    /// An image that is here is not asked for again: managers pin what they can by its digest. A failure is
-    /// logged; that the image is not here is found out, and said in Docker's words, right after.
-    async fn fetch(&self, image: &str, auth: &AuthConfig) {
-        if self.engine.image_exists(image) {
+    /// A failure is logged; that the image is not here is found out, and said in Docker's words, right after.
+    async fn fetch(&self, wanted: &Preparation) {
+        let image = wanted.request.config.image.as_str();
+        // Pinned by its digest: what is here is what was meant. A tag may have come to mean another image.
+        let is_pinned = image.contains('@');
+        if is_pinned && self.engine.image_exists(image) {
             return;
         }
-        if let Err(err) = self.pulls.pull(image, auth.clone()).await {
+        let renew = match !is_pinned && self.is_forced_anew(wanted) {
+            true => Renew::Yes,
+            false => Renew::No,
+        };
+        if let Err(err) = self.pulls.pull(image, wanted.auth.clone(), renew).await {
             tracing::warn!(image, error = err, "pulling image failed");
         }
+    }
+
+    /// Whether the registry was not yet asked anew for this forced update: it is, once.
+    fn is_forced_anew(&self, wanted: &Preparation) -> bool {
+        let key = (wanted.service.clone(), wanted.request.config.image.clone());
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        // A daemon that has just begun does not ask for what was forced before.
+        let before = renewed.insert(key, wanted.forced);
+        before.is_some_and(|before| before < wanted.forced)
     }
 
     async fn make(&self, wanted: Preparation) -> Result<String, String> {

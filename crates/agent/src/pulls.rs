@@ -1,6 +1,6 @@
 //! Images on their way: however many tasks wait for one image, it is fetched once.
 
-use engine::{Engine, PullRequest};
+use engine::{Engine, PullRequest, Renew};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ const PROGRESS: usize = 16;
 
 /// How a fetch ended; `None` while it lasts.
 type Outcome = Option<Result<(), String>>;
-type UnderWay = Arc<Mutex<HashMap<(String, String), watch::Receiver<Outcome>>>>;
+type UnderWay = Arc<Mutex<HashMap<(String, String, Renew), watch::Receiver<Outcome>>>>;
 
 #[derive(Clone)]
 pub(crate) struct Pulls {
@@ -37,14 +37,19 @@ impl Pulls {
 
     /// Returns once the image was fetched or could not be. A caller that gives up does not stop the fetch:
     /// others wait for it.
-    pub(crate) async fn pull(&self, image: &str, auth: AuthConfig) -> Result<(), String> {
-        let mut outcome = self.join(image, auth);
+    pub(crate) async fn pull(
+        &self,
+        image: &str,
+        auth: AuthConfig,
+        renew: Renew,
+    ) -> Result<(), String> {
+        let mut outcome = self.join(image, auth, renew);
         let ended = outcome.wait_for(Option::is_some).await;
         ended.ok().and_then(|ended| ended.clone()).unwrap_or_else(|| Err("interrupted".to_owned()))
     }
 
-    fn join(&self, image: &str, auth: AuthConfig) -> watch::Receiver<Outcome> {
-        let key = (image.to_owned(), serde_json::to_string(&auth).unwrap_or_default());
+    fn join(&self, image: &str, auth: AuthConfig, renew: Renew) -> watch::Receiver<Outcome> {
+        let key = (image.to_owned(), serde_json::to_string(&auth).unwrap_or_default(), renew);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(outcome) = under_way.get(&key) {
             return outcome.clone();
@@ -57,7 +62,7 @@ impl Pulls {
             let fetched = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err("interrupted".to_owned()),
-                fetched = fetch(&engine, &image, auth) => fetched,
+                fetched = fetch(&engine, &image, auth, renew) => fetched,
             };
             all.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             tell.send_replace(Some(fetched));
@@ -66,13 +71,18 @@ impl Pulls {
     }
 }
 
-async fn fetch(engine: &Engine, image: &str, auth: AuthConfig) -> Result<(), String> {
+async fn fetch(
+    engine: &Engine,
+    image: &str,
+    auth: AuthConfig,
+    renew: Renew,
+) -> Result<(), String> {
     let (progress, mut unread) = tokio::sync::mpsc::channel(PROGRESS);
     let named = image.rsplit('/').next().unwrap_or(image);
     // A name alone means its latest, here: all tags is what nobody runs.
     let tag = if named.contains([':', '@']) { String::new() } else { "latest".to_owned() };
     let request = PullRequest { image: image.to_owned(), tag, platform: String::new(), auth };
     let reader = async { while unread.recv().await.is_some() {} };
-    let (fetched, ()) = tokio::join!(engine.image_pull(request, progress), reader);
+    let (fetched, ()) = tokio::join!(engine.image_obtain(request, renew, progress), reader);
     fetched.map_err(|err| errdefs::chain(&err))
 }

@@ -609,6 +609,8 @@ impl Worker {
         Ok(Preparation {
             task: task.id.to_string(),
             name: spec::name(task, service),
+            service: task.service_id.to_string(),
+            forced: task.spec.force_update,
             auth: spec::auth(spec),
             networks,
             files: self.files(task)?,

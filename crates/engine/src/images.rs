@@ -3,15 +3,20 @@
 //! | module | owns |
 //! |---|---|
 //! | `images` | list, inspect, history, tag, remove, prune |
+//! | `nodes` | images of other nodes, and what a name means in the cluster |
 //! | `transfer` | pull, push, load, save, import, what a registry says |
+//! | `platform` | whether an image is for the platform that is asked for |
 //! | `search` | repositories of a registry by name |
 //! | `commit` | a container into an image |
 
 mod commit;
+mod nodes;
+pub(crate) mod platform;
 mod search;
 mod transfer;
 
-pub use transfer::{ImportRequest, PullRequest};
+pub use nodes::Renew;
+pub use transfer::{ImportRequest, ImportSource, PullRequest};
 
 use crate::container::{Container, until};
 use crate::{Engine, Error, Filters, Result};

@@ -4,6 +4,7 @@
 //! registered, so its canonical tar can be made again at any time.
 
 pub(crate) mod compression;
+pub(crate) mod layout;
 pub(crate) mod pack;
 pub(crate) mod unpack;
 

@@ -14,11 +14,13 @@
 //! ```
 
 mod archive;
+mod arrival;
 mod catalog;
 mod create;
 mod digest;
 mod error;
 mod layer;
+mod peers;
 mod reference;
 mod registry;
 mod rw;
@@ -32,6 +34,8 @@ pub use create::{Commit, LayerSource, NewLayer};
 pub use digest::Digest;
 pub use error::{Error, Result};
 pub use layer::Layer;
+pub use peers::image::Meant;
+pub use peers::{Connection, PATH as PEERS_PATH, Peers};
 pub use reference::{Reference, ReferenceError};
 pub use registry::pull::{PullOptions, PullOutcome};
 pub use registry::push::PushOptions;

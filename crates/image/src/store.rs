@@ -36,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) index: Mutex<Index>,
     pub(crate) pins: gc::Pins,
     pub(crate) flights: crate::registry::flight::Flights,
+    pub(crate) neighbours: crate::peers::Neighbours,
     _owner: Flock<File>,
 }
 
@@ -191,7 +192,7 @@ impl Index {
             return image.ok_or_else(|| Error::NoSuchImage(name.to_owned()));
         }
         let reference = Reference::parse(name)?.or_latest();
-        let by_name = self.lookup(&reference).and_then(|id| self.images.get(id));
+        let by_name = self.meant(&reference).and_then(|id| self.images.get(id));
         match by_name {
             Some(image) => Ok(image.clone()),
             None => self.by_prefix(name)?.ok_or_else(|| Error::NoSuchImage(reference.familiar())),
@@ -204,6 +205,12 @@ impl Index {
             Some(digest) => self.references.get(&reference.with_digest(digest)),
             None => self.references.get(reference),
         }
+    }
+
+    /// As [`lookup`](Index::lookup); a digest may also be the image's id, as services pin what no registry has.
+    pub(crate) fn meant(&self, reference: &Reference) -> Option<&ImageId> {
+        let by_id = || self.images.get_key_value(reference.digest()?.as_str()).map(|(id, _)| id);
+        self.lookup(reference).or_else(by_id)
     }
 
     fn by_prefix(&self, name: &str) -> Result<Option<Arc<Image>>> {
@@ -272,6 +279,7 @@ fn open(root: PathBuf, registry: RegistryConfig) -> Result<Inner> {
         index: Mutex::default(),
         pins: gc::Pins::default(),
         flights: crate::registry::flight::Flights::default(),
+        neighbours: crate::peers::Neighbours::default(),
         root,
         _owner: owner,
     };

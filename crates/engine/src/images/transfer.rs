@@ -3,11 +3,14 @@
 //! Progress goes to the caller's bounded channel. An error before the first message is an HTTP status;
 //! after it, it is the caller's to send as the stream's last message.
 
-use super::{invalid, reference_of};
-use crate::{Body, ByteStream, Engine, Error, Result};
-use image::{
-    ImportOptions, Platform, Progress, ProgressSender, PullOptions, PushOptions, Reference,
-};
+use super::nodes::described;
+use super::{invalid, platform, reference_of};
+use crate::{Body, ByteStream, Engine, Error, Result, fetch};
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use image::{ImportOptions, Progress, ProgressSender, PullOptions, PushOptions, Reference};
+use tokio_util::io::StreamReader;
 use types::container::Config;
 use types::image::{AuthConfig, Descriptor, DistributionInspect, DistributionPlatform};
 
@@ -22,7 +25,15 @@ pub struct PullRequest {
     pub auth: AuthConfig,
 }
 
-/// `POST /images/create?fromSrc=-`.
+/// Where an imported archive comes from.
+pub enum ImportSource {
+    /// The request's body.
+    Body(Body),
+    /// Somewhere else; `http://` is what a name without a scheme means.
+    Url(String),
+}
+
+/// `POST /images/create?fromSrc=`.
 #[derive(Debug, Clone, Default)]
 pub struct ImportRequest {
     /// Empty: the image gets no name.
@@ -38,7 +49,8 @@ impl Engine {
     /// Fetches one image, or all tags of a repository.
     pub async fn image_pull(&self, request: PullRequest, progress: ProgressSender) -> Result<()> {
         let reference = reference_of(&request.image, &request.tag)?;
-        let options = PullOptions { platform: platform(&request.platform)?, auth: request.auth };
+        let options =
+            PullOptions { platform: platform::parse(&request.platform)?, auth: request.auth };
         if reference.tag().is_some() || reference.digest().is_some() {
             return self.pull_one(&reference, &options, &progress).await;
         }
@@ -61,8 +73,20 @@ impl Engine {
         options: &PullOptions,
         progress: &ProgressSender,
     ) -> Result<()> {
-        let outcome =
-            self.0.images.pull(reference, options, progress).await.map_err(Error::from_lower)?;
+        let outcome = match self.0.images.pull(reference, options, progress).await {
+            Ok(outcome) => outcome,
+            // What no registry has, or none that answers, another node may have.
+            Err(err) => match self.image_fetch(reference, options, progress).await {
+                Some(image) => {
+                    let name = reference.clone().or_latest().familiar();
+                    let status = format!("Status: Downloaded newer image for {name}");
+                    send(progress, Progress::status(format!("Image: {}", image.id))).await;
+                    send(progress, Progress::status(status)).await;
+                    return Ok(());
+                }
+                None => return Err(Error::from_lower(err)),
+            },
+        };
         for message in outcome.closing(reference) {
             send(progress, message).await;
         }
@@ -109,7 +133,7 @@ impl Engine {
     pub async fn image_import(
         &self,
         request: ImportRequest,
-        tar: Body,
+        source: ImportSource,
         progress: ProgressSender,
     ) -> Result<()> {
         let reference = match request.repo.as_str() {
@@ -118,8 +142,12 @@ impl Engine {
         };
         let config = dockerfile::change(Config::default(), &request.changes)
             .map_err(|err| Error::invalid(errdefs::chain(&err)))?;
-        let platform = platform(&request.platform)?;
+        let platform = platform::parse(&request.platform)?;
         let options = ImportOptions { config, message: request.message, platform, reference };
+        let tar = match source {
+            ImportSource::Body(body) => body,
+            ImportSource::Url(url) => download(&url, &progress).await?,
+        };
         let image = self.0.images.import(tar, options).await.map_err(Error::from_lower)?;
         send(&progress, Progress::status(image.id.as_str())).await;
         self.image_event("import", &image.id, image.id.as_str());
@@ -133,8 +161,20 @@ impl Engine {
         auth: AuthConfig,
     ) -> Result<DistributionInspect> {
         let reference = Reference::parse(name).map_err(invalid)?;
-        let found =
-            self.0.images.distribution(&reference, &auth).await.map_err(Error::from_lower)?;
+        let meant = self.meant_in_cluster(&reference).await?;
+        // No registry has what was made here, or it has another image of that name.
+        if let Some(made) = meant.as_ref().filter(|meant| meant.digests.is_empty()) {
+            return Ok(described(made, &made.id));
+        }
+        let found = match self.0.images.distribution(&reference, &auth).await {
+            Ok(found) => found,
+            // Whoever has it from its registry can tell as much as the registry could.
+            Err(err) => match meant.as_ref().and_then(|meant| Some((meant, meant.digests.last()?)))
+            {
+                Some((pulled, digest)) => return Ok(described(pulled, digest)),
+                None => return Err(Error::from_lower(err)),
+            },
+        };
         let (media_type, digest, size, platforms) = found;
         let platforms = platforms.into_iter().map(|its| DistributionPlatform {
             architecture: its.architecture,
@@ -150,9 +190,21 @@ impl Engine {
     }
 }
 
-fn platform(text: &str) -> Result<Option<Platform>> {
-    let bad = || Error::invalid(format!("\"{text}\" is an invalid platform: invalid argument"));
-    if text.is_empty() { Ok(None) } else { Platform::parse(text).map(Some).ok_or_else(bad) }
+/// The bytes of `url`, told as they come.
+async fn download(url: &str, progress: &ProgressSender) -> Result<Body> {
+    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let body = fetch::open(&url).await?.into_body();
+    send(progress, Progress::status(format!("Downloading from {url}"))).await;
+    let total = body.size_hint().exact().unwrap_or(0);
+    let (progress, mut done) = (progress.clone(), 0);
+    let told = body.into_data_stream().map(move |read| {
+        let bytes = read.map_err(std::io::Error::other)?;
+        done += bytes.len() as u64;
+        let so_far = Progress { id: None, ..Progress::bytes("", "Importing", done, total) };
+        let _a_slow_client_misses_it = progress.try_send(so_far);
+        Ok::<_, std::io::Error>(bytes)
+    });
+    Ok(Box::pin(StreamReader::new(told)))
 }
 
 async fn send(progress: &ProgressSender, message: Progress) {

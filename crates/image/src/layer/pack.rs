@@ -17,6 +17,8 @@ use tar::{Builder, EntryType, Header};
 const CAPABILITY: &str = "security.capability";
 /// What fits into the name and link fields of a header; longer ones take a PAX record.
 const SHORT_NAME: usize = 100;
+/// A tar's unit.
+const BLOCK: usize = 512;
 
 /// How overlayfs' own marks are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +31,53 @@ pub(crate) enum Marks {
 
 /// Writes the tar of `root` with its two closing blocks, and returns the bytes of the files in it.
 pub(crate) fn pack(root: &Path, marks: Marks, out: impl Write) -> io::Result<u64> {
-    let mut packer =
-        Packer { tar: Builder::new(out), links: HashMap::new(), marks, files_bytes: 0 };
-    packer.directory(root, Path::new(""))?;
-    packer.tar.into_inner()?.flush()?;
-    Ok(packer.files_bytes)
+    pack_into(root, marks, Copying(out)).map(|(_, files_bytes)| files_bytes)
 }
 
-struct Packer<W: Write> {
+/// As [`pack`], for whoever wants to know where the bytes come from.
+pub(crate) fn pack_into<S: Sink>(root: &Path, marks: Marks, sink: S) -> io::Result<(S, u64)> {
+    let mut packer =
+        Packer { tar: Builder::new(sink), links: HashMap::new(), marks, files_bytes: 0 };
+    packer.directory(root, Path::new(""))?;
+    let mut sink = packer.tar.into_inner()?;
+    sink.flush()?;
+    Ok((sink, packer.files_bytes))
+}
+
+/// Takes a tar: what is written is its headers, the files' content comes apart.
+pub(crate) trait Sink: Write {
+    /// The `size` bytes of the file `real`, which come next.
+    fn content(&mut self, real: &Path, size: u64) -> io::Result<()>;
+}
+
+/// Everything, one after the other.
+struct Copying<W>(W);
+
+impl<W: Write> Write for Copying<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.write(buffer)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<W: Write> Sink for Copying<W> {
+    fn content(&mut self, real: &Path, size: u64) -> io::Result<()> {
+        // A file that grows or shrinks while it is read still fills exactly its place.
+        let mut content = open(real)?.chain(io::repeat(0)).take(size);
+        io::copy(&mut content, &mut self.0).map(drop)
+    }
+}
+
+/// Never through a symlink that a running container puts in its place meanwhile.
+pub(crate) fn open(real: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
+    options.open(real)
+}
+
+struct Packer<W: Sink> {
     tar: Builder<W>,
     /// First path of each inode that has several.
     links: HashMap<(u64, u64), PathBuf>,
@@ -44,7 +85,7 @@ struct Packer<W: Write> {
     files_bytes: u64,
 }
 
-impl<W: Write> Packer<W> {
+impl<W: Sink> Packer<W> {
     fn directory(&mut self, dir: &Path, path: &Path) -> io::Result<()> {
         let mut names = fs::read_dir(dir)?
             .map(|entry| entry.map(|entry| entry.file_name()))
@@ -74,13 +115,7 @@ impl<W: Write> Packer<W> {
         if kind.is_dir() {
             let mut name = path.as_os_str().to_owned();
             name.push("/");
-            self.append(
-                header(&meta, EntryType::Directory),
-                name.as_bytes(),
-                &[],
-                real,
-                io::empty(),
-            )?;
+            self.append(header(&meta, EntryType::Directory), name.as_bytes(), &[], real)?;
             if self.marks == Marks::Whiteouts && is_opaque(real) {
                 self.mark(path, OsStr::new(".wh..opq"))?;
             }
@@ -91,19 +126,19 @@ impl<W: Write> Packer<W> {
             let inode = (meta.dev(), meta.ino());
             if let Some(first) = self.links.get(&inode).cloned() {
                 let header = header(&meta, EntryType::Link);
-                return self.append(header, name, first.as_os_str().as_bytes(), real, io::empty());
+                return self.append(header, name, first.as_os_str().as_bytes(), real);
             }
             self.links.insert(inode, path.to_owned());
         }
         if kind.is_symlink() {
             let target = fs::read_link(real)?;
             let header = header(&meta, EntryType::Symlink);
-            return self.append(header, name, target.as_os_str().as_bytes(), real, io::empty());
+            return self.append(header, name, target.as_os_str().as_bytes(), real);
         }
         if kind.is_file() {
             return self.file(&meta, real, name);
         }
-        self.append(header(&meta, node_kind(&meta)), name, &[], real, io::empty())
+        self.append(header(&meta, node_kind(&meta)), name, &[], real)
     }
 
     fn file(&mut self, meta: &Metadata, real: &Path, name: &[u8]) -> io::Result<()> {
@@ -111,12 +146,11 @@ impl<W: Write> Packer<W> {
         let mut header = header(meta, EntryType::Regular);
         header.set_size(size);
         self.files_bytes += size;
-        // A file that grows or shrinks while it is read still fills exactly its place.
-        // Never through a symlink that a running container puts in its place meanwhile.
-        let mut options = File::options();
-        options.read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
-        let content = options.open(real)?.chain(io::repeat(0)).take(size);
-        self.append(header, name, &[], real, content)
+        self.append(header, name, &[], real)?;
+        let sink = self.tar.get_mut();
+        sink.content(real, size)?;
+        let padding = usize::try_from(size.wrapping_neg() % BLOCK as u64).unwrap_or(0);
+        sink.write_all(&[0; BLOCK][..padding])
     }
 
     /// `.wh.<name>` in `dir`, always the same bytes.
@@ -130,23 +164,16 @@ impl<W: Write> Packer<W> {
         header.set_size(0);
         let mut marked = std::ffi::OsString::from(".wh.");
         marked.push(name);
-        self.write(header, dir.join(marked).as_os_str().as_bytes(), &[], Vec::new(), io::empty())
+        self.write(header, dir.join(marked).as_os_str().as_bytes(), &[], Vec::new())
     }
 
-    fn append(
-        &mut self,
-        header: Header,
-        name: &[u8],
-        link: &[u8],
-        real: &Path,
-        content: impl Read,
-    ) -> io::Result<()> {
+    fn append(&mut self, header: Header, name: &[u8], link: &[u8], real: &Path) -> io::Result<()> {
         let mut extensions = Vec::new();
         let carries = matches!(header.entry_type(), EntryType::Regular | EntryType::Directory);
         if carries && let Ok(Some(value)) = xattr::get(real, CAPABILITY) {
             extensions.push((format!("SCHILY.xattr.{CAPABILITY}"), value));
         }
-        self.write(header, name, link, extensions, content)
+        self.write(header, name, link, extensions)
     }
 
     fn write(
@@ -155,7 +182,6 @@ impl<W: Write> Packer<W> {
         name: &[u8],
         link: &[u8],
         mut extensions: Vec<(String, Vec<u8>)>,
-        content: impl Read,
     ) -> io::Result<()> {
         if name.len() > SHORT_NAME {
             extensions.push(("path".to_owned(), name.to_vec()));
@@ -175,7 +201,7 @@ impl<W: Write> Packer<W> {
         fill(&mut fields.name, name);
         fill(&mut fields.linkname, link);
         header.set_cksum();
-        self.tar.append(&header, content)
+        self.tar.append(&header, io::empty())
     }
 }
 

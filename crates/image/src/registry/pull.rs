@@ -1,30 +1,15 @@
-//! Pull: manifest, configuration, layers, name. Layers are downloaded three at a time and unpacked in
-//! order as they come.
-//!
-//! ```text
-//! Pulling fs layer → Waiting → Downloading → Verifying Checksum → Download complete → Extracting → Pull complete
-//! ```
+//! Pull: manifest, configuration, layers, name.
 
 use super::client::{Access, Client, Fetched};
 use super::download::download;
 use super::error::RegistryError;
 use super::manifest::{self, Descriptor, Manifest};
-use crate::layer::{Blob, Layer};
+use crate::arrival::{Layers, Origin, Travelling, send};
 use crate::store::gc::Lease;
-use crate::store::{Image, Inner, blocking, chains};
+use crate::store::{Image, blocking, chains};
 use crate::{Digest, Error, Platform, Progress, ProgressSender, Reference, Result, Store};
-use futures_util::StreamExt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::oneshot;
 use types::image::{AuthConfig, ImageConfig};
-
-/// As dockerd's `max-concurrent-downloads`.
-const PARALLEL: usize = 3;
-/// Bytes between two progress messages of a layer.
-const TELL_EVERY: u64 = 512 * 1024;
 
 /// Who asks, and for what machine.
 #[derive(Debug, Clone, Default)]
@@ -137,7 +122,9 @@ impl Store {
             .iter()
             .chain(blobs.iter().map(|blob| &blob.digest))
             .for_each(|digest| lease.pin(digest));
-        let layers = Layers { store: &self.0, client, chains: &chains, blobs, progress, reference };
+        let blobs: Vec<Travelling> = blobs.iter().cloned().map(Travelling::blob).collect();
+        let origin = Origin::Registry { client, repository: reference.name() };
+        let layers = Layers { store: &self.0, origin, chains: &chains, blobs: &blobs, progress };
         layers.fetch(&config).await?;
         let (inner, by_digest) = (self.0.clone(), reference.with_digest(&target.digest));
         let reference = reference.clone();
@@ -236,162 +223,4 @@ fn check_platform(
         its: format!("{}/{}", config.os, config.architecture),
         wanted: wanted.to_string(),
     })
-}
-
-async fn send(progress: &ProgressSender, message: Progress) {
-    // A closed channel: the client is gone; whoever owns the pull decides whether it goes on.
-    let _nobody_listens = progress.send(message).await;
-}
-
-struct Layers<'a> {
-    store: &'a Arc<Inner>,
-    client: &'a Client,
-    chains: &'a [Digest],
-    blobs: &'a [Descriptor],
-    progress: &'a ProgressSender,
-    reference: &'a Reference,
-}
-
-impl Layers<'_> {
-    /// Downloads what is missing and unpacks it in order.
-    async fn fetch(&self, config: &ImageConfig) -> Result<()> {
-        let mut missing = Vec::new();
-        for (n, blob) in self.blobs.iter().enumerate() {
-            let short = blob.digest.short();
-            if self.store.index().layers.contains_key(&self.chains[n]) {
-                send(self.progress, Progress::layer(short, "Already exists")).await;
-            } else {
-                send(self.progress, Progress::layer(short, "Pulling fs layer")).await;
-                missing.push(n);
-            }
-        }
-        for n in missing.iter().skip(PARALLEL) {
-            send(self.progress, Progress::layer(self.blobs[*n].digest.short(), "Waiting")).await;
-        }
-        let (ready, arrived): (Vec<_>, Vec<_>) = missing
-            .iter()
-            .map(|n| {
-                let (ready, arrived) = oneshot::channel();
-                ((*n, ready), (*n, arrived))
-            })
-            .unzip();
-        let downloads = async {
-            let mut running = futures_util::stream::iter(ready)
-                .map(|(n, ready)| async move {
-                    self.download(&self.blobs[n]).await?;
-                    let _extraction_failed = ready.send(());
-                    Ok::<_, Error>(())
-                })
-                .buffer_unordered(PARALLEL);
-            while let Some(done) = running.next().await {
-                done?;
-            }
-            Ok(())
-        };
-        let unpacking = async {
-            for (n, arrived) in arrived {
-                if arrived.await.is_ok() {
-                    let diff_id =
-                        Digest::parse(&config.rootfs.diff_ids[n]).ok_or(Error::LayerMismatch)?;
-                    self.unpack(n, diff_id).await?;
-                }
-            }
-            Ok(())
-        };
-        tokio::try_join!(downloads, unpacking).map(|_| ())
-    }
-
-    async fn download(&self, blob: &Descriptor) -> Result<()> {
-        let short = blob.digest.short();
-        let told = AtomicU64::new(0);
-        let tell = |current: u64| {
-            if current >= told.load(Ordering::Relaxed) + TELL_EVERY || current == blob.size {
-                told.store(current, Ordering::Relaxed);
-                // A slow client misses figures, not states.
-                let _full = self.progress.try_send(Progress::bytes(
-                    short,
-                    "Downloading",
-                    current,
-                    blob.size,
-                ));
-            }
-        };
-        download(self.store, self.client, blob, tell).await?;
-        send(self.progress, Progress::layer(short, "Verifying Checksum")).await;
-        send(self.progress, Progress::layer(short, "Download complete")).await;
-        Ok(())
-    }
-
-    async fn unpack(&self, n: usize, diff_id: Digest) -> Result<()> {
-        let chain = self.chains[n].clone();
-        let _turn = self.store.flights.enter(&chain).await;
-        let below = n.checked_sub(1).map(|below| self.chains[below].clone());
-        let (store, blob, progress) =
-            (self.store.clone(), self.blobs[n].clone(), self.progress.clone());
-        let repository = self.reference.name();
-        blocking(move || {
-            if !store.index().layers.contains_key(&chain) {
-                unpack_blob(&store, &blob, below.as_ref(), &diff_id, progress)?;
-            }
-            store.update_layer(&chain, |layer| note_source(layer, &repository))
-        })
-        .await?;
-        send(self.progress, Progress::layer(self.blobs[n].digest.short(), "Pull complete")).await;
-        Ok(())
-    }
-}
-
-/// Remembers that `repository` holds the layer's blob.
-pub(crate) fn note_source(layer: &mut Layer, repository: &str) {
-    /// Enough to mount from; a layer of a base image would gather every repository otherwise.
-    const SOURCES: usize = 8;
-    if !layer.sources.iter().any(|known| known == repository) {
-        layer.sources.push(repository.to_owned());
-        let surplus = layer.sources.len().saturating_sub(SOURCES);
-        layer.sources.drain(..surplus);
-    }
-}
-
-fn unpack_blob(
-    store: &Inner,
-    blob: &Descriptor,
-    below: Option<&Digest>,
-    diff_id: &Digest,
-    progress: ProgressSender,
-) -> Result<()> {
-    let file = store.open_blob(&blob.digest)?;
-    let counted = Counted { file, blob, done: 0, told: 0, progress };
-    let (staged, measured, _) = store.unpack(counted)?;
-    if measured.diff_id != *diff_id {
-        return Err(Error::LayerMismatch);
-    }
-    let kept = Blob {
-        digest: blob.digest.clone(),
-        size_bytes: blob.size,
-        media_type: blob.media_type.clone(),
-    };
-    store.register(below, staged, measured, Some(kept)).map(drop)
-}
-
-/// Reports how much of the blob is unpacked.
-struct Counted<'a> {
-    file: File,
-    blob: &'a Descriptor,
-    done: u64,
-    told: u64,
-    progress: ProgressSender,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(buffer)?;
-        self.done += n as u64;
-        if self.done >= self.told + TELL_EVERY || (n > 0 && self.done == self.blob.size) {
-            self.told = self.done;
-            let message =
-                Progress::bytes(self.blob.digest.short(), "Extracting", self.done, self.blob.size);
-            let _full = self.progress.try_send(message);
-        }
-        Ok(n)
-    }
 }

@@ -4,7 +4,7 @@
 use super::client::{Access, Client, body, empty, full, retried};
 use super::error::RegistryError;
 use super::manifest::{self, Descriptor, Manifest};
-use super::pull::note_source;
+use crate::arrival::note_source;
 use crate::layer::{Blob, Layer};
 use crate::store::gc::Lease;
 use crate::store::{Image, Inner, blocking};

@@ -84,6 +84,7 @@ impl Inner {
             Err(err) => tracing::warn!(error = errdefs::chain(&err), "blobs not swept"),
         }
         drop((pins, index));
+        self.neighbours.layouts.forget(&removed);
         for dir in trash {
             if let Err(error) = fs::remove_dir_all(&dir) {
                 tracing::warn!(path = %dir.display(), %error, "removed layer's files are left");

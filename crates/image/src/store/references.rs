@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
-use types::ImageId;
+use types::{ImageId, Timestamp};
 
 impl Store {
     /// Gives `image` (any name of it) the name `target`, which may have been another image's.
@@ -48,12 +48,26 @@ impl Inner {
         references: impl IntoIterator<Item = Reference>,
         id: &ImageId,
     ) -> Result<Arc<Image>> {
+        self.set_references_as_of(references, id, None)
+    }
+
+    /// As [`set_references`](Inner::set_references), at another time than now: names that another node gave keep the
+    /// time at which it did.
+    pub(crate) fn set_references_as_of(
+        &self,
+        references: impl IntoIterator<Item = Reference>,
+        id: &ImageId,
+        tagged: Option<Timestamp>,
+    ) -> Result<Arc<Image>> {
         let mut index = self.index();
         let missing = || Error::NoSuchImage(id.as_str().to_owned());
         let mut image = Image::clone(index.images.get(id).ok_or_else(missing)?);
         let mut changed = index.references.clone();
         changed.extend(references.into_iter().map(|reference| (reference, id.clone())));
-        image.tagged = SystemTime::now().into();
+        image.tagged = match tagged {
+            Some(tagged) => tagged.max(image.tagged),
+            None => SystemTime::now().into(),
+        };
         self.write_image(&image)?;
         self.write_references(&changed)?;
         let image = Arc::new(image);

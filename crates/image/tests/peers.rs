@@ -1,0 +1,314 @@
+//! Images between stores: the protocol's two ends, joined in one process, with nodes that die and lie.
+
+#![allow(clippy::unwrap_used, reason = "tests: a failure is a panic")]
+
+mod common;
+
+use async_trait::async_trait;
+use common::{Home, Tar, home, import, leftovers, progress, read, reopen};
+use futures_util::StreamExt;
+use http::{Method, Response};
+use image::{ByteStream, Connection, ContainerUse, Image, ListFilter, Peers, PullOptions, Reference, Store};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex};
+use types::NodeId;
+
+/// Some nodes, each of which reaches all others that are not dead.
+#[derive(Default)]
+struct Net(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    stores: BTreeMap<NodeId, Store>,
+    dead: BTreeSet<NodeId>,
+    /// Those whose pieces are not what they should be.
+    liars: BTreeSet<NodeId>,
+    /// Pieces that each node gave.
+    given: BTreeMap<NodeId, usize>,
+    /// Who dies after it has given so many.
+    dies_after: Option<(NodeId, usize)>,
+}
+
+/// The net as one node sees it.
+struct Seat(NodeId, Arc<Net>);
+
+fn name(n: usize) -> NodeId {
+    NodeId::new(format!("n{n}"))
+}
+
+impl Net {
+    fn of(homes: &[&Home]) -> Arc<Net> {
+        let net = Arc::new(Net::default());
+        for (n, home) in homes.iter().enumerate() {
+            net.0.lock().unwrap().stores.insert(name(n), home.store.clone());
+            home.store.set_peers(Arc::new(Seat(name(n), net.clone())));
+        }
+        net
+    }
+    /// Lets go of the stores, so that they can be opened again.
+    fn leave(&self) {
+        self.state().stores.clear();
+    }
+    fn given(&self, n: usize) -> usize {
+        self.0.lock().unwrap().given.get(&name(n)).copied().unwrap_or(0)
+    }
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl Peers for Seat {
+    async fn others(&self) -> Vec<NodeId> {
+        self.1.state().stores.keys().filter(|node| **node != self.0).cloned().collect()
+    }
+    async fn connect(&self, node: &NodeId) -> io::Result<Box<dyn Connection>> {
+        match self.1.state().dead.contains(node) {
+            true => Err(io::ErrorKind::ConnectionRefused.into()),
+            false => Ok(Box::new(Wire(node.clone(), self.1.clone()))),
+        }
+    }
+}
+
+struct Wire(NodeId, Arc<Net>);
+
+#[async_trait]
+impl Connection for Wire {
+    async fn ask(&mut self, method: Method, path: &str) -> io::Result<Response<ByteStream>> {
+        let (store, lies) = {
+            let mut state = self.1.state();
+            if path.contains("/piece/") {
+                let given = state.given.entry(self.0.clone()).or_default();
+                *given += 1;
+                let given = *given;
+                if state.dies_after == Some((self.0.clone(), given)) {
+                    state.dead.insert(self.0.clone());
+                }
+            }
+            if state.dead.contains(&self.0) {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            let lies = state.liars.contains(&self.0) && path.contains("/piece/");
+            (state.stores[&self.0].clone(), lies)
+        };
+        let answer = store.answer(&method, path).await;
+        Ok(answer.map(|bytes| -> ByteStream {
+            match lies {
+                true => {
+                    Box::pin(bytes.map(|chunk| chunk.map(|chunk| vec![b'!'; chunk.len()].into())))
+                }
+                false => bytes,
+            }
+        }))
+    }
+}
+
+fn reference(text: &str) -> Reference {
+    Reference::parse(text).unwrap()
+}
+
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..bytes).map(next).collect()
+}
+
+/// An image with a layer of several pieces.
+async fn large(home: &Home, called: &str) -> Arc<Image> {
+    let tar = Tar::new().dir("etc/").file("etc/name", called).bytes("big", &noise(5 << 20));
+    import(&home.store, called, tar).await
+}
+
+async fn fetch(home: &Home, called: &str) -> Result<Option<Arc<Image>>, image::Error> {
+    let (sender, _all) = progress();
+    home.store.fetch(&reference(called), &PullOptions::default(), &sender).await
+}
+
+/// The whole image in one archive: made only if every layer's bytes are those of its diff id.
+async fn saved(home: &Home, image: &Image) -> Vec<u8> {
+    read(home.store.save(&[image.id.to_string()]).unwrap()).await
+}
+
+#[tokio::test]
+async fn an_image_made_on_one_node_is_fetched_by_all_and_is_the_same() {
+    let (one, two, three) = (home().await, home().await, home().await);
+    let net = Net::of(&[&one, &two, &three]);
+    let made = large(&one, "app:v1").await;
+    let pinned = format!("app:v1@{}", made.id);
+
+    let came = fetch(&two, &pinned).await.unwrap().unwrap();
+    assert_eq!((&came.id, &came.layers), (&made.id, &made.layers));
+    assert_eq!(two.store.resolve(&pinned).unwrap().id, made.id);
+    assert!(two.store.resolve("app:v1").is_err(), "the tag is the other node's");
+    assert_eq!(leftovers(&two), Vec::<std::path::PathBuf>::new());
+    let big = two.store.layer_dirs(&came)[0].join("big");
+    assert!(std::fs::read(big).unwrap() == noise(5 << 20));
+    saved(&two, &came).await;
+
+    // The one that fetched it is as good a source, though it has no blob of it either.
+    net.state().dead.insert(name(0));
+    let came = fetch(&three, &pinned).await.unwrap().unwrap();
+    assert_eq!(came.id, made.id);
+    assert!(net.given(1) >= 5);
+    saved(&three, &came).await;
+    assert_eq!(
+        one.store.resolve(&pinned).unwrap().id,
+        made.id,
+        "pinned by its id where it was made"
+    );
+}
+
+#[tokio::test]
+async fn layers_from_elsewhere_travel_and_stay_as_the_blobs_they_came_as() {
+    let (one, two) = (home().await, home().await);
+    let net = Net::of(&[&one, &two]);
+    let source = home().await;
+    let made = large(&source, "app:v1").await;
+    let archive = read(source.store.save(&["app:v1".to_owned()]).unwrap()).await;
+    let (sender, _all) = progress();
+    one.store.load(&archive[..], sender).await.unwrap();
+
+    let came = fetch(&two, "app:v1").await.unwrap().unwrap();
+    assert_eq!(came.id, made.id);
+    assert_eq!(
+        two.store.resolve("app:v1").unwrap().tagged,
+        one.store.resolve("app:v1").unwrap().tagged
+    );
+    let (theirs, ours) = (one.store.layer(&made.layers[0]), two.store.layer(&made.layers[0]));
+    let blob = theirs.unwrap().blob.clone();
+    assert!(blob.is_some() && ours.unwrap().blob == blob);
+    // It is still there after a restart and a collection.
+    net.leave();
+    let two = reopen(two).await;
+    saved(&two, &came).await;
+}
+
+#[tokio::test]
+async fn what_no_node_has_is_told_at_once_and_what_is_gone_half_way_is_kept_for_later() {
+    let (one, two, three) = (home().await, home().await, home().await);
+    let net = Net::of(&[&one, &two, &three]);
+    assert!(fetch(&two, "ghost:1").await.unwrap().is_none());
+    let made = large(&one, "app:v1").await;
+    let pinned = format!("app@{}", made.id);
+    fetch(&three, &pinned).await.unwrap().unwrap();
+
+    // The first dies while it sends: the rest comes from the third.
+    let before = net.given(0);
+    net.state().dies_after = Some((name(0), before + 2));
+    assert_eq!(fetch(&two, &pinned).await.unwrap().unwrap().id, made.id);
+    assert!(net.given(2) >= 3, "the third gave {} pieces", net.given(2));
+}
+
+#[tokio::test]
+async fn a_fetch_goes_on_where_an_earlier_one_was_cut() {
+    let (one, two) = (home().await, home().await);
+    let net = Net::of(&[&one, &two]);
+    let made = large(&one, "app:v1").await;
+    let pinned = reference(&format!("app@{}", made.id));
+    let before_it_dies = 4;
+    net.state().dies_after = Some((name(0), before_it_dies));
+    let (store, wanted) = (two.store.clone(), pinned.clone());
+    let cut = tokio::spawn(async move {
+        let (sender, _all) = progress();
+        store.fetch(&wanted, &PullOptions::default(), &sender).await.map(|image| image.is_some())
+    });
+    while !net.state().dead.contains(&name(0)) {
+        tokio::task::yield_now().await;
+    }
+    cut.abort();
+    assert!(cut.await.unwrap_err().is_cancelled());
+    net.leave();
+    let two = reopen(two).await;
+    let again = Net::of(&[&one, &two]);
+    let came = fetch(&two, &pinned.to_string()).await.unwrap().unwrap();
+    assert_eq!(came.id, made.id);
+    // Six pieces in all; at least one had come before.
+    assert!(again.given(0) < 6, "{} pieces were sent again", again.given(0));
+    saved(&two, &came).await;
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_thrown_away_and_asked_of_another() {
+    let (one, two, three) = (home().await, home().await, home().await);
+    let net = Net::of(&[&one, &two, &three]);
+    let made = large(&one, "app:v1").await;
+    let pinned = format!("app@{}", made.id);
+    fetch(&three, &pinned).await.unwrap().unwrap();
+    net.state().liars.insert(name(2));
+    let came = fetch(&two, &pinned).await.unwrap().unwrap();
+    saved(&two, &came).await;
+
+    // Nobody else has it: nothing is named, and nothing stays.
+    net.state().dead.insert(name(0));
+    let four = home().await;
+    net.state().stores.insert(name(3), four.store.clone());
+    four.store.set_peers(Arc::new(Seat(name(3), net.clone())));
+    net.state().liars.insert(name(1));
+    let refused = fetch(&four, &pinned).await.unwrap_err();
+    assert!(refused.to_string().contains("verification failed"), "{refused}");
+    assert!(four.store.images().is_empty());
+    assert_eq!(leftovers(&four), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test]
+async fn many_that_begin_together_all_get_it() {
+    let homes = [home().await, home().await, home().await, home().await, home().await];
+    let net = Net::of(&homes.each_ref());
+    let made = large(&homes[0], "app:v1").await;
+    let pinned = format!("app@{}", made.id);
+    let fetched = homes[1..].iter().map(|home| fetch(home, &pinned));
+    for came in futures_util::future::join_all(fetched).await {
+        assert_eq!(came.unwrap().unwrap().id, made.id);
+    }
+    // Five nodes, four copies; who gave them is left to the moment.
+    assert!((0..5).map(|n| net.given(n)).sum::<usize>() >= 4 * 6);
+}
+
+#[tokio::test]
+async fn a_tag_means_the_image_that_was_named_last() {
+    let (one, two, three) = (home().await, home().await, home().await);
+    let _net = Net::of(&[&one, &two, &three]);
+    let old = import(&one.store, "app:v1", Tar::new().file("version", "1")).await;
+    let app = reference("app:v1");
+    assert_eq!(fetch(&three, "app:v1").await.unwrap().unwrap().id, old.id);
+    assert!(!three.store.is_outdated(&app).await);
+    let new = import(&two.store, "app:v1", Tar::new().file("version", "2")).await;
+    assert!(three.store.is_outdated(&app).await);
+    assert!(!two.store.is_outdated(&app).await);
+    assert_eq!(three.store.meant_elsewhere(&app).await.unwrap().id, new.id);
+    assert_eq!(one.store.meant_here(&app).await.unwrap().unwrap().id, old.id);
+    assert_eq!(fetch(&three, "app:v1").await.unwrap().unwrap().id, new.id);
+    assert_eq!(three.store.resolve("app:v1").unwrap().id, new.id);
+}
+
+/// A removed layer is forgotten by whoever serves it.
+#[tokio::test]
+async fn what_was_removed_is_offered_no_more() {
+    let (one, two) = (home().await, home().await);
+    let _net = Net::of(&[&one, &two]);
+    let made = large(&one, "app:v1").await;
+    let pinned = format!("app@{}", made.id);
+    fetch(&two, &pinned).await.unwrap().unwrap();
+    let filter = ListFilter { dangling: Some(false), ..ListFilter::default() };
+    one.store.prune(filter, Vec::<ContainerUse>::new()).await.unwrap();
+    let have = format!("{}have/{}", image::PEERS_PATH, made.config.rootfs.diff_ids[0]);
+    assert_eq!(one.store.answer(&Method::GET, &have).await.status(), 404);
+    assert_eq!(two.store.answer(&Method::GET, &have).await.status(), 200);
+}
+
+#[tokio::test]
+async fn nonsense_is_not_answered() {
+    let one = home().await;
+    for path in
+        ["", "x", "offer", "offer?name=", "offer?name=A B", "have/x", "have/../lock", "piece/x/1"]
+    {
+        let path = format!("{}{path}", image::PEERS_PATH);
+        assert_eq!(one.store.answer(&Method::GET, &path).await.status(), 404, "{path}");
+    }
+    let post = one.store.answer(&Method::POST, image::PEERS_PATH).await;
+    assert_eq!(post.status(), 405);
+}
