@@ -17,6 +17,7 @@
 //! | `follow` | the cluster's endpoint table: links, rules and names of its networks |
 //! | `grant` | places in the cluster's networks |
 //! | `heard` | the endpoint table on disk |
+//! | `paths` | how large packets pass to the other nodes |
 //! | `ports` | published ports |
 //! | `six` | IPv6 of networks that have it |
 //! | `serve` | names, and the resolvers that answer them |
@@ -33,6 +34,7 @@ mod grant;
 mod heard;
 mod member;
 mod objects;
+mod paths;
 mod ports;
 mod serve;
 mod six;
@@ -40,6 +42,8 @@ mod six;
 pub(crate) use attach::{DNS_TCP, DNS_UDP, Joining, Publishing};
 pub use beyond::ClusterNetworks;
 pub use objects::NetworkCreated;
+pub use netdev::Passes;
+pub use paths::PathReport;
 
 use crate::container::write_atomically;
 use crate::{Engine, EngineConfig, Error, Result};
@@ -95,6 +99,8 @@ struct State {
     following: Option<Following>,
     /// Places that the cluster was asked for and that no member has yet.
     asked: BTreeMap<TaskId, NetworkId>,
+    /// What is known of the ways to the other nodes.
+    paths: paths::Paths,
     /// What the last look found.
     notes: Vec<Note>,
     /// What it failed with.
@@ -124,6 +130,7 @@ impl Engine {
         if let Err(err) = self.0.networks.settle().await {
             tracing::error!(error = %err, "failed to set up the host's network");
         }
+        self.0.tasks.spawn(self.clone().watch_paths());
         let engine = self.clone();
         self.0.tasks.spawn(async move {
             let mut ticks = tokio::time::interval(LOOK);

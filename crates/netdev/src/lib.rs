@@ -15,6 +15,7 @@
 //! | `nft` | the ruleset, through `nft -f -` |
 //! | `conntrack` | forgets UDP flows of ports that came or went |
 //! | `door` | a sandbox's way to its resolver, in nf_tables by netlink |
+//! | `path` | ICMP: how large packets pass to another node |
 //! | `sandbox` | network namespaces pinned below the exec root |
 //! | `ports` | reserves ports on the host |
 
@@ -27,6 +28,7 @@ mod netdev;
 mod netlink;
 mod nft;
 mod overlay;
+mod path;
 mod ports;
 mod sandbox;
 mod six;
@@ -36,6 +38,7 @@ pub use door::lead_to_resolver;
 pub use error::{ApplyError, Failure, PortError, SandboxError};
 pub use netdev::{NetDev, Note};
 pub use overlay::Overlay;
+pub use path::{Passes, probe_path};
 pub use ports::{PortRange, Reservation, reserve};
 pub use sandbox::{Sandboxes, run_in};
 pub use six::Six;

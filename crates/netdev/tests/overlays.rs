@@ -9,7 +9,7 @@ mod cluster;
 mod world;
 
 use cluster::{BACK, CLIENT, Cluster, FRONT, INGRESS, PUBLISHED, VIP, ip, task_ip, underlay};
-use netdev::Note;
+use netdev::{Note, Passes, probe_path};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -260,6 +260,22 @@ fn a_policy_keeps_others_away_on_both_ends_and_counts_them() {
     drop(policy);
     cluster.apply();
     assert!(tcp(&other, tasks[2].0, 80).is_some(), "what is not said any more keeps nobody away");
+}
+
+#[test]
+fn how_large_packets_pass_to_another_host_is_found_out() {
+    let cluster = Cluster::new();
+    let probe = |peer: Ipv4Addr| inside(&cluster.hosts[0].path, || probe_path(peer, 1500).unwrap());
+    assert_eq!(probe(underlay(2)), Passes::All);
+    // As a tunnel of a provider: what is larger is dropped without a word.
+    let rules = "add table ip narrow; \
+        add chain ip narrow in { type filter hook prerouting priority -400; }; \
+        add rule ip narrow in ip length > 1400 drop";
+    cluster.on_host(2, "nft", &[rules]);
+    let found = probe(underlay(2));
+    assert!(matches!(found, Passes::UpTo(1396..=1400)), "{found:?}");
+    cluster.on_host(3, "ip", &["link", "set", "up0", "down"]);
+    assert_eq!(probe(underlay(3)), Passes::Silent);
 }
 
 #[test]

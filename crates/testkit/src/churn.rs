@@ -346,7 +346,9 @@ impl Churn {
                 return Ok(None);
             }
             let id = self.networks.get(wish.network).map_or("", String::as_str);
-            expected.serve(name, wish, id, service, &own)?;
+            if !expected.serve(name, wish, id, service, &own)? {
+                return Ok(None);
+            }
         }
         Ok(Some(expected))
     }

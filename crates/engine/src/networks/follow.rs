@@ -248,6 +248,12 @@ impl Following {
         Following { heard, underlay_mtu: DEFAULT_MTU, planned: None, file }
     }
 
+    /// What this node's interface takes, and the other nodes.
+    pub(super) fn others(&self) -> (u32, Vec<(NodeId, std::net::Ipv4Addr)>) {
+        let peers = self.heard.table.peers.iter().filter(|peer| peer.node != self.heard.node);
+        (self.underlay_mtu, peers.map(|peer| (peer.node.clone(), peer.underlay)).collect())
+    }
+
     fn underlay(&self) -> Option<std::net::Ipv4Addr> {
         let peers = &self.heard.table.peers;
         peers.iter().find(|peer| peer.node == self.heard.node).map(|peer| peer.underlay)

@@ -42,7 +42,7 @@ pub(super) fn has_ended(task: &Value) -> bool {
 }
 
 impl Expected {
-    /// A service with its tasks, as the API has them.
+    /// A service with its tasks, as the API has them; whether that is all of it.
     pub(super) fn serve(
         &mut self,
         name: &str,
@@ -50,7 +50,7 @@ impl Expected {
         network_id: &str,
         service: &Value,
         tasks: &[&Value],
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let network = wish.network;
         let mut places = BTreeSet::new();
         let mut ids = BTreeSet::new();
@@ -70,6 +70,8 @@ impl Expected {
         let mut vips = service["Endpoint"]["VirtualIPs"].as_array().into_iter().flatten();
         let vip = vips.find(|vip| vip["NetworkID"] == network_id);
         let called = match vip.filter(|_| wish.has_vip) {
+            // Not given yet when it was asked for.
+            None if wish.has_vip => return Ok(false),
             Some(vip) => {
                 let vip = read(&vip["Addr"])?;
                 self.answers.insert(vip, ids.clone());
@@ -86,7 +88,7 @@ impl Expected {
         if let Some(port) = wish.port {
             self.ports.insert(port, ids);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A container that joined by itself.
