@@ -154,6 +154,21 @@ async fn prune_takes_the_unnamed_or_all_that_no_container_uses() {
 }
 
 #[tokio::test]
+async fn prune_takes_a_named_parent_after_its_children_and_leaves_it_while_one_is_used() {
+    let home = home().await;
+    let base = import(&home.store, "base", Tar::new().file("f", "1")).await;
+    let used = step(&home, &base, "one").await;
+    let other = step(&home, &base, "two").await;
+    home.store.tag(other.id.as_str(), "other").await.unwrap();
+    let all = ListFilter { dangling: Some(false), ..ListFilter::default() };
+    home.store.prune(all.clone(), used_by(&used, false)).await.unwrap();
+    assert_eq!(home.store.references_to(&base.id).len(), 1);
+    assert!(home.store.get(&used.id).is_some() && home.store.get(&other.id).is_none());
+    home.store.prune(all, vec![]).await.unwrap();
+    assert!(home.store.images().is_empty());
+}
+
+#[tokio::test]
 async fn names_and_ids_find_images_and_wrong_ones_say_so() {
     let home = home().await;
     let image = import(&home.store, "docker.io/library/a:1", Tar::new().file("f", "x")).await;

@@ -185,30 +185,13 @@ impl Inner {
     }
 
     fn prune(&self, filter: &ListFilter, uses: &[ContainerUse]) -> Result<PruneReport> {
-        let used: BTreeSet<&ImageId> = uses.iter().map(|container| &container.image).collect();
-        let only_dangling = filter.dangling != Some(false);
-        let candidates: Vec<(ImageId, Vec<Reference>)> = {
-            let index = self.index();
-            let unwanted = index.images.values().filter(|image| {
-                let named = index.references_to(&image.id).next().is_some();
-                !used.contains(&image.id)
-                    && filter.admits(image)
-                    && !(only_dangling && named)
-                    && index.children(Some(&image.id)).is_empty()
-            });
-            unwanted
-                .map(|image| (image.id.clone(), index.references_to(&image.id).cloned().collect()))
-                .collect()
-        };
-        let options = RemoveOptions { force: false, prune_parents: true };
         let mut report = PruneReport::default();
         let mut gone = Vec::new();
-        for (id, names) in candidates {
-            let mut targets: Vec<String> = names.iter().map(Reference::to_string).collect();
-            if targets.is_empty() {
-                targets.push(id.to_string());
-            }
-            for target in targets {
+        // A parent that has a name is unwanted once its children are gone, and keeps its name while one stays.
+        loop {
+            let before = gone.len();
+            for target in self.unwanted(filter, uses) {
+                let options = RemoveOptions { force: false, prune_parents: true };
                 match self.remove(&target, options, uses) {
                     Ok((records, freed)) => {
                         gone.extend(records);
@@ -219,9 +202,33 @@ impl Inner {
                     Err(err) => return Err(err),
                 }
             }
+            if gone.len() == before {
+                break;
+            }
         }
         report.images_deleted = (!gone.is_empty()).then_some(gone);
         Ok(report)
+    }
+
+    /// Names, or ids where there is none, of images without children that no container uses.
+    fn unwanted(&self, filter: &ListFilter, uses: &[ContainerUse]) -> Vec<String> {
+        let used: BTreeSet<&ImageId> = uses.iter().map(|container| &container.image).collect();
+        let only_dangling = filter.dangling != Some(false);
+        let index = self.index();
+        let mut targets = Vec::new();
+        for image in index.images.values() {
+            let names: Vec<String> =
+                index.references_to(&image.id).map(Reference::to_string).collect();
+            if !used.contains(&image.id)
+                && filter.admits(image)
+                && (names.is_empty() || !only_dangling)
+                && index.children(Some(&image.id)).is_empty()
+            {
+                targets.extend(names.is_empty().then(|| image.id.to_string()));
+                targets.extend(names);
+            }
+        }
+        targets
     }
 }
 
