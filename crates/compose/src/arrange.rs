@@ -2,7 +2,7 @@
 //! says nothing: false, zero, empty text, empty lists and mappings, unless the table says that they mean something.
 
 use crate::node::{Map, Node, Value};
-use crate::schema::{Object, Shape};
+use crate::schema::{Field, Object, Shape};
 use std::cmp::Ordering;
 
 /// Arranges `node` in place.
@@ -29,6 +29,8 @@ fn fields(map: &mut Map, object: &'static Object) {
         arrange(child, object.field(key).map_or(&Shape::Any, |field| field.shape));
     }
     map.retain(|key, child| match object.field(key) {
+        Some(field) if field.opt_out => child.value == Value::Bool(false),
+        Some(Field { shape: Shape::Bytes, kept: false, .. }) => child.as_str() != Some("0"),
         Some(field) => field.kept || !says_nothing(child),
         None => true,
     });

@@ -5,6 +5,8 @@
 
 mod scalar;
 
+pub(crate) use scalar::integer;
+
 use crate::check;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::load::{Keep, Target};
@@ -34,12 +36,7 @@ pub(crate) struct Canon<'a> {
 
 impl<'a> Canon<'a> {
     /// A pass over a file whose relative paths start at `dir`.
-    pub(crate) fn new(
-        dir: &'a Path,
-        home: Option<&'a str>,
-        keep: Keep,
-        target: Target,
-    ) -> Self {
+    pub(crate) fn new(dir: &'a Path, home: Option<&'a str>, keep: Keep, target: Target) -> Self {
         Canon {
             dir,
             home,
@@ -161,7 +158,10 @@ impl<'a> Canon<'a> {
                 Some(Field { shape: Shape::Command, .. }) if child.is_null() => {
                     done.insert(name, Node { tag: Tag::Reset, ..child });
                 }
-                Some(_) if child.is_null() && child.tag == Tag::None => {}
+                // whether that is a mistake is known when all files are merged
+                Some(_) if child.is_null() && child.tag == Tag::None => {
+                    done.insert(name, child);
+                }
                 Some(field) => {
                     if let Some(child) = self.field(child, field) {
                         done.insert(name, child);
@@ -199,8 +199,11 @@ impl<'a> Canon<'a> {
         let message = format!("unknown key `{name}`");
         let mut diagnostic = Diagnostic::error(self.path(), message, child.place())
             .label(format!("not a key of {}", object.what));
+        let service = child.get("image").is_some() || child.get("build").is_some();
         if let Some(near) = near {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+        } else if self.path.is_empty() && service {
+            diagnostic = diagnostic.help("services stand under `services:`");
         }
         self.diagnostics.push(diagnostic);
     }
@@ -274,7 +277,7 @@ impl<'a> Canon<'a> {
             }
             Value::Seq(items) => {
                 for (index, item) in items.into_iter().enumerate() {
-                    let Some(text) = item.as_str() else {
+                    let Value::Str(text) = &item.value else {
                         self.within(format!("[{index}]"), |canon| {
                             canon.mismatch(&item, "KEY=value")
                         });
@@ -293,8 +296,8 @@ impl<'a> Canon<'a> {
                     }
                     let (name, value) = match text.split_once('=') {
                         Some((name, value)) => (name, Value::Str(value.to_owned())),
-                        None if bare_is_null => (text, Value::Null),
-                        None => (text, Value::Str(String::new())),
+                        None if bare_is_null => (text.as_str(), Value::Null),
+                        None => (text.as_str(), Value::Str(String::new())),
                     };
                     done.insert(
                         name.to_owned(),

@@ -40,7 +40,8 @@ fn block(node: &Node, indent: usize, out: &mut String) {
             }
         }
         _ => {
-            let _ = writeln!(out, "{:indent$}{}", "", inline(node, indent));
+            // the lines of a text stand two deeper than its key, and as deep as the rest of a list's entry
+            let _ = writeln!(out, "{:indent$}{}", "", inline(node, indent.saturating_sub(2)));
         }
     }
 }
@@ -87,10 +88,10 @@ fn word(key: &str) -> String {
 }
 
 fn string(text: &str, indent: usize) -> String {
-    let simple =
-        |line: &str| !line.starts_with([' ', '\t']) && line.chars().all(|c| !c.is_control());
+    let simple = |line: &str| line.chars().all(|c| !c.is_control() || c == '\t');
     let lines = text.strip_suffix('\n').unwrap_or(text);
     if text.contains('\n')
+        && !lines.starts_with([' ', '\t', '\n'])
         && !lines.ends_with('\n')
         && lines.lines().all(simple)
         && !lines.is_empty()
@@ -150,15 +151,20 @@ fn is_ambiguous(text: &str) -> bool {
         && (digits.parse::<f64>().is_ok() || radix("0x", 16) || radix("0o", 8) || radix("0b", 2));
     // 12:30 was a number in base 60 once, 2024-01-31 is a date
     let sexagesimal = digits.contains(':')
-        && digits
-            .split(':')
-            .all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit() || c == '.'));
+        && digits.split(':').enumerate().all(|(index, part)| is_base_60(part, index));
     let dates: Vec<&str> = digits.splitn(3, '-').collect();
     let date = matches!(dates.as_slice(), [year, month, day]
         if year.len() == 4
             && [year, month].iter().all(|part| part.chars().all(|c| c.is_ascii_digit()))
             && day.starts_with(|c: char| c.is_ascii_digit()));
     number || sexagesimal || date
+}
+
+/// One part of `190:20:30.5`: after the first, at most 59.
+fn is_base_60(part: &str, index: usize) -> bool {
+    let whole = if index == 0 { part } else { part.split('.').next().unwrap_or(part) };
+    let digits = !whole.is_empty() && whole.chars().all(|c| c.is_ascii_digit());
+    digits && (index == 0 || whole.parse().is_ok_and(|number: u32| number < 60))
 }
 
 fn quoted(text: &str) -> String {
@@ -197,11 +203,14 @@ mod tests {
             "$$A",
             "ß",
             "1.2.3",
+            "8080:80",
+            "02:42:72:98:65:08",
+            "127.0.0.1:80",
         ] {
             assert_eq!(scalar(plain), plain);
         }
         for double in
-            ["", "80", "0x1f", "1_000", "1e3", "yes", "Null", "8080:80", "2024-01-31", ".5", "a\tb"]
+            ["", "80", "0x1f", "1_000", "1e3", "yes", "Null", "22:22", "2024-01-31", ".5", "a\tb"]
         {
             assert!(scalar(double).starts_with('"'), "{double} became {}", scalar(double));
         }

@@ -21,7 +21,9 @@ pub(crate) fn cycle<'n>(edges: &BTreeMap<&'n str, Vec<&'n str>>) -> Option<Vec<&
                 }
                 Some(target) if open.contains(target) => {
                     let circle = walk.iter().map(|(name, _)| *name);
-                    return Some(circle.skip_while(|name| *name != target).chain([target]).collect());
+                    return Some(
+                        circle.skip_while(|name| *name != target).chain([target]).collect(),
+                    );
                 }
                 Some(target) if !done.contains(target) => {
                     open.insert(target);

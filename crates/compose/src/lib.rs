@@ -20,6 +20,7 @@ mod merge;
 pub mod model;
 mod node;
 mod normalise;
+mod nulls;
 mod paths;
 pub mod plan;
 mod schema;

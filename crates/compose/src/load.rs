@@ -16,7 +16,7 @@ use crate::model::Project;
 use crate::node::{Map, Node, Value};
 use crate::schema::{Shape, TOP};
 use crate::source::{Sources, Span};
-use crate::{normalise, validate, yaml};
+use crate::{normalise, nulls, validate, yaml};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,15 +87,14 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake found in the files, with the warnings among them.
 pub fn load(options: &LoadOptions, read: Read<'_>) -> Result<Loaded, Report> {
-    let mut loader =
-        Loader {
-            read,
-            sources: Sources::default(),
-            diagnostics: Vec::new(),
-            keep: options.keep,
-            target: options.target,
-            files_left: MOST_FILES + 1,
-        };
+    let mut loader = Loader {
+        read,
+        sources: Sources::default(),
+        diagnostics: Vec::new(),
+        keep: options.keep,
+        target: options.target,
+        files_left: MOST_FILES + 1,
+    };
     let project = loader.project(options);
     let failed = loader.diagnostics.iter().any(|d| d.level == Level::Error);
     match project {
@@ -135,6 +134,13 @@ impl Loader<'_> {
             let documents = self.parse(file, Span::NONE)?;
             parsed.push((file.clone(), documents));
         }
+        if let Some((path, _)) = parsed.first()
+            && parsed.iter().all(|(_, documents)| documents.is_empty())
+        {
+            let message = format!("{}: empty compose file", path.display());
+            self.diagnostics.push(Diagnostic::error("", message, Span::NONE));
+            return None;
+        }
         let name = self.name(options, &parsed)?;
         let mut env = options.env.clone();
         env.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
@@ -156,12 +162,10 @@ impl Loader<'_> {
         if !form {
             normalise::dependencies(tree);
         }
-        if checked {
-            validate::services(tree, &mut self.diagnostics);
-        }
         let profiles = normalise::all_profiles(tree);
         let disabled = normalise::profiles(tree, &options.profiles, &options.services);
         if checked {
+            validate::services(tree, &mut self.diagnostics);
             validate::references(tree, &disabled, &mut self.diagnostics);
         }
         if !options.keep_env && !variables {
@@ -248,11 +252,7 @@ impl Loader<'_> {
                 }
             }
         }
-        if maps.is_empty() && !failed {
-            let message = format!("{}: empty compose file", path.display());
-            self.diagnostics.push(Diagnostic::error("", message, from));
-        }
-        (!failed && !maps.is_empty()).then_some(maps)
+        (!failed).then_some(maps)
     }
 
     fn name(&mut self, options: &LoadOptions, parsed: &[(PathBuf, Vec<Node>)]) -> Option<String> {
@@ -266,7 +266,7 @@ impl Loader<'_> {
             parsed.iter().flat_map(|(_, documents)| documents).filter_map(|document| {
                 let node = document.get("name")?;
                 let text = expand(node.as_str()?, &lookup, &mut BTreeSet::new()).ok()?;
-                Some((text, node.span))
+                (!text.is_empty()).then_some((text, node.span))
             });
         let (name, span) = match (given, written.next_back()) {
             (Some(name), _) => (name, Span::NONE),
@@ -313,8 +313,13 @@ impl Loader<'_> {
             }
         }
         settle(&mut tree, TOP_SHAPE);
+        nulls::report(&mut tree, TOP_SHAPE, &mut self.diagnostics);
+        if !self.keep.variables {
+            normalise::bare_names(&mut tree, scope);
+        }
         if !self.keep.form {
             normalise::builds(&mut tree, scope);
+            normalise::init_images(&mut tree);
         }
         tree
     }
@@ -324,7 +329,6 @@ impl Loader<'_> {
         if !self.keep.variables {
             interpolate(&mut document, &|name| scope.lookup(name), &mut self.diagnostics);
         }
-        let document = wrap_version_1(document);
         let home = scope.env.get("HOME").map(String::as_str);
         let mut canon = Canon::new(dir, home, self.keep, self.target);
         let layer = canon.node(document, TOP_SHAPE);
@@ -346,13 +350,4 @@ impl Loader<'_> {
         }
         self.diagnostics.push(diagnostic);
     }
-}
-
-/// The oldest dialect has services at the top: recognised when every entry is one.
-fn wrap_version_1(document: Node) -> Node {
-    let Some(map) = document.as_map() else { return document };
-    let known = |key: &str| TOP.field(key).is_some() || key.starts_with("x-");
-    let service = |node: &Node| node.get("image").is_some() || node.get("build").is_some();
-    let old = !map.is_empty() && map.iter().all(|(key, node)| !known(key) && service(node));
-    if old { Node::map([("services", document.clone())], document.span) } else { document }
 }

@@ -85,16 +85,13 @@ pub(crate) fn settle(node: &mut Node, shape: &'static Shape) {
         (Value::Map(map), Shape::Object(object)) => {
             map.retain(|_, child| child.tag != Tag::Reset);
             for (key, child) in map.iter_mut() {
-                if let Some(field) = object.field(key) {
-                    settle(child, field.shape);
-                }
+                settle(child, object.field(key).map_or(&Shape::Any, |field| field.shape));
             }
         }
         (Value::Map(map), shape) => {
             map.retain(|_, child| child.tag != Tag::Reset);
-            if let Shape::Map(child_shape) = shape {
-                map.values_mut().for_each(|child| settle(child, child_shape));
-            }
+            let below = if let Shape::Map(below) = shape { below } else { &Shape::Any };
+            map.values_mut().for_each(|child| settle(child, below));
         }
         (Value::Seq(items), Shape::List(item, identity)) => {
             items.retain(|child| child.tag != Tag::Reset);
@@ -102,6 +99,10 @@ pub(crate) fn settle(node: &mut Node, shape: &'static Shape) {
             if let Some(identity) = identity {
                 unique(items, *identity);
             }
+        }
+        (Value::Seq(items), Shape::Any) => {
+            items.retain(|child| child.tag != Tag::Reset);
+            items.iter_mut().for_each(|child| settle(child, &Shape::Any));
         }
         (Value::Seq(items), Shape::Strings) => {
             items.retain(|child| child.tag != Tag::Reset);

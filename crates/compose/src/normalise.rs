@@ -103,25 +103,23 @@ pub(crate) fn profiles(tree: &mut Node, active: &[String], named: &[String]) -> 
         !profiles.unwrap_or_default().iter().any(|(profile, _)| brought.contains(profile))
     });
     services.retain(|name, _| !disabled.contains(name));
-    for service in services.values_mut() {
-        drop_optional(service, &disabled);
-    }
     disabled
 }
 
-/// A dependency that is not required and not there is none.
-fn drop_optional(service: &mut Node, disabled: &BTreeSet<String>) {
-    let Some(depends_on) = service.as_map_mut().and_then(|map| map.get_mut("depends_on")) else {
-        return;
-    };
-    let optional =
-        |node: &Node| node.get("required").map(|r| &r.value) == Some(&Value::Bool(false));
-    if let Some(map) = depends_on.as_map_mut() {
-        map.retain(|name, node| !(disabled.contains(name) && optional(node)));
+/// Gives bare names of environments the values of the files' own variables: an included model has its own.
+pub(crate) fn bare_names(tree: &mut Node, scope: &Scope) {
+    let Some(services) = section(tree, "services") else { return };
+    for service in services.values_mut() {
+        let environment = service.as_map_mut().and_then(|map| map.get_mut("environment"));
+        for (name, node) in environment.and_then(Node::as_map_mut).into_iter().flatten() {
+            if let Some(value) = scope.env.get(name).filter(|_| node.is_null()) {
+                node.value = Value::Str(value.clone());
+            }
+        }
     }
 }
 
-/// Reads `env_file`s and gives bare variables the values of the environment.
+/// Reads `env_file`s and `label_file`s.
 pub(crate) fn environment(loader: &mut Loader<'_>, tree: &mut Node, scope: &Scope) {
     let Some(services) = section(tree, "services") else { return };
     for (name, service) in services.iter_mut() {
@@ -130,7 +128,6 @@ pub(crate) fn environment(loader: &mut Loader<'_>, tree: &mut Node, scope: &Scop
 }
 
 fn resolve(loader: &mut Loader<'_>, name: &str, service: &mut Node, scope: &Scope) {
-    let lookup = |key: &str| scope.env.get(key).cloned();
     let map = service.as_map_mut();
     let files = map.and_then(|map| map.shift_remove("env_file"));
     let own = service.get("environment").and_then(Node::as_map).cloned().unwrap_or_default();
@@ -154,16 +151,7 @@ fn resolve(loader: &mut Loader<'_>, name: &str, service: &mut Node, scope: &Scop
     }
     if !merged.is_empty() || service.get("environment").is_some() {
         let Some(environment) = section(service, "environment") else { return };
-        for (key, node) in environment.drain(..) {
-            merged.insert(key, node);
-        }
-        for (key, node) in &mut merged {
-            if node.is_null()
-                && let Some(value) = lookup(key)
-            {
-                node.value = Value::Str(value);
-            }
-        }
+        merged.extend(environment.drain(..));
         *environment = merged;
     }
     if !labels.is_empty() {
@@ -276,6 +264,21 @@ pub(crate) fn names(tree: &mut Node, project: &str, keep_form: bool) {
             && let Some(map) = tree.as_map_mut()
         {
             map.shift_remove(kind);
+        }
+    }
+}
+
+/// Init containers run in the service's image unless they name one.
+pub(crate) fn init_images(tree: &mut Node) {
+    let Some(services) = section(tree, "services") else { return };
+    for service in services.values_mut() {
+        let image = service.get("image").cloned().filter(|image| image.as_str() != Some(""));
+        let hooks = service.as_map_mut().and_then(|map| map.get_mut("pre_start"));
+        let Some(Value::Seq(hooks)) = hooks.map(|hooks| &mut hooks.value) else { continue };
+        for hook in hooks.iter_mut().filter_map(Node::as_map_mut) {
+            if let Some(image) = &image {
+                hook.entry("image".to_owned()).or_insert_with(|| image.clone());
+            }
         }
     }
 }

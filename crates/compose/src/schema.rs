@@ -10,6 +10,7 @@ mod top;
 
 use crate::canon::Canon;
 use crate::node::Node;
+use crate::short;
 
 pub(crate) use service::{CLUSTER, SERVICE};
 pub(crate) use top::TOP;
@@ -25,6 +26,8 @@ pub(crate) enum Shape {
     Str,
     /// Text, number or boolean; kept as text.
     Scalar,
+    /// Text or number; kept as text.
+    Word,
     Bool,
     Int,
     Float,
@@ -60,6 +63,29 @@ pub(crate) enum Shape {
     Any,
 }
 
+impl Shape {
+    /// `a list`: for "must be …".
+    pub(crate) fn expected(&self) -> &'static str {
+        match self {
+            Shape::Bool => "a boolean",
+            Shape::Int => "an integer",
+            Shape::Float => "a number",
+            Shape::Duration => "a duration such as 1m30s",
+            Shape::Bytes => "a size such as 512m",
+            Shape::Mode => "an octal file mode such as 0440",
+            Shape::Scalar => "a string, a number or a boolean",
+            Shape::Word => "a string or a number",
+            Shape::List(..) => "a list",
+            Shape::Map(_) | Shape::Object(_) => "a mapping",
+            Shape::Dict { .. } => "a mapping or a list of KEY=value",
+            Shape::Strings | Shape::Command => "a string or a list of strings",
+            Shape::Form(_, inner) | Shape::Replace(inner) | Shape::Or(_, inner) => inner.expected(),
+            Shape::Str | Shape::Path | Shape::Enum(_) | Shape::Checked(_) => "a string",
+            Shape::Any => "a value",
+        }
+    }
+}
+
 /// A mapping with known keys. `x-*` is always allowed.
 pub(crate) struct Object {
     /// `a service`: for messages.
@@ -87,13 +113,25 @@ pub(crate) struct Field {
     pub(crate) required: bool,
     /// Printed even when it is empty, false or zero: it then means something else than absence.
     pub(crate) kept: bool,
+    /// A flag that is true unless it is said not to be: only `false` says something.
+    pub(crate) opt_out: bool,
+    /// The key may stand without a value.
+    pub(crate) nullable: bool,
     /// Why a single node does not honour the key.
     pub(crate) unsupported: Option<&'static str>,
 }
 
 impl Field {
     const fn new(name: &'static str, shape: &'static Shape) -> Self {
-        Field { name, shape, required: false, kept: false, unsupported: None }
+        Field {
+            name,
+            shape,
+            required: false,
+            kept: false,
+            opt_out: false,
+            nullable: false,
+            unsupported: None,
+        }
     }
 
     const fn required(self) -> Self {
@@ -102,6 +140,14 @@ impl Field {
 
     const fn kept(self) -> Self {
         Field { kept: true, ..self }
+    }
+
+    const fn opt_out(self) -> Self {
+        Field { opt_out: true, ..self }
+    }
+
+    const fn nullable(self) -> Self {
+        Field { nullable: true, ..self }
     }
 
     const fn unsupported(self, reason: &'static str) -> Self {
@@ -128,4 +174,4 @@ const STR_LIST: &Shape = &Shape::List(STR, None);
 const LABELS: &Shape = &Shape::Dict { bare_is_null: false };
 /// `KEY` alone means the value of the caller's environment.
 const ENVIRONMENT: &Shape = &Shape::Dict { bare_is_null: true };
-const OPTIONS: &Shape = &Shape::Map(SCALAR);
+const OPTIONS: &Shape = &Shape::Form(short::options, &Shape::Map(&Shape::Word));

@@ -8,7 +8,7 @@ pub(crate) use mount::volume;
 pub(crate) use port::port;
 
 use crate::canon::Canon;
-use crate::node::{Node, Value};
+use crate::node::{Node, Tag, Value};
 use crate::source::Span;
 
 fn boolean(value: bool, span: Span) -> Node {
@@ -18,7 +18,7 @@ fn boolean(value: bool, span: Span) -> Node {
 /// Gives a long form its default for a key that is not there.
 fn default(node: &mut Node, key: &str, value: Node) {
     if let Some(map) = node.as_map_mut()
-        && map.get(key).is_none_or(Node::is_null)
+        && map.get(key).is_none_or(|node| node.is_null() || node.as_str() == Some(""))
     {
         map.insert(key.to_owned(), value);
     }
@@ -51,7 +51,14 @@ fn local(canon: &Canon<'_>, context: &mut Node) {
 pub(crate) fn contexts(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let mut node = node;
     match &mut node.value {
-        Value::Map(map) => map.values_mut().for_each(|context| local(canon, context)),
+        Value::Map(map) => {
+            for context in map.values_mut() {
+                match context.value {
+                    Value::Str(_) => local(canon, context),
+                    _ => canon.mismatch(context, "a folder, an image or a service"),
+                }
+            }
+        }
         Value::Seq(items) => {
             for item in items {
                 let Some((name, context)) = item.as_str().and_then(|text| text.split_once('='))
@@ -76,6 +83,10 @@ pub(crate) fn ssh(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     match node.value {
         Value::Map(map) => {
             for (id, path) in map {
+                if matches!(path.value, Value::Seq(_) | Value::Map(_)) {
+                    canon.mismatch(&path, "a key's path");
+                    continue;
+                }
                 let word = match path.as_str() {
                     Some(path) => format!("{id}={}", canon.absolute(path).display()),
                     None => id,
@@ -127,6 +138,17 @@ pub(crate) fn microseconds(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
         Some(nanos) => Node { value: Value::Plain((nanos / 1000).to_string()), ..node },
         None => node,
     }]
+}
+
+/// A size of whole bytes; with a unit it may have a fraction
+pub(crate) fn whole(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    match &node.value {
+        Value::Plain(text) if crate::canon::integer(text).is_none() => {
+            canon.mismatch(&node, "an integer");
+            Vec::new()
+        }
+        _ => vec![node],
+    }
 }
 
 /// `count: all`
@@ -239,11 +261,75 @@ pub(crate) fn env_file(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
     vec![Node::new(Value::Seq(items), span)]
 }
 
+/// What an unset variable leaves says nothing
+pub(crate) fn or_nothing(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    if node.as_str() == Some("") { Vec::new() } else { vec![node] }
+}
+
+/// Options without a value have an empty one
+pub(crate) fn options(_: &mut Canon<'_>, mut node: Node) -> Vec<Node> {
+    for option in node.as_map_mut().into_iter().flat_map(|map| map.values_mut()) {
+        if option.is_null() && option.tag == Tag::None {
+            option.value = Value::Str(String::new());
+        }
+    }
+    vec![node]
+}
+
+/// A value that must be written without quotes
+pub(crate) fn unquoted(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    if matches!(node.value, Value::Str(_)) {
+        canon.mismatch(&node, "a bare number or boolean");
+        return Vec::new();
+    }
+    vec![node]
+}
+
+/// A value that must be text: a number is given in quotes
+pub(crate) fn text_only(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    if matches!(node.value, Value::Plain(_)) {
+        canon.quote_it(&node);
+        return Vec::new();
+    }
+    vec![node]
+}
+
+/// A boolean or text
+pub(crate) fn no_number(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    if node.kind() == "a number" {
+        canon.quote_it(&node);
+        return Vec::new();
+    }
+    vec![node]
+}
+
+/// A count that is 0 or more
+pub(crate) fn natural(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    if node.as_str().is_some_and(|text| text.trim_start().starts_with('-')) {
+        canon.error("must be greater than or equal to 0", node.span, "expected 0 or more");
+        return Vec::new();
+    }
+    vec![node]
+}
+
+/// `dns: ""`: what an unset variable leaves is none
+pub(crate) fn without_empty(_: &mut Canon<'_>, mut node: Node) -> Vec<Node> {
+    let empty = |node: &Node| node.as_str() == Some("");
+    match &mut node.value {
+        Value::Seq(items) => items.retain(|item| !empty(item)),
+        Value::Str(text) if text.is_empty() => return Vec::new(),
+        _ => {}
+    }
+    vec![node]
+}
+
 /// One value or a list of it
 pub(crate) fn list_of_one(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let span = node.span;
     match node.value {
-        Value::Str(_) => vec![Node::new(Value::Seq(vec![Node { key: Span::NONE, ..node }]), span)],
+        Value::Str(_) | Value::Plain(_) => {
+            vec![Node::new(Value::Seq(vec![Node { key: Span::NONE, ..node }]), span)]
+        }
         _ => vec![node],
     }
 }
@@ -269,7 +355,10 @@ pub(crate) fn extra_hosts(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
                     _ => vec![value],
                 };
                 for address in addresses {
-                    let text = address.as_str().unwrap_or_default();
+                    let Value::Str(text) = &address.value else {
+                        canon.mismatch(&address, "an address");
+                        continue;
+                    };
                     push_host(canon, &mut out, &host, text, address.span);
                 }
             }
@@ -373,6 +462,10 @@ pub(crate) fn external(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
         && let Some(inner) = external.as_map()
     {
         let place = external.clone();
+        if let Some((key, node)) = inner.iter().find(|(key, _)| *key != "name") {
+            let message = format!("unknown key `{key}` of `external`");
+            canon.error(message, node.place(), "expected `name` alone, or `external: true`");
+        }
         if let Some(name) = inner.get("name").cloned() {
             if map.get("name").is_some_and(|own| own.as_str() != name.as_str()) {
                 canon.error(

@@ -16,15 +16,15 @@ fn names<'t>(tree: &'t Node, key: &str) -> BTreeSet<&'t str> {
     entries(tree, key).map(|(name, _)| name.as_str()).collect()
 }
 
-/// Rules that hold inside each service, profile active or not.
+/// Rules that hold inside each service of an active profile.
 pub(crate) fn services(tree: &Node, diagnostics: &mut Vec<Diagnostic>) {
     let errors = diagnostics.iter().filter(|d| d.level == Level::Error);
     let blamed: BTreeSet<String> = errors.map(|d| d.path.clone()).collect();
     for (name, service) in entries(tree, "services") {
         let at = format!("services.{name}");
-        let excused = ["", ".image", ".build", ".extends"]
-            .iter()
-            .any(|rest| blamed.contains(&format!("{at}{rest}")));
+        // an `extends` that is still there could not be followed
+        let excused = service.get("extends").is_some()
+            || ["", ".image", ".build"].iter().any(|rest| blamed.contains(&format!("{at}{rest}")));
         let mut error = |message: &str, span: Span, label: &str| {
             diagnostics.push(Diagnostic::error(&at, message, span).label(label));
         };
@@ -166,10 +166,14 @@ pub(crate) fn references(
         let at = format!("services.{name}");
         for (wanted, node) in entries(service, "depends_on") {
             let optional = node.get("required").map(|r| &r.value) == Some(&Value::Bool(false));
+            // one that may be absent stays as it is written: without it there is nothing to wait for
+            if optional && !all.contains(wanted.as_str()) {
+                continue;
+            }
             if disabled.contains(wanted) {
                 let message = format!("depends on {wanted:?}, which no active profile enables");
                 diagnostics.push(Diagnostic::error(&at, message, node.place()));
-            } else if !all.contains(wanted.as_str()) && !optional {
+            } else if !all.contains(wanted.as_str()) {
                 undefined(&at, "service", wanted, node.place(), &all, diagnostics);
             }
         }

@@ -140,7 +140,7 @@ impl Builder {
             return Err(Stop);
         }
         self.budget -= size;
-        let node = Node { key: Span::NONE, tag: Tag::None, ..node.clone() };
+        let node = Node { key: Span::NONE, ..node.clone() };
         self.value(node, 0)
     }
 
@@ -166,8 +166,15 @@ impl Builder {
 
     fn key(&mut self, node: Node) -> Result<(), Stop> {
         let key = match &node.value {
-            Value::Str(text) | Value::Plain(text) => text.clone(),
-            Value::Null => String::from("null"),
+            Value::Str(text) => text.clone(),
+            Value::Plain(text) => {
+                let diagnostic =
+                    Diagnostic::error("", format!("non-string key: {text}"), node.span)
+                        .label(format!("{} where a name is expected", node.kind()))
+                        .help(format!("write it in quotes: \"{text}\""));
+                self.diagnostics.push(diagnostic);
+                text.clone()
+            }
             _ => {
                 self.fail("a key must be a string", node.span, "expected a word before the colon");
                 return Err(Stop);

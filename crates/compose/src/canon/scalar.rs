@@ -15,6 +15,7 @@ impl Canon<'_> {
                 self.quote_it(&node);
                 return None;
             }
+            (Shape::Word, value) if !is_boolean(value) => Some(Value::Str(printed(value))),
             (Shape::Scalar, value) => Some(Value::Str(printed(value))),
             (Shape::Path, Value::Str(text)) => {
                 Some(Value::Str(self.absolute(text).to_string_lossy().into_owned()))
@@ -32,13 +33,13 @@ impl Canon<'_> {
         match value {
             Some(value) => Some(Node { value, ..node }),
             None => {
-                self.mismatch(&node, expected(shape));
+                self.mismatch(&node, shape.expected());
                 None
             }
         }
     }
 
-    fn quote_it(&mut self, node: &Node) {
+    pub(crate) fn quote_it(&mut self, node: &Node) {
         let text = node.as_str().unwrap_or_default().to_owned();
         let message = format!("must be a string, not {}", node.kind());
         let diagnostic = Diagnostic::error(self.path(), message, node.span)
@@ -62,16 +63,11 @@ impl Canon<'_> {
     }
 }
 
-fn expected(shape: &Shape) -> &'static str {
-    match shape {
-        Shape::Bool => "a boolean",
-        Shape::Int => "an integer",
-        Shape::Float => "a number",
-        Shape::Duration => "a duration such as 1m30s",
-        Shape::Bytes => "a size such as 512m",
-        Shape::Mode => "an octal file mode such as 0440",
-        Shape::Scalar => "a string, a number or a boolean",
-        _ => "a string",
+fn is_boolean(value: &Value) -> bool {
+    match value {
+        Value::Bool(_) => true,
+        Value::Plain(text) => matches!(text.to_ascii_lowercase().as_str(), "true" | "false"),
+        _ => false,
     }
 }
 
@@ -121,6 +117,7 @@ fn typed(shape: &Shape, value: &Value) -> Option<Value> {
                 Value::Float(float)
             }
         }),
+        Shape::Duration if !matches!(value, Value::Str(_)) => None,
         Shape::Duration => {
             let nanos = units::parse_duration(&text)?;
             Some(Value::Str(units::print_duration(nanos)))
@@ -135,8 +132,8 @@ fn typed(shape: &Shape, value: &Value) -> Option<Value> {
 
 fn boolean(text: &str, quoted: bool) -> Option<bool> {
     match (text.to_ascii_lowercase().as_str(), quoted) {
-        ("true", _) | ("yes" | "on" | "y" | "t" | "1", true) => Some(true),
-        ("false", _) | ("no" | "off" | "n" | "f" | "0", true) => Some(false),
+        ("true", _) | ("yes" | "on" | "y", true) => Some(true),
+        ("false", _) | ("no" | "off" | "n", true) => Some(false),
         _ => None,
     }
 }

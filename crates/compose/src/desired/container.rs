@@ -33,7 +33,7 @@ pub(super) fn service(project: &Project, name: &str, service: &model::Service) -
         image,
         builds: service.build.is_some(),
         hash,
-        depends_on: service.depends_on.clone(),
+        depends_on: present(project, service),
         template,
         more_networks: endpoints,
         networks: service.networks.keys().cloned().collect(),
@@ -93,6 +93,13 @@ pub(crate) fn health(check: &model::HealthCheck) -> HealthConfig {
     }
 }
 
+/// What a service waits for: not those whose profile nobody asked for.
+fn present(project: &Project, service: &model::Service) -> BTreeMap<String, model::Dependency> {
+    let there = |(on, _): &(&String, &model::Dependency)| project.services.contains_key(*on);
+    let depends_on = service.depends_on.iter().filter(there);
+    depends_on.map(|(on, how)| (on.clone(), how.clone())).collect()
+}
+
 fn container_labels(
     project: &Project,
     name: &str,
@@ -100,8 +107,7 @@ fn container_labels(
     hash: &str,
 ) -> BTreeMap<String, String> {
     let files: Vec<_> = project.files.iter().map(|file| file.to_string_lossy()).collect();
-    let depends_on: Vec<String> = service
-        .depends_on
+    let depends_on: Vec<String> = present(project, service)
         .iter()
         .map(|(on, how)| format!("{on}:{}:{}", condition_word(how.condition), how.restart))
         .collect();

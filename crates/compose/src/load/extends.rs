@@ -121,9 +121,10 @@ impl Resolver<'_> {
         let text = named.as_str()?;
         if paths::is_remote(text) {
             let path = format!("services.{}.extends", from.1);
-            let diagnostic = Diagnostic::error(path, "a remote resource is not fetched", named.span)
-                .label("expected a path on this machine")
-                .help("clone or download it, then extend the copy");
+            let diagnostic =
+                Diagnostic::error(path, "a remote resource is not fetched", named.span)
+                    .label("expected a path on this machine")
+                    .help("clone or download it, then extend the copy");
             loader.diagnostics.push(diagnostic);
             return None;
         }
@@ -135,8 +136,9 @@ impl Resolver<'_> {
             return Some(index + 1);
         }
         let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
-        let document = loader.parse(&path, named.span)?.into_iter().next_back()?;
-        let layer = loader.layer(document, &dir, self.scope);
+        let empty = || Node::map([], named.span);
+        let document = loader.parse(&path, named.span)?.into_iter().next_back();
+        let layer = loader.layer(document.unwrap_or_else(empty), &dir, self.scope);
         self.files.push(File { path, dir, layer });
         Some(self.files.len() - 1)
     }

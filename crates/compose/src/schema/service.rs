@@ -22,14 +22,14 @@ pub(crate) static SERVICE: Object = Object::new(
         f("annotations", LABELS),
         f("attach", BOOL).kept(),
         f("build", &Shape::Form(short::build, &Shape::Object(&BUILD))).kept(),
-        f("develop", &Shape::Object(&DEVELOP)).kept(),
+        f("develop", &Shape::Object(&DEVELOP)).kept().nullable(),
         f("blkio_config", &Shape::Object(&BLKIO)).kept(),
         f("cap_add", STR_SET),
         f("cap_drop", STR_SET),
         f("cgroup_parent", STR),
         f("cgroup", &Shape::Enum(&["host", "private"])),
-        f("cpu_count", INT).unsupported(WINDOWS),
-        f("cpu_percent", FLOAT).unsupported(WINDOWS),
+        f("cpu_count", &Shape::Form(short::natural, INT)).unsupported(WINDOWS),
+        f("cpu_percent", &Shape::Form(short::natural, FLOAT)).unsupported(WINDOWS),
         f("cpu_period", INT),
         f("cpu_quota", INT),
         f("cpu_rt_period", &Shape::Form(short::microseconds, INT)).unsupported(KERNEL),
@@ -45,13 +45,13 @@ pub(crate) static SERVICE: Object = Object::new(
         f("container_name", &Shape::Checked(check::container_name)),
         f("credential_spec", &Shape::Object(&CREDENTIAL_SPEC)).kept().unsupported(WINDOWS),
         f("depends_on", &Shape::Form(short::depends_on, &Shape::Map(&Shape::Object(&DEPENDENCY)))),
-        f("deploy", &Shape::Object(&DEPLOY)).kept(),
+        f("deploy", &Shape::Object(&DEPLOY)).kept().nullable(),
         f("device_cgroup_rules", STR_SET),
         f(
             "devices",
             &Shape::List(&Shape::Form(short::device, &Shape::Object(&DEVICE)), Some(keys::target)),
         ),
-        f("dns", STRINGS),
+        f("dns", &Shape::Form(short::without_empty, STRINGS)),
         f("dns_opt", STR_SET),
         f("dns_search", STRINGS),
         f("domainname", STR),
@@ -94,7 +94,7 @@ pub(crate) static SERVICE: Object = Object::new(
         f("mem_limit", BYTES),
         f("mem_reservation", BYTES),
         f("memswap_limit", BYTES),
-        f("mem_swappiness", BYTES),
+        f("mem_swappiness", BYTES).kept(),
         f("mac_address", STR),
         f("models", &Shape::Form(short::names_to_map, &Shape::Map(&Shape::Object(&SERVICE_MODEL))))
             .unsupported("models are not run"),
@@ -113,7 +113,7 @@ pub(crate) static SERVICE: Object = Object::new(
         f("pull_policy", &Shape::Checked(check::pull_policy)),
         f("pull_refresh_after", STR).unsupported("use pull_policy: every_…"),
         f("read_only", BOOL),
-        f("restart", &Shape::Checked(check::restart)),
+        f("restart", &Shape::Form(short::or_nothing, &Shape::Checked(check::restart))),
         f("runtime", STR).unsupported("there is one runtime"),
         f("scale", INT).kept(),
         f(
@@ -130,7 +130,8 @@ pub(crate) static SERVICE: Object = Object::new(
         f("tmpfs", STRINGS),
         f("tty", BOOL),
         f("ulimits", ULIMITS),
-        f("use_api_socket", BOOL).unsupported("mount the socket as a volume"),
+        f("use_api_socket", &Shape::Form(short::unquoted, BOOL))
+            .unsupported("mount the socket as a volume"),
         f("user", STR),
         f("userns_mode", STR),
         f("uts", STR),
@@ -161,12 +162,13 @@ static BUILD: Object = Object::new(
         f("dockerfile_inline", STR),
         f("entitlements", STR_LIST).unsupported("builds get no privileges"),
         f("args", ENVIRONMENT),
-        f("provenance", SCALAR).unsupported("no attestation is made"),
-        f("sbom", SCALAR).unsupported("no attestation is made"),
+        f("provenance", &Shape::Form(short::no_number, SCALAR))
+            .unsupported("no attestation is made"),
+        f("sbom", &Shape::Form(short::no_number, SCALAR)).unsupported("no attestation is made"),
         f("ssh", &Shape::Form(short::ssh, STR_SET)).unsupported("builds get no SSH agent"),
         f("labels", LABELS),
-        f("cache_from", STRINGS),
-        f("cache_to", STRINGS).unsupported("the build cache is not exported"),
+        f("cache_from", STR_LIST),
+        f("cache_to", STR_LIST).unsupported("the build cache is not exported"),
         f("no_cache", BOOL),
         f("no_cache_filter", STRINGS).unsupported("the cache is used for all stages or for none"),
         f("additional_contexts", &Shape::Form(short::contexts, LABELS)),
@@ -236,13 +238,13 @@ static ENDPOINT: Object = Object::new(
     &[
         f("aliases", STR_SET),
         f("driver_opts", OPTIONS),
-        f("gw_priority", INT),
+        f("gw_priority", &Shape::Form(short::unquoted, INT)),
         f("interface_name", STR).unsupported("interfaces are named by the engine"),
         f("ipv4_address", STR),
         f("ipv6_address", STR),
         f("link_local_ips", STR_SET),
         f("mac_address", STR),
-        f("priority", INT),
+        f("priority", &Shape::Form(short::unquoted, INT)),
     ],
 );
 
@@ -263,7 +265,7 @@ static HEALTHCHECK: Object = Object::new(
         f("test", &Shape::Replace(&Shape::Form(short::health_test, STR_LIST))),
         f("timeout", DURATION).kept(),
         f("interval", DURATION).kept(),
-        f("retries", INT).kept(),
+        f("retries", &Shape::Form(short::natural, INT)).kept(),
         f("start_period", DURATION).kept(),
         f("start_interval", DURATION).kept(),
         f("disable", BOOL),
@@ -273,7 +275,7 @@ static HEALTHCHECK: Object = Object::new(
 static HOOK: Object = Object::new(
     "a hook",
     &[
-        f("command", COMMAND),
+        f("command", COMMAND).kept(),
         f("image", STR),
         f("user", STR),
         f("privileged", BOOL),
@@ -293,11 +295,11 @@ static PORT: Object = Object::new(
     "a port",
     &[
         f("name", STR),
-        f("mode", &Shape::Enum(&["host", "ingress"])),
+        f("mode", &Shape::Form(short::or_nothing, &Shape::Enum(&["host", "ingress"]))),
         f("host_ip", STR),
         f("target", INT).required(),
-        f("published", SCALAR),
-        f("protocol", &Shape::Enum(&["tcp", "udp", "sctp"])),
+        f("published", &Shape::Word),
+        f("protocol", &Shape::Form(short::or_nothing, &Shape::Enum(&["tcp", "udp", "sctp"]))),
         f("app_protocol", STR),
     ],
 );
@@ -322,13 +324,15 @@ static MOUNT_BIND: Object = Object::new(
     &[
         f("selinux", &Shape::Enum(&["z", "Z"])),
         f("propagation", STR),
-        f("create_host_path", BOOL).kept(),
+        f("create_host_path", BOOL).opt_out(),
         f("recursive", &Shape::Enum(&["enabled", "disabled", "writable", "readonly"])),
     ],
 );
 static MOUNT_IMAGE: Object = Object::new("the options of an image mount", &[f("subpath", STR)]);
-static MOUNT_TMPFS: Object =
-    Object::new("the options of a tmpfs", &[f("size", BYTES), f("mode", INT)]);
+static MOUNT_TMPFS: Object = Object::new(
+    "the options of a tmpfs",
+    &[f("size", &Shape::Form(short::whole, BYTES)), f("mode", INT)],
+);
 static MOUNT_VOLUME: Object = Object::new(
     "the options of a volume",
     &[f("labels", LABELS), f("nocopy", BOOL), f("subpath", STR)],
@@ -346,14 +350,20 @@ static WATCH: Object = Object::new(
         f("exec", &Shape::Object(&HOOK)),
         f("include", STRINGS),
         f("ignore", STRINGS),
-        f("initial_sync", BOOL),
+        f("initial_sync", &Shape::Form(short::unquoted, BOOL)),
     ],
 );
 
 static DEPLOY: Object = Object::new(
     "a deploy section",
     &[
-        f("mode", &Shape::Enum(&["replicated", "global", "replicated-job", "global-job"])),
+        f(
+            "mode",
+            &Shape::Form(
+                short::or_nothing,
+                &Shape::Enum(&["replicated", "global", "replicated-job", "global-job"]),
+            ),
+        ),
         f("replicas", INT).kept(),
         f("labels", LABELS).unsupported(CLUSTER),
         f("update_config", &Shape::Object(&UPDATE)).kept().unsupported(CLUSTER),
@@ -389,10 +399,13 @@ static RESTART_POLICY: Object = Object::new(
     &[
         f(
             "condition",
-            &Shape::Enum(&["none", "on-failure", "any", "no", "always", "unless-stopped"]),
+            &Shape::Form(
+                short::or_nothing,
+                &Shape::Enum(&["none", "on-failure", "any", "no", "always", "unless-stopped"]),
+            ),
         ),
         f("delay", DURATION).kept(),
-        f("max_attempts", INT).kept(),
+        f("max_attempts", &Shape::Form(short::natural, INT)).kept(),
         f("window", DURATION).kept(),
     ],
 );
@@ -403,13 +416,15 @@ static RESOURCES: Object = Object::new(
         f("reservations", &Shape::Object(&RESERVATIONS)).kept(),
     ],
 );
-static LIMITS: Object =
-    Object::new("the limits", &[f("cpus", FLOAT), f("memory", BYTES), f("pids", INT)]);
+static LIMITS: Object = Object::new(
+    "the limits",
+    &[f("cpus", FLOAT), f("memory", &Shape::Form(short::text_only, BYTES)), f("pids", INT)],
+);
 static RESERVATIONS: Object = Object::new(
     "the reservations",
     &[
         f("cpus", FLOAT),
-        f("memory", BYTES),
+        f("memory", &Shape::Form(short::text_only, BYTES)),
         f("pids", INT),
         f(
             "devices",
@@ -449,5 +464,10 @@ static DEVICE_REQUEST: Object = Object::new(
 
 static SERVICE_MODEL: Object =
     Object::new("a service's model", &[f("endpoint_var", STR), f("model_var", STR)]);
-static PROVIDER: Object =
-    Object::new("a provider", &[f("type", STR).required(), f("options", &Shape::Map(&Shape::Any))]);
+static PROVIDER: Object = Object::new(
+    "a provider",
+    &[
+        f("type", STR).required(),
+        f("options", &Shape::Map(&Shape::Form(short::list_of_one, &Shape::List(SCALAR, None)))),
+    ],
+);

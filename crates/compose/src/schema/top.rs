@@ -1,8 +1,7 @@
 //! The top level of a file: services, networks, volumes, secrets, configs.
 
 use super::{
-    BOOL, Field, INT, LABELS, OPTIONS, Object, PATH, SCALAR, SERVICE, STR, STR_LIST, STRINGS,
-    Shape, keys,
+    BOOL, Field, INT, LABELS, OPTIONS, Object, PATH, SERVICE, STR, STR_LIST, STRINGS, Shape, keys,
 };
 use crate::short;
 
@@ -13,9 +12,10 @@ const fn f(name: &'static str, shape: &'static Shape) -> Field {
 pub(crate) static TOP: Object = Object::new(
     "a Compose file",
     &[
-        f("version", SCALAR),
+        f("version", STR),
         f("name", STR),
-        f("include", &Shape::List(&Shape::Form(short::include, &Shape::Object(&INCLUDE)), None)),
+        f("include", &Shape::List(&Shape::Form(short::include, &Shape::Object(&INCLUDE)), None))
+            .nullable(),
         f("services", &Shape::Map(&Shape::Object(&SERVICE))).kept(),
         f("networks", &Shape::Map(&Shape::Form(short::external, &Shape::Object(&NETWORK)))),
         f("volumes", &Shape::Map(&Shape::Form(short::volume_object, &Shape::Object(&VOLUME)))),

@@ -25,7 +25,6 @@ pub(crate) fn volume(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
 }
 
 fn finish(canon: &mut Canon<'_>, node: &mut Node) {
-    let span = node.span;
     let bind = node.get("type").and_then(Node::as_str) == Some("bind");
     let Some(map) = node.as_map_mut() else { return };
     if let Some(Node { value: Value::Str(target), .. }) = map.get_mut("target") {
@@ -36,9 +35,6 @@ fn finish(canon: &mut Canon<'_>, node: &mut Node) {
     }
     if let Some(Node { value: Value::Str(source), .. }) = map.get_mut("source") {
         *source = canon.absolute(source).to_string_lossy().into_owned();
-    }
-    if let Some(options) = node.as_map_mut().and_then(|map| map.get_mut("bind")) {
-        default(options, "create_host_path", boolean(true, span));
     }
 }
 

@@ -20,7 +20,11 @@ pub(crate) fn port(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     match parse(text) {
         Ok(ports) if ports.len() > canon.ports_left => {
             if canon.ports_left > 0 {
-                canon.error("the file's ranges come to too many ports", span, "of all ranges so far");
+                canon.error(
+                    "the file's ranges come to too many ports",
+                    span,
+                    "of all ranges so far",
+                );
             }
             canon.ports_left = 0;
             Vec::new()
