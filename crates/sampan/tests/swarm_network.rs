@@ -135,6 +135,7 @@ fn the_clusters_networks_on_four_hosts() {
     round_robin_has_no_vip(&cluster);
     datagrams_reach_a_service(&cluster);
     networks_are_apart(&cluster);
+    policies_keep_others_away(&cluster);
     containers_join(&cluster);
     hosts_publish_their_own_tasks(&cluster);
     tasks_run_on_the_hosts_network(&cluster);
@@ -280,6 +281,40 @@ fn networks_are_apart(cluster: &Cluster) {
     }
     assert_eq!(cluster.inside(host, "both", &reach(OUTSIDE, 9000)), "reached");
     cluster.manager(&["service", "rm", "both", "db"]);
+}
+
+fn policies_keep_others_away(cluster: &Cluster) {
+    let sampan = |words: &[&str]| cluster.0[1].sampan(&[&["network", "policy"], words].concat());
+    cluster.service("guest", &["--network", "front", "--mode", "global"], WAIT);
+    let asks = |host: usize, who: &str, target: &str| {
+        let said = cluster.inside(host, who, &ask(target));
+        said.contains(" web-node")
+    };
+    sampan(&["add", "--to", "web", "--from", "app", "--port", "80", "front"]).ok();
+    let listed = sampan(&["ls", "front"]).ok();
+    assert!(listed.contains("web") && listed.contains("app"), "{listed}");
+    let wrong = sampan(&["add", "--to", "web", "--port", "x", "front"]).err();
+    assert!(wrong.contains("invalid port"), "{wrong}");
+    let local = sampan(&["add", "--to", "web", "bridge"]).err();
+    assert!(local.contains("takes no policies"), "{local}");
+    for host in 0..HOSTS {
+        let reach = "nc -w 1 web 80 </dev/null && echo reached";
+        eventually("the policy is in force", || {
+            cluster.inside(host, "guest", reach).is_empty().then_some(())
+        });
+        for address in cluster.resolve(host, "app", "tasks.web") {
+            assert!(asks(host, "app", &address), "app was kept from {address} on host {host}");
+            let reach = format!("nc -w 1 {address} 80 </dev/null && echo reached");
+            assert_eq!(cluster.inside(host, "guest", &reach), "", "from host {host}");
+        }
+        assert!(cluster.seen_from_outside(host, 8080).contains(" web-"), "the port stays open");
+        let shown = cluster.0[host].docker(&["network", "inspect", "front"]).ok();
+        let dropped = cluster.0[host].get("/networks/front").json()["PolicyDrops"]["web"].clone();
+        assert!(dropped.as_u64() > Some(0), "host {host} counted {dropped}: {shown}");
+    }
+    sampan(&["rm", "front", "1"]).ok();
+    eventually("all may come again", || asks(0, "guest", "web").then_some(()));
+    cluster.manager(&["service", "rm", "guest"]);
 }
 
 fn containers_join(cluster: &Cluster) {

@@ -96,8 +96,9 @@ impl Churn {
             past: Past::default(),
         };
         for network in NETWORKS {
-            churn
-                .manager(hosts, &["network", "create", "-d", "overlay", "--attachable", network])?;
+            let words = ["network", "create", "-d", "overlay", "--attachable", network];
+            let id = churn.manager(hosts, &words)?.trim().to_owned();
+            churn.networks.insert(network, id);
         }
         for (number, host) in hosts.iter().enumerate() {
             let name = format!("probe{number}");
@@ -301,8 +302,8 @@ impl Churn {
     fn settled(&mut self, hosts: &Hosts) -> Result<Expected> {
         let mut expected = None;
         self.wait("the cluster to settle", || {
-            expected = self.expect(hosts)?;
-            Ok(expected.is_some())
+            expected = Some(self.expect(hosts)?);
+            Ok(true)
         })?;
         let mut expected = expected.context("it has settled")?;
         for (name, (host, network)) in &self.boxes {
@@ -315,8 +316,8 @@ impl Churn {
         Ok(expected)
     }
 
-    /// `None` while it has not settled.
-    fn expect(&self, hosts: &Hosts) -> Result<Option<Expected>> {
+    /// An error while it has not settled.
+    fn expect(&self, hosts: &Hosts) -> Result<Expected> {
         let (services, tasks) = (self.ask(hosts, "/services")?, self.tasks(hosts)?);
         let nodes = self.ask(hosts, "/nodes")?;
         let down: BTreeSet<&str> = nodes
@@ -328,13 +329,11 @@ impl Churn {
             .collect();
         let known = services.as_array().context("no list of services")?.iter();
         let known: Vec<&Value> = known.filter(|it| it["Spec"]["Labels"][LABEL] == "1").collect();
-        if known.len() != self.services.len() {
-            return Ok(None);
-        }
+        ensure!(known.len() == self.services.len(), "{} services", known.len());
         let mut expected = Expected::default();
         for service in known {
             let name = service["Spec"]["Name"].as_str().unwrap_or_default();
-            let Some(wish) = self.services.get(name) else { return Ok(None) };
+            let wish = self.services.get(name).with_context(|| format!("{name} is there"))?;
             let own = tasks.iter().filter(|task| task["ServiceID"] == service["ID"]);
             let own =
                 own.filter(|task| !down.contains(task["NodeID"].as_str().unwrap_or_default()));
@@ -342,15 +341,15 @@ impl Churn {
             let is_wanted = |task: &&Value| {
                 task["DesiredState"] == "running" && task["Status"]["State"] == "running"
             };
-            if own.len() != wish.replicas || !own.iter().all(is_wanted) {
-                return Ok(None);
-            }
+            ensure!(
+                own.len() == wish.replicas && own.iter().all(is_wanted),
+                "{name} has {} tasks: {own:?}",
+                own.len()
+            );
             let id = self.networks.get(wish.network).map_or("", String::as_str);
-            if !expected.serve(name, wish, id, service, &own)? {
-                return Ok(None);
-            }
+            expected.serve(name, wish, id, service, &own)?;
         }
-        Ok(Some(expected))
+        Ok(expected)
     }
 
     fn tasks(&self, hosts: &Hosts) -> Result<Vec<Value>> {

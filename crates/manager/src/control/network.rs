@@ -32,6 +32,8 @@ const OF_NODES: &[&str] = &["host", "bridge"];
 const ENCRYPTED: &str = "encrypted";
 /// Above anything that a person writes; each node keeps what follows from them.
 const MOST_POLICIES: usize = 1_000;
+/// `--opt mode=…`
+const MODE: &str = "mode";
 const PREDEFINED: &[&str] = &["bridge", "host", "none", "default"];
 
 /// `POST /networks/create` with the overlay driver or the swarm's scope.
@@ -48,12 +50,7 @@ pub fn create(state: &Snapshot, id: NetworkId, spec: &CreateRequest) -> Result<V
         return Err(invalid(format!("network driver {:?} is not supported", spec.driver)));
     }
     check_ipam(spec.ipam.as_ref())?;
-    if spec.options.iter().flatten().any(|(option, value)| option == ENCRYPTED && value != "false")
-    {
-        // Never in the clear what somebody believes to be encrypted.
-        let message = "encrypted overlay networks are not supported yet".to_owned();
-        return Err(Error::Daemon { kind: errdefs::ErrorKind::NotImplemented, message });
-    }
+    check_mode(spec)?;
     if spec.ingress
         && let Some(there) = state.networks().iter().find(|network| network.spec.ingress)
     {
@@ -67,6 +64,27 @@ pub fn create(state: &Snapshot, id: NetworkId, spec: &CreateRequest) -> Result<V
     let network = ClusterNetwork { id, spec, ..ClusterNetwork::default() };
     check_room(state, &network)?;
     Ok(vec![Change::Create(network.into())])
+}
+
+/// Packets between nodes travel by VXLAN, in the clear. What is asked to travel otherwise is refused: never in the clear
+/// what somebody believes to be encrypted.
+fn check_mode(spec: &CreateRequest) -> Result<(), Error> {
+    let options = spec.options.iter().flatten();
+    let wanted = options.filter_map(|(option, value)| match (option.as_str(), value.as_str()) {
+        (ENCRYPTED, "false") => None,
+        (ENCRYPTED, _) => Some(("--opt encrypted", "a WireGuard tunnel between the nodes")),
+        (MODE, "" | "vxlan") => None,
+        (MODE, "wireguard") => Some(("mode wireguard", "a WireGuard tunnel between the nodes")),
+        (MODE, "direct") => Some(("mode direct", "routes of the nodes' own segment")),
+        (MODE, _) => Some(("this mode", "what is neither vxlan, wireguard nor direct")),
+        _ => None,
+    });
+    let Some((what, needs)) = wanted.into_iter().next() else { return Ok(()) };
+    let name = &spec.name;
+    let message = format!(
+        "network {name}: {what} needs {needs}, which this version does not make: only mode vxlan (in the clear) is there; where nodes do not trust what is between them, put the cluster's data path on an encrypted link (swarm init --data-path-addr)"
+    );
+    Err(Error::Daemon { kind: errdefs::ErrorKind::NotImplemented, message })
 }
 
 /// The leader gives the subnet; what it would refuse is refused here, before anything is written (SwarmKit takes the

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ pub(super) fn has_ended(task: &Value) -> bool {
 }
 
 impl Expected {
-    /// A service with its tasks, as the API has them; whether that is all of it.
+    /// A service with its tasks, as the API has them.
     pub(super) fn serve(
         &mut self,
         name: &str,
@@ -50,7 +50,7 @@ impl Expected {
         network_id: &str,
         service: &Value,
         tasks: &[&Value],
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let network = wish.network;
         let mut places = BTreeSet::new();
         let mut ids = BTreeSet::new();
@@ -71,7 +71,7 @@ impl Expected {
         let vip = vips.find(|vip| vip["NetworkID"] == network_id);
         let called = match vip.filter(|_| wish.has_vip) {
             // Not given yet when it was asked for.
-            None if wish.has_vip => return Ok(false),
+            None if wish.has_vip => bail!("{name} has no VIP: {}", service["Endpoint"]),
             Some(vip) => {
                 let vip = read(&vip["Addr"])?;
                 self.answers.insert(vip, ids.clone());
@@ -88,7 +88,7 @@ impl Expected {
         if let Some(port) = wish.port {
             self.ports.insert(port, ids);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// A container that joined by itself.

@@ -199,12 +199,44 @@ fn a_network_that_gets_no_subnet_is_refused_before_anything_is_written() {
         create(store.state(), "network", json!({"Name": "n"})),
         "400 all predefined address pools have been fully subnetted"
     );
-    assert_eq!(
-        create(store.state(), "network", json!({"Name": "n", "Options": {"encrypted": ""}})),
-        "501 encrypted overlay networks are not supported yet"
-    );
+    for (option, value, needs) in [
+        ("encrypted", "", "--opt encrypted needs a WireGuard tunnel"),
+        ("mode", "wireguard", "mode wireguard needs a WireGuard tunnel"),
+        ("mode", "direct", "mode direct needs routes"),
+    ] {
+        let said =
+            create(store.state(), "network", json!({"Name": "n", "Options": {option: value}}));
+        assert!(said.starts_with(&format!("501 network n: {needs}")), "{said}");
+    }
     let free = json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.8.0.0/16"}]}});
     assert_eq!(create(store.state(), "network", free), "ok");
+}
+
+#[test]
+fn policies_are_checked_before_they_are_written_and_replace_those_before() {
+    let mut store = world();
+    let mut row = ClusterNetwork { id: NetworkId::new("one"), ..ClusterNetwork::default() };
+    row.spec.name = "one".to_owned();
+    write(&mut store, vec![Change::Create(row.into())]);
+    let rule =
+        |to: &str| types::swarm::policy::PolicyRule { to: to.to_owned(), ..Default::default() };
+    let refused = |key: &str, to: &str| {
+        outcome(store.state(), network::set_policies(store.state(), key, &[rule(to)]))
+    };
+    assert_eq!(refused("nowhere", "db"), "404 network nowhere not found");
+    assert!(
+        refused("one", "a b")
+            .starts_with("400 rpc error: code = InvalidArgument desc = invalid policy: ")
+    );
+    let changes = network::set_policies(store.state(), "one", &[rule("db")]).unwrap();
+    write(&mut store, changes);
+    let policies =
+        |store: &store::Store| store.state().networks().get("one").unwrap().policies.clone();
+    assert_eq!(policies(&store), [rule("db")]);
+    assert_eq!(network::set_policies(store.state(), "one", &[rule("db")]).unwrap(), []);
+    let changes = network::set_policies(store.state(), "one", &[]).unwrap();
+    write(&mut store, changes);
+    assert_eq!(policies(&store), []);
 }
 
 #[test]
