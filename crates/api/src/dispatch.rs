@@ -9,7 +9,7 @@ use crate::swarm::forward::to_a_manager;
 use crate::version::ApiVersion;
 use crate::{
     build, configs, containers, distribution, events, exec, images, networks, nodes, plugins,
-    secrets, services, session, swarm, system, tasks, volumes,
+    registry, secrets, services, session, spread, swarm, system, tasks, volumes,
 };
 use axum::Router;
 use axum::body::Body;
@@ -50,6 +50,8 @@ pub(crate) fn routes(app: App) -> Router {
         .merge(session::routes())
         .merge(swarm::routes())
         .merge(swarm::insight::routes())
+        .merge(spread::routes())
+        .merge(registry::access::routes())
         .merge(managers)
         .fallback(none)
         // dockerd answers a wrong method as it answers a wrong path.

@@ -7,6 +7,7 @@
 //! | `dispatch`, `path`, `version` | from a request's head to its handler; panics |
 //! | `query`, `body`, `reply`, `progress`, `failure`, `hijack`, `websocket` | reading requests, writing replies |
 //! | `containers`, `exec`, `images`, … | the operations of one object |
+//! | `registry` | images pushed and pulled by machines outside of the cluster |
 //! | `swarm`, `nodes`, `services`, `tasks`, `secrets`, `configs` | the cluster's objects, on a manager |
 
 mod body;
@@ -28,12 +29,14 @@ mod path;
 mod plugins;
 mod progress;
 mod query;
+mod registry;
 mod reply;
 mod secrets;
 mod server;
 mod services;
 mod session;
 mod socket;
+mod spread;
 mod swarm;
 mod system;
 mod tasks;
@@ -43,6 +46,7 @@ mod volumes;
 mod websocket;
 
 pub use listen::{Host, ListenError, ListenOptions, Listeners};
+pub use registry::{RegistryOptions, serve_registry};
 pub use server::serve;
 pub use tls::{TlsError, TlsFiles};
 pub use version::ApiVersion;

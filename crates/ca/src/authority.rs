@@ -4,8 +4,8 @@ use crate::peer::{parse, validity_of};
 use crate::{Digest, Error};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
-    SanType, SerialNumber, SubjectPublicKeyInfo,
+    DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use types::Timestamp;
 use types::swarm::extension::RootAuthority;
 use types::swarm::node::Role;
 use types::swarm::session::PeerIdentity;
+use x509_parser::asn1_rs::Tag;
 
 /// Every root's name: Docker's clients show it as the issuer.
 const ROOT_NAME: &str = "swarm-ca";
@@ -45,8 +46,8 @@ pub struct Issued {
 /// A root that can sign.
 pub struct Authority {
     digest: Digest,
-    issuer: Issuer<'static, KeyPair>,
-    expires_at: Timestamp,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
+    pub(crate) expires_at: Timestamp,
     cross_signed: String,
 }
 
@@ -63,6 +64,32 @@ impl Authority {
             key: key.serialize_pem(),
             cross_signed: String::new(),
         })
+    }
+
+    /// A root that was made elsewhere, if nodes can live under it: it is a CA, good now, and the key is its own.
+    pub fn adopt(certificate: &str, key: &str, now: Timestamp) -> Result<RootAuthority, Error> {
+        let refused = |why: &str| Error::InvalidRoot(why.to_owned());
+        let blocks = pem::parse_many(certificate)
+            .map_err(|_| refused("the signing CA certificate is not PEM"))?;
+        let [block] = blocks.as_slice() else {
+            return Err(refused("the signing CA certificate must be one certificate"));
+        };
+        let root = RootAuthority {
+            certificate: pem::encode(block).replace("\r\n", "\n"),
+            key: key.to_owned(),
+            cross_signed: String::new(),
+        };
+        Authority::load(&root).map_err(|err| refused(&err.to_string()))?;
+        subject_of(&root.certificate).map_err(|err| refused(&err.to_string()))?;
+        let parsed = parse("root certificate", block.contents())?;
+        if !parsed.is_ca() {
+            return Err(refused("the signing CA certificate is no CA's"));
+        }
+        let (from, until) = validity_of(&parsed);
+        if now < from || now > until {
+            return Err(refused("the signing CA certificate has expired, or is not valid yet"));
+        }
+        Ok(root)
     }
 
     /// Checks that key and certificate belong together.
@@ -117,6 +144,8 @@ impl Authority {
         let next_key = SubjectPublicKeyInfo::from_der(&next_key.subject_public_key_info())
             .map_err(|err| Error::malformed("root key", err))?;
         let mut params = authority_params();
+        // What it signs names it so.
+        params.distinguished_name = subject_of(&next.certificate)?;
         (params.not_before, params.not_after) = span(now, self.expires_at)?;
         let certificate = params
             .signed_by(&next_key, &self.issuer)
@@ -129,6 +158,32 @@ impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Authority({})", self.digest)
     }
+}
+
+/// The name that a root's certificate has, to be written the same again.
+fn subject_of(certificate: &str) -> Result<DistinguishedName, Error> {
+    let malformed = |why: &str| Error::malformed("root certificate", why);
+    let block = pem::parse(certificate).map_err(|err| malformed(&err.to_string()))?;
+    let certificate = parse("root certificate", block.contents())?;
+    let mut name = DistinguishedName::new();
+    for set in certificate.subject().iter() {
+        let mut parts = set.iter();
+        let (Some(part), None) = (parts.next(), parts.next()) else {
+            return Err(malformed("its name has parts of several values"));
+        };
+        let kind = part.attr_type().iter().map(Iterator::collect::<Vec<u64>>);
+        let kind = kind.ok_or_else(|| malformed("its name has a part of no known kind"))?;
+        let text = part.as_str().map_err(|_| malformed("its name is not text"))?;
+        let value = match part.attr_value().header.tag() {
+            Tag::Utf8String => DnValue::Utf8String(text.to_owned()),
+            Tag::PrintableString => DnValue::PrintableString(
+                text.try_into().map_err(|_| malformed("its name is not text"))?,
+            ),
+            _ => return Err(malformed("its name is neither UTF8String nor PrintableString")),
+        };
+        name.push(DnType::from_oid(&kind), value);
+    }
+    Ok(name)
 }
 
 fn authority_params() -> CertificateParams {
@@ -168,13 +223,16 @@ fn node_params(to: &PeerIdentity) -> Result<CertificateParams, Error> {
 }
 
 /// 127 random bits: positive, and never a certificate's twice.
-fn serial() -> SerialNumber {
+pub(crate) fn serial() -> SerialNumber {
     let mut bytes: [u8; 16] = rand::random();
     bytes[0] = bytes[0] & 0x7f | 0x40;
     SerialNumber::from_slice(&bytes)
 }
 
-fn span(now: Timestamp, until: Timestamp) -> Result<(OffsetDateTime, OffsetDateTime), Error> {
+pub(crate) fn span(
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<(OffsetDateTime, OffsetDateTime), Error> {
     let backdate = i64::try_from(BACKDATE.as_secs()).unwrap_or(0);
     let at = |seconds| {
         OffsetDateTime::from_unix_timestamp(seconds).map_err(|err| Error::malformed("time", err))

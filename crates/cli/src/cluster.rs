@@ -1,4 +1,4 @@
-//! `sampan cluster …`: the cluster as a whole, in a file.
+//! `sampan cluster …`: the cluster as a whole, in a file; and what its registry's clients are to be told.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,16 @@ pub(crate) enum Command {
     /// Save the cluster to a file, and make a cluster of one from it
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Show the token that opens the managers' registry (`docker login`, any user name)
+    Registry(RegistryArgs),
+}
+
+/// `cluster registry`.
+#[derive(Debug, Args)]
+pub(crate) struct RegistryArgs {
+    /// Show instead the certificate that its clients must trust (/etc/docker/certs.d/HOST:PORT/ca.crt)
+    #[arg(long)]
+    ca: bool,
 }
 
 /// What `sampan cluster snapshot` offers.
@@ -70,12 +80,19 @@ pub(crate) struct InspectArgs {
 
 /// Runs a word of the `cluster` object.
 pub(crate) async fn run(ctx: &Ctx, command: Command) -> Result<Exit> {
-    let Command::Snapshot(command) = command;
     match command {
-        SnapshotCommand::Save(args) => save(ctx, &args).await,
-        SnapshotCommand::Restore(args) => restore(ctx, &args).await,
-        SnapshotCommand::Inspect(args) => inspect(ctx, &args).await,
+        Command::Registry(args) => registry(ctx, &args).await,
+        Command::Snapshot(SnapshotCommand::Save(args)) => save(ctx, &args).await,
+        Command::Snapshot(SnapshotCommand::Restore(args)) => restore(ctx, &args).await,
+        Command::Snapshot(SnapshotCommand::Inspect(args)) => inspect(ctx, &args).await,
     }
+}
+
+async fn registry(ctx: &Ctx, args: &RegistryArgs) -> Result<Exit> {
+    let access = ctx.client().await?.get("/sampan/registry", &Query::new()).await?;
+    let shown = access[if args.ca { "Certificate" } else { "Token" }].as_str().unwrap_or_default();
+    report::say(shown.trim_end())?;
+    Ok(report::OK)
 }
 
 async fn save(ctx: &Ctx, args: &SaveArgs) -> Result<Exit> {

@@ -1,7 +1,7 @@
 //! Requests of the Engine API between nodes, hijacked streams included.
 
 use crate::node::Shared;
-use crate::{Body, Serve, error, places};
+use crate::{Body, Serve, error, images, places};
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::Error;
@@ -31,6 +31,9 @@ impl rpc::Http for Served {
             let plane = self.node.upgrade().and_then(|node| node.running_plane());
             let control = plane.map(|plane| plane.control());
             return places::serve(control, peer.node, request).await;
+        }
+        if let Some(peer) = peer.as_ref().filter(|_| images::is_question(request.uri().path())) {
+            return images::serve(self.node.upgrade(), &peer.node, &request).await;
         }
         match (self.serve.get(), peer) {
             (Some(serve), Some(peer)) => serve(peer, request).await,

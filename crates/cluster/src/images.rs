@@ -6,6 +6,7 @@
 //! ```
 
 use crate::node::{Shared, guard};
+use crate::plane::Plane;
 use crate::{Body, Inner, forward};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::Frame;
 use image::{Connection, PEERS_PATH, Peers};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -24,7 +27,9 @@ use types::swarm::session::ManagerAddress;
 
 /// Which nodes there are: what managers answer to workers.
 const NODES: &str = "/sampan/images/nodes";
-/// Above any list of nodes.
+/// Which images services need: the same.
+const NEEDED: &str = "/sampan/images/needed";
+/// Above any list of these.
 const LARGEST: usize = 4 << 20;
 /// For that list; without a manager the last one will do.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -60,7 +65,7 @@ impl Images {
                 return known.1.clone();
             }
         }
-        match timeout(ANSWER_WITHIN, ask_a_manager(shared)).await {
+        match timeout(ANSWER_WITHIN, ask_a_manager(shared, NODES)).await {
             Ok(Ok(nodes)) => {
                 *guard(&self.known) = (Some(Instant::now()), nodes.clone());
                 nodes
@@ -89,6 +94,16 @@ impl Peers for Images {
         let me = shared.me().node;
         let nodes = self.nodes(&shared).await;
         nodes.into_iter().map(|node| node.node).filter(|node| *node != me).collect()
+    }
+
+    async fn needed(&self) -> io::Result<Vec<String>> {
+        let Some(shared) = self.shared() else { return Ok(Vec::new()) };
+        if let Some(plane) = shared.running_plane() {
+            return Ok(needed(&plane));
+        }
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the managers do not answer");
+        let told = timeout(ANSWER_WITHIN, ask_a_manager(&shared, NEEDED)).await.map_err(late)?;
+        told.map_err(io::Error::other)
     }
 
     async fn connect(&self, node: &NodeId) -> io::Result<Box<dyn Connection>> {
@@ -121,16 +136,31 @@ impl Connection for Wire {
     }
 }
 
-async fn ask_a_manager(shared: &Shared) -> Result<Vec<ManagerAddress>, engine::Error> {
+/// References of all images that services run, or ran before their last update.
+fn needed(plane: &Plane) -> Vec<String> {
+    let state = plane.raft().snapshot();
+    let specs = state.services().iter().flat_map(|service| {
+        let specs = std::iter::once(&service.spec).chain(&service.previous_spec);
+        specs.filter_map(|spec| spec.task_template.container_spec.as_ref())
+    });
+    let tasks = state.tasks().iter().filter_map(|task| task.spec.container_spec.as_ref());
+    let names: BTreeSet<String> = specs.chain(tasks).map(|spec| spec.image.clone()).collect();
+    names.into_iter().collect()
+}
+
+async fn ask_a_manager<T: DeserializeOwned>(
+    shared: &Shared,
+    question: &str,
+) -> Result<Vec<T>, engine::Error> {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let request = Request::get(NODES).header(header::HOST, "node").body(body);
+    let request = Request::get(question).header(header::HOST, "node").body(body);
     let request = request.map_err(|err| engine::Error::caused("a question", err))?;
     let answer = forward::send(shared, &shared.managers(), request).await?;
     let status = answer.status();
     let body = forward::whole(answer.into_body(), LARGEST).await?;
     match status {
         StatusCode::OK => serde_json::from_slice(&body)
-            .map_err(|err| engine::Error::caused("a list of nodes", err)),
+            .map_err(|err| engine::Error::caused("a manager's answer", err)),
         status => Err(engine::Error::unavailable(format!("a manager answers {status}"))),
     }
 }
@@ -154,10 +184,14 @@ pub(crate) async fn serve(
         return refusal(StatusCode::FORBIDDEN);
     }
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    if path == NODES {
+    if path == NODES || path == NEEDED {
         let Some(plane) = plane else { return refusal(StatusCode::SERVICE_UNAVAILABLE) };
-        let nodes = serde_json::to_vec(&plane.reachable()).unwrap_or_default();
-        return Response::new(Full::from(nodes).map_err(|never| match never {}).boxed_unsync());
+        let list = match path {
+            NODES => serde_json::to_vec(&plane.reachable()),
+            _ => serde_json::to_vec(&needed(&plane)),
+        };
+        let list = Full::from(list.unwrap_or_default()).map_err(|never| match never {});
+        return Response::new(list.boxed_unsync());
     }
     bytes_of(&shared.engine, request.method(), path).await
 }

@@ -16,12 +16,14 @@ pub mod doctor;
 mod error;
 mod forward;
 mod history;
+mod images;
 mod interfaces;
 mod link;
 mod membership;
 mod node;
 mod places;
 mod plane;
+mod registry;
 mod renewal;
 mod state;
 mod twin;
@@ -41,6 +43,7 @@ use types::swarm::session::{ManagerAddress, PeerIdentity};
 
 pub use error::not_a_manager;
 pub use history::{History, Line};
+pub use registry::RegistryAccess;
 
 /// Where the membership is kept, and what flags of the daemon say about it.
 #[derive(Debug, Clone)]
@@ -106,6 +109,7 @@ impl Cluster {
         });
         let places = places::Places(Arc::downgrade(&inner));
         inner.engine.set_cluster_networks(Arc::new(places));
+        inner.engine.set_image_peers(Arc::new(images::Images::new(&inner)));
         inner.take_up().await?;
         tokio::spawn(Inner::retry(Arc::downgrade(&inner)));
         Ok(Cluster { inner })

@@ -21,8 +21,8 @@ pub(crate) struct Plane {
     keys: Keys,
     manager: Manager,
     history: History,
-    /// Writes the history.
-    keeping: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Write the history, follow the cluster's settings for the log.
+    keeping: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
 impl Plane {
@@ -50,14 +50,19 @@ impl Plane {
         };
         let raft = raft.map_err(Error::from_lower)?;
         if let Begin::Restore { node, .. } = begin {
-            let entry = vec![Change::Create(Node::clone(&node).into())].into();
+            let mut changes = manager::left_behind(&raft.snapshot(), crate::node::now());
+            changes.push(Change::Create(Node::clone(&node).into()));
+            let entry = changes.into();
             let results = raft.propose(vec![entry]).await.map_err(Error::from_lower)?;
             results.into_iter().collect::<Result<(), _>>().map_err(Error::from_lower)?;
         }
         let manager = Manager::start(Arc::new(raft.clone()), shared.me().node);
         let history = History::new(shared.config.dir.join("history"));
-        let keeping = tokio::spawn(history.clone().keep(manager.control()));
-        let keeping = Mutex::new(Some(keeping));
+        let keeping = vec![
+            tokio::spawn(history.clone().keep(manager.control())),
+            tokio::spawn(follow_settings(raft.clone())),
+        ];
+        let keeping = Mutex::new(keeping);
         Ok(Plane { raft, keys, manager, history, keeping })
     }
 
@@ -97,11 +102,20 @@ impl Plane {
 
     /// Nodes that are not down and said where they listen.
     pub(crate) fn reachable_nodes(&self) -> Vec<NodeId> {
+        self.reachable().into_iter().map(|node| node.node).collect()
+    }
+
+    /// Those, with where they listen.
+    pub(crate) fn reachable(&self) -> Vec<ManagerAddress> {
         let state = self.raft.snapshot();
         let up = state.nodes().iter().filter(|node| {
             node.status.state != NodeState::Down && !node.description.addr.is_empty()
         });
-        up.map(|node| node.id.clone()).collect()
+        let address = |node: &Arc<Node>| ManagerAddress {
+            node: node.id.clone(),
+            addr: node.description.addr.clone(),
+        };
+        up.map(address).collect()
     }
 
     pub(crate) fn dispatcher(&self) -> Arc<dyn rpc::Dispatch> {
@@ -176,8 +190,8 @@ impl Plane {
     }
 
     pub(crate) async fn stop(&self) {
-        let keeping = guard(&self.keeping).take();
-        if let Some(keeping) = keeping {
+        let keeping = std::mem::take(&mut *guard(&self.keeping));
+        for keeping in keeping {
             keeping.abort();
             // Cancelled, which is what was asked for.
             let _ = keeping.await;
@@ -202,6 +216,19 @@ impl Plane {
             }
         }
         Ok(())
+    }
+}
+
+/// Has the log do what the cluster's spec says of it.
+async fn follow_settings(raft: Raft) {
+    let mut changes = raft.changes();
+    loop {
+        if let Some(cluster) = raft.snapshot().clusters().iter().next() {
+            raft.snapshot_every(cluster.spec.raft.snapshot_interval);
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
     }
 }
 

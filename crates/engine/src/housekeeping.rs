@@ -66,8 +66,14 @@ impl Engine {
             tracing::warn!(error = %err, "failed to prune images");
         }
         let all = self.image_list(&ImageListOptions::default()).unwrap_or_default();
-        let used: BTreeSet<ImageId> =
-            self.image_uses().into_iter().map(|usage| usage.image).collect();
+        let mut used = match self.images_needed().await {
+            Ok(needed) => needed,
+            Err(err) => {
+                tracing::warn!(error = errdefs::chain(&err), "images stay as they are");
+                return;
+            }
+        };
+        used.extend(self.image_uses().into_iter().map(|usage| usage.image));
         for name in superfluous(&all, &used, rules.keep) {
             if self.free_percent() >= rules.target {
                 break;

@@ -51,6 +51,7 @@ impl Engine {
             since: values("since"),
             references: values("reference"),
             until: until(filters)?,
+            ..ListFilter::default()
         };
         let mut images = self.0.images.list(&filter, None).map_err(Error::from_lower)?;
         if options.shared_size {
@@ -96,7 +97,8 @@ impl Engine {
         Ok(records)
     }
 
-    /// `POST /images/prune`. Without a `dangling` filter, only unnamed images go.
+    /// `POST /images/prune`. Without a `dangling` filter, only unnamed images go; never those that the cluster's services
+    /// need.
     pub async fn image_prune(&self, filters: Filters) -> Result<PruneReport> {
         filters.validate(&["dangling", "label", "label!", "until"])?;
         let values = |name: &str| filters.get(name).map(str::to_owned).collect();
@@ -105,6 +107,7 @@ impl Engine {
             labels: values("label"),
             not_labels: values("label!"),
             until: until(&filters)?,
+            except: self.images_needed().await?,
             ..ListFilter::default()
         };
         let report =

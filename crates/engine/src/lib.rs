@@ -19,11 +19,11 @@ mod engine;
 mod error;
 mod events;
 mod exec;
+mod fetch;
 mod filters;
 mod health;
 mod housekeeping;
 mod images;
-
 mod networks;
 mod registry;
 mod rootfs;
@@ -46,8 +46,8 @@ pub use events::{EventStream, EventsOptions, matches as event_matches};
 pub use exec::ExecStart;
 pub use filters::Filters;
 pub use housekeeping::Housekeeping;
-pub use images::{ImageListOptions, ImportRequest, PullRequest};
-pub use networks::{ClusterNetworks, NetworkCreated};
+pub use images::{ImageListOptions, ImportRequest, ImportSource, PullRequest, Renew};
+pub use networks::{ClusterNetworks, NetworkCreated, Passes, PathReport};
 pub use system::{API_VERSION, DiskUsageOptions, MIN_API_VERSION};
 
 /// Bytes on their way to a client: a tar archive, framed output, JSON lines.

@@ -54,6 +54,8 @@ pub(crate) enum Origin<'a> {
         repository: String,
     },
     Nodes(&'a Arc<dyn Peers>),
+    /// All blobs are here already.
+    Here,
 }
 
 /// The layers of an image on their way, lowest first. Whoever makes it has pinned chains and blobs.
@@ -146,6 +148,7 @@ impl Layers<'_> {
             Origin::Nodes(peers) => Some(*peers),
             // A small one is here before it is known who has it.
             Origin::Registry { .. } => self.store.neighbours.peers().filter(|_| blob.size >= PIECE),
+            Origin::Here => None,
         };
         if let Some(peers) = peers {
             let _turn = self.store.flights.enter(&blob.digest).await;
@@ -160,7 +163,10 @@ impl Layers<'_> {
         }
         match &self.origin {
             Origin::Registry { client, .. } => download(self.store, client, blob, tell).await?,
-            Origin::Nodes(_) => return Err(Error::MissingBlob(blob.digest.clone())),
+            Origin::Here if self.store.has_blob(&blob.digest) => {}
+            Origin::Here | Origin::Nodes(_) => {
+                return Err(Error::MissingBlob(blob.digest.clone()));
+            }
         }
         Ok(None)
     }
@@ -178,7 +184,7 @@ impl Layers<'_> {
             (self.store.clone(), self.blobs[n].clone(), self.progress.clone());
         let repository = match &self.origin {
             Origin::Registry { repository, .. } => Some(repository.clone()),
-            Origin::Nodes(_) => None,
+            Origin::Nodes(_) | Origin::Here => None,
         };
         blocking(move || {
             if !store.index().layers.contains_key(&chain) {

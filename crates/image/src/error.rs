@@ -56,6 +56,10 @@ pub enum Error {
     Config(#[source] serde_json::Error),
     #[error(transparent)]
     Registry(#[from] crate::registry::error::RegistryError),
+    #[error("the managers do not tell which images services need: nothing is removed")]
+    Needs(#[source] io::Error),
+    #[error("{have} of {wanted} copies could be made: no other node takes one")]
+    TooFewCopies { have: usize, wanted: usize },
     #[error("operation was canceled")]
     Cancelled,
 }
@@ -93,6 +97,7 @@ impl Classify for Error {
             Error::NoSuchImage(_) | Error::NoRwLayer(_) => ErrorKind::NotFound,
             Error::Conflict(_) => ErrorKind::Conflict,
             Error::Registry(err) => err.kind(),
+            Error::Needs(_) | Error::TooFewCopies { .. } => ErrorKind::Unavailable,
             Error::Verification(_)
             | Error::LayerMismatch
             | Error::DiffId { .. }

@@ -10,16 +10,18 @@
 //! all at once, when it matters. A layer travels as it is kept: its blob, or where the store has none (a layer of our own)
 //! its canonical tar, of which any part can be read ([`crate::layer::layout`]).
 //!
-//! Questions, below [`PATH`]: `offer?name=`, `have/<digest>`, `piece/<digest>/<n>`. All bytes are checked against digests
+//! Questions, below [`PATH`]: `offer?name=`, `have/<digest>`, `piece/<digest>/<n>`, `tags?name=`; and a wish, `take?name=&id=`. All bytes are checked against digests
 //! before anything refers to them.
 
 pub(crate) mod fetch;
 pub(crate) mod image;
 pub(crate) mod line;
+mod needs;
 pub(crate) mod offer;
 pub(crate) mod partial;
 pub(crate) mod pieces;
 pub(crate) mod serve;
+mod spread;
 pub(crate) mod swarm;
 
 use crate::stream::ByteStream;
@@ -36,6 +38,9 @@ pub const PATH: &str = "/sampan/images/";
 pub trait Peers: Send + Sync + 'static {
     /// Who can be asked now. Never this node.
     async fn others(&self) -> Vec<NodeId>;
+
+    /// References of the images that services run, or can be rolled back to.
+    async fn needed(&self) -> io::Result<Vec<String>>;
 
     /// A connection of one's own to `node`.
     async fn connect(&self, node: &NodeId) -> io::Result<Box<dyn Connection>>;

@@ -37,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) pins: gc::Pins,
     pub(crate) flights: crate::registry::flight::Flights,
     pub(crate) neighbours: crate::peers::Neighbours,
+    pub(crate) pushed: crate::hosted::Pushed,
     _owner: Flock<File>,
 }
 
@@ -280,6 +281,7 @@ fn open(root: PathBuf, registry: RegistryConfig) -> Result<Inner> {
         pins: gc::Pins::default(),
         flights: crate::registry::flight::Flights::default(),
         neighbours: crate::peers::Neighbours::default(),
+        pushed: crate::hosted::Pushed::default(),
         root,
         _owner: owner,
     };

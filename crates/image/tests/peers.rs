@@ -5,10 +5,13 @@
 mod common;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use common::{Home, Tar, home, import, leftovers, progress, read, reopen};
 use futures_util::StreamExt;
 use http::{Method, Response};
-use image::{ByteStream, Connection, ContainerUse, Image, ListFilter, Peers, PullOptions, Reference, Store};
+use image::{
+    ByteStream, Connection, ContainerUse, Image, ListFilter, Peers, PullOptions, Reference, Refused, Store,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -22,6 +25,8 @@ struct Net(Mutex<State>);
 struct State {
     stores: BTreeMap<NodeId, Store>,
     dead: BTreeSet<NodeId>,
+    /// What services need; nobody tells when it is unset.
+    needed: Option<Vec<String>>,
     /// Those whose pieces are not what they should be.
     liars: BTreeSet<NodeId>,
     /// Pieces that each node gave.
@@ -62,6 +67,10 @@ impl Net {
 impl Peers for Seat {
     async fn others(&self) -> Vec<NodeId> {
         self.1.state().stores.keys().filter(|node| **node != self.0).cloned().collect()
+    }
+    async fn needed(&self) -> io::Result<Vec<String>> {
+        let state = self.1.state();
+        state.needed.clone().ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
     async fn connect(&self, node: &NodeId) -> io::Result<Box<dyn Connection>> {
         match self.1.state().dead.contains(node) {
@@ -311,4 +320,168 @@ async fn nonsense_is_not_answered() {
     }
     let post = one.store.answer(&Method::POST, image::PEERS_PATH).await;
     assert_eq!(post.status(), 405);
+}
+
+#[tokio::test]
+async fn copies_are_made_until_there_are_as_many_as_were_asked_for() {
+    let homes = [home().await, home().await, home().await, home().await];
+    let net = Net::of(&homes.each_ref());
+    let made = large(&homes[0], "app:v1").await;
+    let (sender, _all) = progress();
+    assert_eq!(homes[0].store.spread("app:v1", 2, &sender).await.unwrap(), 2);
+    let having = || homes.iter().filter(|home| home.store.resolve("app:v1").is_ok()).count();
+    assert_eq!(having(), 2);
+    // Those that have it count: whoever asks, and however often.
+    let with = homes.iter().rposition(|home| home.store.resolve("app:v1").is_ok()).unwrap();
+    assert_eq!(homes[with].store.spread("app:v1", 2, &sender).await.unwrap(), 2);
+    assert_eq!(having(), 2);
+    assert_eq!(homes[0].store.spread("app:v1", 0, &sender).await.unwrap(), 4);
+    for home in &homes {
+        assert_eq!(home.store.resolve("app:v1").unwrap().id, made.id);
+    }
+
+    net.state().dead.insert(name(3));
+    let few = homes[0].store.spread("app:v1", 5, &sender).await.unwrap_err().to_string();
+    assert_eq!(few, "3 of 5 copies could be made: no other node takes one");
+    let none = homes[0].store.spread("ghost", 2, &sender).await.unwrap_err().to_string();
+    assert_eq!(none, "No such image: ghost:latest");
+}
+
+#[tokio::test]
+async fn what_services_need_is_known_by_pin_and_by_tag_with_the_versions_beside_it() {
+    let one = home().await;
+    let net = Net::of(&[&one]);
+    let mut ids = Vec::new();
+    for version in ["1", "2", "3", "4"] {
+        let tar = Tar::new().file("version", version);
+        ids.push(import(&one.store, &format!("app:{version}"), tar).await.id.clone());
+    }
+    let other = import(&one.store, "other:1", Tar::new().file("other", "1")).await.id.clone();
+    let untold = one.store.needed(1).await.unwrap_err();
+    assert!(untold.to_string().contains("nothing is removed"), "{untold}");
+
+    let needed = async |names: &[String], keep| {
+        net.state().needed = Some(names.to_vec());
+        one.store.needed(keep).await.unwrap()
+    };
+    let set = |ids: &[&types::ImageId]| ids.iter().map(|id| (*id).clone()).collect();
+    assert_eq!(needed(&[], 9).await, BTreeSet::new());
+    assert_eq!(needed(&[format!("app:1@{}", ids[0])], 0).await, set(&[&ids[0]]));
+    assert_eq!(needed(&["app:1".to_owned()], 2).await, set(&[&ids[0], &ids[2], &ids[3]]));
+    assert_eq!(needed(&["other:1".to_owned()], 1).await, set(&[&other]));
+
+    let filter = ListFilter {
+        dangling: Some(false),
+        except: needed(&["app:1".to_owned()], 1).await,
+        ..ListFilter::default()
+    };
+    one.store.prune(filter, Vec::new()).await.unwrap();
+    let left: BTreeSet<_> = one.store.images().iter().map(|image| image.id.clone()).collect();
+    assert_eq!(left, set(&[&ids[0], &ids[3]]));
+}
+
+/// Pushes what `archive` holds into the store by hand, as a client does.
+async fn upload(home: &Home, bytes: &[u8]) -> Result<image::Digest, Refused> {
+    let id = home.store.begin_upload().await?;
+    let (first, rest) = bytes.split_at(bytes.len() / 2);
+    let chunk = |bytes: &[u8]| {
+        let bytes = Bytes::copy_from_slice(bytes);
+        futures_util::stream::iter([Ok::<_, io::Error>(bytes)])
+    };
+    assert_eq!(home.store.append_upload(&id, Some(0), chunk(first)).await?, first.len() as u64);
+    let gap = home.store.append_upload(&id, Some(7), chunk(rest)).await.unwrap_err();
+    assert!(matches!(gap, Refused::Range(have) if have == first.len() as u64));
+    home.store.append_upload(&id, None, chunk(rest)).await?;
+    let digest = image::Digest::of(bytes);
+    home.store.finish_upload(&id, &digest).await?;
+    Ok(digest)
+}
+
+fn manifest(config: (&image::Digest, usize), layer: (&image::Digest, usize)) -> Bytes {
+    let part = |kind: &str, (digest, size): (&image::Digest, usize)| serde_json::json!({ "mediaType": kind, "digest": digest, "size": size });
+    let document = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": part("application/vnd.oci.image.config.v1+json", config),
+        "layers": [part("application/vnd.oci.image.layer.v1.tar", layer)],
+    });
+    document.to_string().into()
+}
+
+#[tokio::test]
+async fn what_is_pushed_is_served_byte_for_byte_by_whoever_has_a_copy() {
+    let (one, two) = (home().await, home().await);
+    let _net = Net::of(&[&one, &two]);
+    let layer = Tar::new().file("a", "a").build();
+    let config = serde_json::json!({
+        "os": "linux", "architecture": "amd64",
+        "rootfs": { "type": "layers", "diff_ids": [image::Digest::of(&layer)] },
+    });
+    let config = config.to_string();
+    let (name, by_tag) = (reference("h:5000/app"), reference("h:5000/app:v1"));
+
+    let early = manifest((&image::Digest::of(b"x"), 1), (&image::Digest::of(b"y"), 1));
+    assert!(matches!(one.store.host(&by_tag, early).await, Err(Refused::UnknownBlob(_))));
+    let layer_digest = upload(&one, &layer).await.unwrap();
+    let config_digest = upload(&one, config.as_bytes()).await.unwrap();
+    let whole = manifest((&config_digest, config.len()), (&layer_digest, layer.len()));
+    // Its layer for a configuration: refused, and nothing is named.
+    let twisted = manifest((&layer_digest, layer.len()), (&config_digest, config.len()));
+    assert!(matches!(one.store.host(&by_tag, twisted).await, Err(Refused::Manifest(_))));
+    assert!(one.store.images().is_empty());
+
+    let digest = one.store.host(&by_tag, whole.clone()).await.unwrap();
+    assert_eq!(one.store.resolve("h:5000/app:v1").unwrap().id.as_str(), config_digest.as_str());
+    assert_eq!(one.store.hosted_tags(&name), ["v1"]);
+    let (sender, _all) = progress();
+    assert_eq!(one.store.spread("h:5000/app:v1", 2, &sender).await.unwrap(), 2);
+    assert_eq!(two.store.tags_in_cluster(&name).await, ["v1"]);
+    for home in [&one, &two] {
+        for asked in [by_tag.clone(), name.with_digest(&digest)] {
+            let hosted = home.store.hosted(&asked).await.unwrap().unwrap();
+            assert_eq!((hosted.bytes, hosted.digest), (whole.clone(), digest.clone()));
+        }
+        assert_eq!(home.store.blob_size(&layer_digest).await.unwrap(), Some(layer.len() as u64));
+        let part = home.store.blob(&layer_digest, 3, 9).await.unwrap().unwrap();
+        assert!(read(part).await == layer[3..12]);
+    }
+    let none = one.store.hosted(&reference("h:5000/app:v2")).await.unwrap();
+    assert!(none.is_none());
+}
+
+#[tokio::test]
+async fn an_image_that_was_never_pushed_gets_a_manifest() {
+    let one = home().await;
+    let made = large(&one, "h:5000/app:v1").await;
+    let by_tag = reference("h:5000/app:v1");
+    let hosted = one.store.hosted(&by_tag).await.unwrap().unwrap();
+    let again = one.store.hosted(&by_tag).await.unwrap().unwrap();
+    assert_eq!(hosted.digest, again.digest);
+    let by_digest = by_tag.with_digest(&hosted.digest);
+    assert_eq!(one.store.hosted(&by_digest).await.unwrap().unwrap().bytes, hosted.bytes);
+    let document: serde_json::Value = serde_json::from_slice(&hosted.bytes).unwrap();
+    let layer = &document["layers"][0];
+    let digest = image::Digest::parse(layer["digest"].as_str().unwrap()).unwrap();
+    let size = one.store.blob_size(&digest).await.unwrap().unwrap();
+    assert_eq!(layer["size"].as_u64(), Some(size));
+    let whole = read(one.store.blob(&digest, 0, size).await.unwrap().unwrap()).await;
+    assert_eq!(image::Digest::of(&whole).as_str(), made.config.rootfs.diff_ids[0]);
+}
+
+#[tokio::test]
+async fn uploads_are_refused_in_order() {
+    let one = home().await;
+    for id in ["", "../../lock", "0123456789abcdef0123456789abcdef"] {
+        let size = one.store.upload_size(id).await;
+        assert!(matches!(size, Err(Refused::UnknownUpload)), "{id}");
+    }
+    let id = one.store.begin_upload().await.unwrap();
+    let wrong = one.store.finish_upload(&id, &image::Digest::of(b"other")).await;
+    assert!(matches!(wrong, Err(Refused::WrongDigest)));
+    assert!(matches!(one.store.upload_size(&id).await, Err(Refused::UnknownUpload)));
+    let id = one.store.begin_upload().await.unwrap();
+    let one = reopen(one).await;
+    assert_eq!(one.store.upload_size(&id).await.unwrap(), 0, "it survives the daemon");
+    one.store.cancel_upload(&id).await.unwrap();
+    assert_eq!(leftovers(&one), Vec::<std::path::PathBuf>::new());
 }

@@ -9,7 +9,7 @@ use crate::flags::Cli;
 use crate::logging::{self, Level};
 use crate::notify;
 use crate::pidfile::{PidFile, lock_data_root};
-use crate::settings::Settings;
+use crate::settings::{Registry, Settings};
 use anyhow::{Context, Result};
 use api::{ListenOptions, Listeners};
 use clap::Parser;
@@ -17,6 +17,7 @@ use cluster::Cluster;
 use engine::Engine;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -65,27 +66,46 @@ fn start(cli: &Cli) -> Result<()> {
         allow_plain_tcp: settings.allow_plain_tcp,
         activated,
     };
-    let ended = runtime.block_on(run(cli, settings.engine, settings.cluster, listen, &level));
+    let open = Open { listen, registry: settings.registry };
+    let ended = runtime.block_on(run(cli, settings.engine, settings.cluster, open, &level));
     runtime.shutdown_timeout(LAST_WORK);
     ended
+}
+
+/// Where others come in.
+struct Open {
+    listen: ListenOptions,
+    registry: Option<Registry>,
 }
 
 async fn run(
     cli: &Cli,
     config: engine::EngineConfig,
     membership: cluster::Config,
-    listen: ListenOptions,
+    open: Open,
     level: &Level,
 ) -> Result<()> {
     // Handlers first: a signal during the start is not to kill us half way.
     let mut signals = Signals::new().context("failed to handle signals")?;
-    let listeners = Listeners::bind(listen).await?;
+    let listeners = Listeners::bind(open.listen).await?;
+    let registry = match open.registry {
+        Some(registry) => {
+            let listener = TcpListener::bind(registry.listen).await;
+            let at = || format!("failed to listen on {} for the registry", registry.listen);
+            Some((listener.with_context(at)?, registry.options))
+        }
+        None => None,
+    };
     let engine = Engine::open(config).await.context("failed to start daemon")?;
     let cluster = Cluster::open(membership, engine.clone()).await;
     let cluster = cluster.context("failed to take up the swarm")?;
     let stop = CancellationToken::new();
     let api = api::serve(engine.clone(), cluster.clone(), listeners, stop.clone());
     let server = tokio::spawn(api);
+    let registry = registry.map(|(listener, options)| {
+        let (engine, cluster) = (engine.clone(), cluster.clone());
+        tokio::spawn(api::serve_registry(engine, cluster, listener, options, stop.clone()))
+    });
     notify::tell("READY=1");
     let watchdog = tokio::spawn(notify::feed_watchdog(engine.clone(), stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "daemon has completed initialization");
@@ -93,6 +113,9 @@ async fn run(
     notify::tell("STOPPING=1");
     stop.cancel();
     let (served, watched) = tokio::join!(server, watchdog);
+    if let Some(registry) = registry {
+        registry.await.context("the registry failed")?;
+    }
     cluster.close().await;
     engine.close().await;
     served.and(watched).context("a part of the daemon failed")?;

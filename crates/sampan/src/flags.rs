@@ -79,6 +79,18 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOST")]
     #[serde(alias = "insecure-registries", skip_serializing_if = "Vec::is_empty")]
     pub(crate) insecure_registry: Vec<String>,
+    /// On managers, be a registry at this address (HOST:PORT): images pushed to it run in the cluster
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) registry_listen: Option<String>,
+    /// Host name or address by which clients call that registry, besides the node's own (repeatable)
+    #[arg(long, value_name = "HOST")]
+    #[serde(alias = "registry-names", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) registry_name: Vec<String>,
+    /// Nodes that shall have what is pushed, if there are so many; 0 is all [default: 3]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) registry_copies: Option<usize>,
     /// Use TLS; implied by --tlsverify
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]

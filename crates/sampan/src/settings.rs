@@ -2,9 +2,10 @@
 
 use crate::flags::{Cli, Options};
 use anyhow::{Context, Result, bail};
-use api::{Host, TlsFiles};
+use api::{Host, RegistryOptions, TlsFiles};
 use engine::{AddressPool, EngineConfig, Housekeeping};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Table;
@@ -24,10 +25,21 @@ pub(crate) struct Settings {
     pub(crate) group: Option<String>,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) allow_plain_tcp: bool,
+    pub(crate) registry: Option<Registry>,
     pub(crate) pidfile: PathBuf,
     pub(crate) log_filter: String,
     pub(crate) log_json: bool,
 }
+
+/// The registry that managers are.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry {
+    pub(crate) listen: SocketAddr,
+    pub(crate) options: RegistryOptions,
+}
+
+/// As `POST /sampan/spread` has it.
+const REGISTRY_COPIES: usize = 3;
 
 impl Settings {
     /// Reads the file that `cli` names, or the usual one if it exists, and lays the flags over it.
@@ -71,6 +83,7 @@ fn settle(options: Options) -> Result<Settings> {
     };
     Ok(Settings {
         tls: tls(&options),
+        registry: registry(&options)?,
         allow_plain_tcp: options.allow_plain_tcp.unwrap_or(false),
         group: options.group.clone(),
         pidfile: options.pidfile.clone().unwrap_or_else(|| PIDFILE.into()),
@@ -80,6 +93,18 @@ fn settle(options: Options) -> Result<Settings> {
         log_filter,
         log_json,
     })
+}
+
+fn registry(options: &Options) -> Result<Option<Registry>> {
+    let Some(listen) = &options.registry_listen else { return Ok(None) };
+    let listen = listen
+        .parse()
+        .with_context(|| format!("--registry-listen {listen:?} is not an address and a port"))?;
+    let options = RegistryOptions {
+        names: options.registry_name.clone(),
+        copies: options.registry_copies.unwrap_or(REGISTRY_COPIES),
+    };
+    Ok(Some(Registry { listen, options }))
 }
 
 /// dockerd's switches for what is here always so, turned to what is not.

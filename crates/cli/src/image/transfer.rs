@@ -45,6 +45,12 @@ pub(crate) struct PushArgs {
     /// Suppress verbose output
     #[arg(short = 'q', long)]
     quiet: bool,
+    /// Copy the image to other nodes of the cluster instead; no registry takes part
+    #[arg(long, conflicts_with_all = ["all_tags", "platform"])]
+    to_cluster: bool,
+    /// Nodes that shall have it, this one included; 0 is all
+    #[arg(long, value_name = "uint", requires = "to_cluster")]
+    copies: Option<u32>,
     #[arg(value_name = "NAME[:TAG]")]
     name: String,
 }
@@ -142,6 +148,17 @@ pub(crate) async fn push(ctx: &Ctx, args: PushArgs) -> Result<Exit> {
         if !args.quiet {
             report::say("Using default tag: latest")?;
         }
+    }
+    if args.to_cluster {
+        let copies = args.copies.map(|copies| copies.to_string());
+        let query =
+            Query::new().with("name", reference.canonical()).opt("copies", copies.as_deref());
+        let client = ctx.client().await?;
+        let headers = HeaderMap::new();
+        let stream =
+            client.bytes(Method::POST, "/sampan/spread", &query, headers, no_body()).await?;
+        progress::show(stream, Display::stdout(args.quiet)).await?;
+        return Ok(report::OK);
     }
     let query =
         Query::new().opt("tag", reference.tag.as_deref()).opt("platform", args.platform.as_deref());

@@ -365,8 +365,18 @@ impl Executor {
         let options = PullOptions { platform, auth };
         let progress = self.output.progress();
         let pull = self.engine.0.images.pull(&reference, &options, &progress);
+        let obtain = async {
+            match pull.await {
+                Ok(outcome) => Ok(outcome.image),
+                // What no registry has, or none that answers, another node may have.
+                Err(err) => {
+                    let fetched = self.engine.image_fetch(&reference, &options, &progress).await;
+                    fetched.ok_or(err)
+                }
+            }
+        };
         tokio::select! {
-            outcome = pull => Ok(outcome?.image),
+            image = obtain => Ok(image?),
             () = self.output.cancelled() => Err(Failure::new("build cancelled")),
         }
     }

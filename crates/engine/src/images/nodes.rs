@@ -2,8 +2,10 @@
 
 use super::{PullRequest, reference_of};
 use crate::{ByteStream, Engine, Error, Result};
-use image::{Image, Meant, Peers, ProgressSender, PullOptions, Reference};
+use image::{Image, Meant, Peers, Progress, ProgressSender, PullOptions, Reference};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use types::ImageId;
 use types::image::{Descriptor, DistributionInspect, DistributionPlatform};
 
 /// What an image looks like to those that ask a registry.
@@ -20,6 +22,11 @@ impl Engine {
     /// Whom to ask for images. Called once, by the cluster.
     pub fn set_image_peers(&self, peers: Arc<dyn Peers>) {
         self.0.images.set_peers(peers);
+    }
+
+    /// The images themselves, for the registry: another face of the same store.
+    pub fn image_store(&self) -> &image::Store {
+        &self.0.images
     }
 
     /// Answers another node's question about images.
@@ -62,6 +69,27 @@ impl Engine {
             Some(_) => Ok(()),
             None => self.image_pull(request, progress).await,
         }
+    }
+
+    /// The images here that services of the cluster need, which no prune may remove.
+    pub(crate) async fn images_needed(&self) -> Result<BTreeSet<ImageId>> {
+        let keep = self.0.config.housekeeping.keep;
+        self.0.images.needed(keep).await.map_err(Error::from_lower)
+    }
+
+    /// Sees to it that so many nodes (0: all) have the image called `name`; tells of each, and at last how many have it.
+    pub async fn image_spread(
+        &self,
+        name: &str,
+        copies: usize,
+        progress: ProgressSender,
+    ) -> Result<()> {
+        let spread = self.0.images.spread(name, copies, &progress).await;
+        let have = spread.map_err(Error::from_lower)?;
+        let nodes = if have == 1 { "1 node has".to_owned() } else { format!("{have} nodes have") };
+        // A closed channel: nobody listens.
+        let _ = progress.send(Progress::status(format!("{nodes} {name}"))).await;
+        Ok(())
     }
 
     /// Brings an image here from another node, if one has it for this machine.

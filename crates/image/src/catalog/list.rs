@@ -26,6 +26,8 @@ pub struct ListFilter {
     pub references: Vec<String>,
     /// Made before this moment.
     pub until: Option<Timestamp>,
+    /// Not these.
+    pub except: BTreeSet<ImageId>,
 }
 
 impl Store {
@@ -92,6 +94,7 @@ impl ListFilter {
         self.labels.iter().all(has)
             && !self.not_labels.iter().any(has)
             && self.until.is_none_or(|until| image.config.created < until)
+            && !self.except.contains(&image.id)
     }
 
     fn admits_name(&self, reference: &Reference) -> bool {

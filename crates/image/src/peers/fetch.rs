@@ -56,7 +56,13 @@ pub(crate) async fn gather(
             let (store, digest) = (store.clone(), digest.clone());
             blocking(move || Partial::open(&store, &digest, size)).await?
         };
-        let Some(seen) = bring(&partial, peers, from, &tell).await? else { return Ok(None) };
+        let Some(seen) = bring(&partial, peers, from, &tell).await? else {
+            // What is here stays for the next one; nothing leaves nothing.
+            if partial.have().held() == 0 {
+                blocking(move || partial.discard()).await?;
+            }
+            return Ok(None);
+        };
         let checked = partial.clone();
         if blocking(move || checked.verify()).await? {
             return Ok(Some(partial));

@@ -4,9 +4,11 @@ use super::Peers;
 use super::line::Line;
 use super::offer::{Offer, offer};
 use crate::arrival::{Layers, Origin, send};
+use crate::hosted::own_manifests;
 use crate::store::{Image, blocking};
 use crate::{Digest, Platform, Progress, ProgressSender, PullOptions, Reference, Result, Store};
 use futures_util::future::join_all;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use types::ImageId;
 
@@ -42,6 +44,30 @@ impl Store {
         let Some(own) = own.and_then(|id| self.get(&id)) else { return false };
         let Some(best) = self.offered(reference).await else { return false };
         best.is_made_here() && best.id != own.id && best.tagged > own.tagged
+    }
+
+    /// Whether another node was given another image of this name later than this one.
+    pub async fn is_newer_elsewhere(&self, reference: &Reference) -> bool {
+        let own = self.0.index().references.get(reference).cloned();
+        let Some(own) = own.and_then(|id| self.get(&id)) else { return false };
+        let Some(best) = self.offered(reference).await else { return false };
+        best.id != own.id && best.tagged > own.tagged
+    }
+
+    /// The tags that all nodes have of a repository, in order.
+    pub async fn tags_in_cluster(&self, repository: &Reference) -> Vec<String> {
+        let mut tags: BTreeSet<String> = self.hosted_tags(repository).into_iter().collect();
+        if let Some(peers) = self.0.neighbours.peers() {
+            let question = format!("tags?name={}", repository.name());
+            let others = peers.others().await.into_iter().map(|node| {
+                let (line, question) = (Line::new(node, peers.clone()), question.clone());
+                async move { line.document(&question).await.ok().flatten() }
+            });
+            for told in join_all(others).await.into_iter().flatten() {
+                tags.extend(serde_json::from_slice::<Vec<String>>(&told).unwrap_or_default());
+            }
+        }
+        tags.into_iter().collect()
     }
 
     /// Brings `reference` here from the nodes that have it, and names it; `None` when none does.
@@ -89,12 +115,22 @@ impl Store {
             progress,
         };
         layers.fetch(&config).await?;
-        let names = names(reference, &offer);
-        let inner = self.0.clone();
+        let mut names = names(reference, &offer);
+        let manifests = own_manifests(&offer.manifests, &offer.id);
+        manifests.keys().for_each(|digest| lease.pin(digest));
+        names.extend(manifests.keys().map(|digest| reference.with_digest(digest)));
+        let (inner, reference) = (self.0.clone(), reference.clone());
         blocking(move || {
             let _held = lease;
             let image = inner.put_image(offer.document.as_bytes(), None)?;
-            inner.set_references_as_of(names, &image.id, Some(offer.tagged))
+            for manifest in manifests.values() {
+                inner.put_blob(manifest.as_bytes())?;
+            }
+            let image = inner.set_references_as_of(names, &image.id, Some(offer.tagged))?;
+            if let Some(pushed) = offer.pushed.filter(|_| reference.digest().is_none()) {
+                inner.note_hosted(&reference, &pushed)?;
+            }
+            Ok(image)
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! What a node tells of an image that it has: its configuration byte for byte, and how its layers travel.
 
 use crate::arrival::Travelling;
+use crate::hosted::manifests;
 use crate::registry::manifest::{Descriptor, LAYER_TAR};
 use crate::store::{Image, Inner, chains};
 use crate::{Digest, Error, Reference, Result};
@@ -20,6 +21,12 @@ pub(crate) struct Offer {
     pub(crate) document: String,
     /// Lowest first.
     pub(crate) layers: Vec<Travelling>,
+    /// Manifests of it that are here, byte for byte.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) manifests: Vec<String>,
+    /// What was pushed under the tag that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pushed: Option<Digest>,
 }
 
 impl Offer {
@@ -59,11 +66,9 @@ impl Offer {
 
 /// The image called `name` here, if there is one. Blocking.
 pub(crate) fn offer(store: &Inner, name: &str) -> Result<Option<Offer>> {
+    let Ok(reference) = Reference::parse(name).map(Reference::or_latest) else { return Ok(None) };
     let (image, digests) = {
         let index = store.index();
-        let Ok(reference) = Reference::parse(name).map(Reference::or_latest) else {
-            return Ok(None);
-        };
         let Some(image) = index.meant(&reference).and_then(|id| index.images.get(id)) else {
             return Ok(None);
         };
@@ -73,7 +78,17 @@ pub(crate) fn offer(store: &Inner, name: &str) -> Result<Option<Offer>> {
     let document = store.read_blob(&id)?;
     let document = String::from_utf8(document).map_err(|_| Error::Verification(id))?;
     let layers = layers(store, &image)?;
-    Ok(Some(Offer { id: image.id.clone(), tagged: image.tagged, digests, document, layers }))
+    let manifests = manifests(store, &digests);
+    let pushed = store.pushed_under(&reference);
+    Ok(Some(Offer {
+        id: image.id.clone(),
+        tagged: image.tagged,
+        digests,
+        document,
+        layers,
+        manifests,
+        pushed,
+    }))
 }
 
 /// The digests by which registries know an image in the repository of `reference`.
@@ -88,7 +103,7 @@ pub(crate) fn registry_digests<'a>(
     digests.filter(|digest| digest.as_str() != id.as_str()).cloned().collect()
 }
 
-fn layers(store: &Inner, image: &Image) -> Result<Vec<Travelling>> {
+pub(crate) fn layers(store: &Inner, image: &Image) -> Result<Vec<Travelling>> {
     let layers = store.layers_of(image)?;
     let offered = layers.into_iter().map(|layer| match &layer.blob {
         Some(blob) => {

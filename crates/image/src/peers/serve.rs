@@ -7,7 +7,7 @@ use super::pieces::{Pieces, count, span};
 use crate::layer::layout::Layout;
 use crate::store::{Inner, blocking};
 use crate::stream::ByteStream;
-use crate::{Digest, Error, Result, Store};
+use crate::{Digest, Error, Reference, Result, Store};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::{Method, Response, StatusCode};
@@ -74,14 +74,18 @@ impl Layouts {
 
 /// A blob by place.
 #[derive(Clone)]
-enum Source {
+pub(crate) enum Source {
     File(Arc<File>, u64),
     Laid(Arc<Layout>),
     Partial(Arc<Partial>),
 }
 
 impl Source {
-    fn size(&self) -> u64 {
+    /// Whether it is more than what has come so far.
+    pub(crate) fn is_whole(&self) -> bool {
+        !matches!(self, Source::Partial(_))
+    }
+    pub(crate) fn size(&self) -> u64 {
         match self {
             Source::File(_, size) => *size,
             Source::Laid(laid) => laid.size(),
@@ -114,11 +118,14 @@ impl Store {
     /// Answers a question of another node; `path` begins with [`PATH`].
     pub async fn answer(&self, method: &Method, path: &str) -> Response<ByteStream> {
         let question = path.strip_prefix(PATH).unwrap_or_default();
-        if method != Method::GET {
+        let is_wish = question.starts_with("take?");
+        if *method != (if is_wish { Method::POST } else { Method::GET }) {
             return empty(StatusCode::METHOD_NOT_ALLOWED);
         }
         let answered = match question.split_once(['/', '?']) {
+            Some(("take", query)) => self.answer_take(query).await,
             Some(("offer", query)) => self.answer_offer(query).await,
+            Some(("tags", query)) => Ok(self.answer_tags(query)),
             Some(("have", digest)) => self.answer_have(digest).await,
             Some(("piece", rest)) => self.answer_piece(rest).await,
             _ => Ok(None),
@@ -144,6 +151,22 @@ impl Store {
         Ok(offer.and_then(|offer| document(&offer)))
     }
 
+    async fn answer_take(&self, query: &str) -> Result<Option<Response<ByteStream>>> {
+        let wanted = query.strip_prefix("name=").and_then(|rest| rest.split_once("&id="));
+        let Some((name, id)) = wanted else { return Ok(None) };
+        let (id, pushed) = match id.split_once("&manifest=") {
+            Some((id, pushed)) => (id, Digest::parse(pushed)),
+            None => (id, None),
+        };
+        let took = self.take_copy(name, id, pushed).await?;
+        Ok(took.then(|| empty(StatusCode::OK)))
+    }
+
+    fn answer_tags(&self, query: &str) -> Option<Response<ByteStream>> {
+        let repository = Reference::parse(query.strip_prefix("name=")?).ok()?;
+        document(&self.hosted_tags(&repository))
+    }
+
     async fn answer_have(&self, digest: &str) -> Result<Option<Response<ByteStream>>> {
         let Some(digest) = Digest::parse(digest) else { return Ok(None) };
         Ok(self.source(&digest).await?.and_then(|source| document(&source.have())))
@@ -164,7 +187,7 @@ impl Store {
     }
 
     /// Where the bytes of `digest` are here: a blob, a layer of our own by its diff id, or what is being fetched.
-    async fn source(&self, digest: &Digest) -> Result<Option<Source>> {
+    pub(crate) async fn source(&self, digest: &Digest) -> Result<Option<Source>> {
         let path = self.0.blob_path(digest);
         let opened = blocking(move || {
             let file = File::open(&path)?;
@@ -203,7 +226,7 @@ fn lay_out(inner: &Inner, chain: &Digest) -> Result<Layout> {
 }
 
 /// `bytes` from `at` on, read as they are wanted.
-fn streamed(source: Source, at: u64, bytes: u64) -> ByteStream {
+pub(crate) fn streamed(source: Source, at: u64, bytes: u64) -> ByteStream {
     let end = at + bytes;
     Box::pin(stream::try_unfold((source, at), move |(source, at)| async move {
         if at >= end {

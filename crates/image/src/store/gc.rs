@@ -100,6 +100,8 @@ impl Inner {
         pins: &BTreeMap<Digest, usize>,
     ) -> Result<Option<PathBuf>> {
         let mut live: BTreeSet<&str> = pins.keys().map(Digest::hex).collect();
+        // Manifests, kept beside the names by their digests.
+        live.extend(index.references.keys().filter_map(|name| name.digest()).map(Digest::hex));
         live.extend(index.images.keys().filter_map(|id| id.as_str().strip_prefix("sha256:")));
         live.extend(
             index
