@@ -3,6 +3,7 @@
 
 mod devices;
 mod mounts;
+mod targets;
 
 use crate::container::{Container, Record, Sandbox, add_link_variables, command_line, environment};
 use crate::{Engine, Error, Result};
@@ -15,6 +16,21 @@ use types::container::HostConfig;
 
 /// The user files of an image; more would be an attempt to fill our memory.
 const USER_FILE_BYTES: u64 = 4 << 20;
+
+/// The targets of bind mounts behind links of the image that lead nowhere yet.
+fn complete_targets(rootfs: &Path, spec: &Spec) -> Result<()> {
+    for mount in spec.mounts().iter().flatten() {
+        let bound = mount.typ().as_deref() == Some("bind");
+        let Some(source) = mount.source().as_ref().filter(|_| bound) else { continue };
+        let target =
+            if source.is_dir() { targets::Target::Directory } else { targets::Target::File };
+        let target = targets::complete(rootfs, mount.destination(), target);
+        let mounting =
+            || format!("failed to create the mount target {}", mount.destination().display());
+        target.map_err(|err| Error::caused(mounting(), std::io::Error::from(err)))?;
+    }
+    Ok(())
+}
 
 /// What an exec changes of its container's process.
 pub(crate) struct ExecProcess<'a> {
@@ -65,6 +81,7 @@ impl Engine {
         for warning in warnings {
             tracing::info!(container = record.id.short(), "{warning}");
         }
+        complete_targets(rootfs, &spec)?;
         Ok(spec)
     }
 
