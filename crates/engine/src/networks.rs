@@ -50,7 +50,7 @@ use crate::{Engine, EngineConfig, Error, Result};
 use bridge::Bridge;
 use follow::Following;
 use member::{Member, Place};
-use netdev::{NetDev, Note, Overlay, Sandboxes};
+use netdev::{NetDev, Overlay, Sandboxes};
 use netplan::{NetPlan, Table};
 use serve::{DNS_PORT, Serving};
 use std::collections::BTreeMap;
@@ -101,9 +101,7 @@ struct State {
     asked: BTreeMap<TaskId, NetworkId>,
     /// What is known of the ways to the other nodes.
     paths: paths::Paths,
-    /// What the last look found.
-    notes: Vec<Note>,
-    /// What it failed with.
+    /// What the last look failed with.
     trouble: String,
     /// The containers that still run are all adopted: from now on what nobody has is removed.
     settled: bool,
@@ -227,16 +225,11 @@ impl Networks {
                 Err(err) => trouble += &err.to_string(),
             }
         }
-        // What we cannot mend is told once.
-        let is_known = |note: &Note| *note == Note::ForeignDropPolicy && state.notes.contains(note);
-        for note in notes.iter().filter(|note| !is_known(note)) {
+        for note in &notes {
             tracing::warn!(?note, "the host's network is not as it should be");
         }
         if !trouble.is_empty() && trouble != state.trouble {
             tracing::warn!(error = trouble, "failed to mend the host's network");
-        }
-        if closely {
-            state.notes = notes;
         }
         state.trouble = trouble;
     }

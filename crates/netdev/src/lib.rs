@@ -16,9 +16,11 @@
 //! | `conntrack` | forgets UDP flows of ports that came or went |
 //! | `door` | a sandbox's way to its resolver, in nf_tables by netlink |
 //! | `path` | ICMP: how large packets pass to another node |
+//! | `beside` | another firewall's chain, where it would drop what we forward |
 //! | `sandbox` | network namespaces pinned below the exec root |
 //! | `ports` | reserves ports on the host |
 
+mod beside;
 mod conntrack;
 mod door;
 mod error;

@@ -9,10 +9,11 @@
 //! an audit, all our links are read back. A pair whose sandbox is removed goes with it, in the kernel's
 //! own time: its port is only silenced here. The steps go on after a failure; the next apply tries again.
 
+use crate::beside::Beside;
 use crate::conntrack;
 use crate::error::{ApplyError, Failure, SandboxError};
 use crate::link::{Link, Route};
-use crate::nft::{Found, Ledger, Rules, foreign_drop_policy};
+use crate::nft::{Found, Ledger, Rules};
 use crate::sandbox::{Sandboxes, run_in};
 use netplan::{Gateway, NetPlan, Ruleset, VethPlan};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub struct NetDev {
     applied: Option<NetPlan>,
     /// Index of every bridge we made sure of.
     bridges: BTreeMap<String, u32>,
+    /// From the first plan on.
+    beside: Option<Beside>,
 }
 
 /// What an audit found and mended, or can only tell. Of bridges and of overlay networks alike.
@@ -44,9 +47,9 @@ pub enum Note {
     /// Of an overlay's routes, routing rules, neighbours and forwarding entries, this many were gone, other than
     /// planned or not planned.
     PathsMended(usize),
-    /// The table `ip filter` drops forwarded packets unless it accepts them itself: containers reach
-    /// nothing outside until the administrator lets our bridges through there.
-    ForeignDropPolicy,
+    /// The table `ip filter` drops forwarded packets unless it accepts them itself: what we forward was not let through
+    /// there, and is now.
+    LetThrough,
 }
 
 /// What is there of ours, by name.
@@ -71,6 +74,7 @@ impl NetDev {
             sandboxes,
             applied: None,
             bridges: BTreeMap::new(),
+            beside: None,
         })
     }
 
@@ -96,6 +100,9 @@ impl NetDev {
     /// As [`NetDev::apply`], but reads everything back, and tells what was not as it should be.
     pub fn audit(&mut self, plan: &NetPlan) -> Result<Vec<Note>, ApplyError> {
         let first_time = self.applied.take().is_none();
+        if let Some(beside) = &mut self.beside {
+            beside.forget();
+        }
         let mut notes = self.bring_about(plan)?;
         if first_time {
             notes.clear();
@@ -103,10 +110,6 @@ impl NetDev {
         let mut steps = Steps::default();
         steps.take("list the nftables rules", self.rules.remember());
         notes = steps.finish(notes)?;
-        let forwards_out = plan.sysctls.contains_key("net/ipv4/ip_forward");
-        if forwards_out && foreign_drop_policy() {
-            notes.push(Note::ForeignDropPolicy);
-        }
         Ok(notes)
     }
 
@@ -119,7 +122,19 @@ impl NetDev {
         steps.extend(self.remove_unwanted(&nothing, &have));
         let table = format!("sampan_{instance}");
         steps.take(&format!("remove table {table}"), self.rules.remove(&table));
+        steps.take("leave the other firewall", self.let_through(&nothing));
         steps.finish(Vec::new()).map(drop)
+    }
+
+    /// Our bridges pass another firewall that drops by policy.
+    fn let_through(&mut self, plan: &NetPlan) -> io::Result<bool> {
+        let forwards_out = plan.sysctls.contains_key("net/ipv4/ip_forward");
+        let bridges = plan.bridges.keys().filter(|_| forwards_out).cloned().collect();
+        let beside = match &mut self.beside {
+            Some(beside) => beside,
+            empty => empty.insert(Beside::open(&plan.instance, self.rules.ledger())?),
+        };
+        beside.ensure(&bridges)
     }
 
     fn bring_about(&mut self, plan: &NetPlan) -> Result<Vec<Note>, ApplyError> {
@@ -132,6 +147,9 @@ impl NetDev {
         self.applied = None;
         let rules = steps.take("apply the nftables rules", self.rules.ensure(&plan.ruleset));
         notes.extend((rules == Some(Found::Tampered)).then_some(Note::RulesMended));
+        let through = self.let_through(plan);
+        let let_through = steps.take("pass another firewall", through) == Some(true);
+        notes.extend(let_through.then_some(Note::LetThrough));
 
         let have = match &last {
             Some(last) => Have::as_planned(last),

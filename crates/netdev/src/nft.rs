@@ -77,7 +77,7 @@ impl Ledger {
     }
 
     /// Where our own changes lead from `generation`.
-    fn follow(&self, mut generation: u32) -> u32 {
+    pub(crate) fn follow(&self, mut generation: u32) -> u32 {
         let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(next) = steps.get(&generation) {
             generation = *next;
@@ -214,13 +214,7 @@ fn read_counts(listing: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Whether another firewall drops what is forwarded and not accepted by itself.
-pub(crate) fn foreign_drop_policy() -> bool {
-    let chain = nft(&["list", "chain", "ip", "filter", "FORWARD"], b"");
-    chain.is_ok_and(|chain| chain.contains("policy drop"))
-}
-
-fn generation(netlink: &mut Netlink) -> io::Result<u32> {
+pub(crate) fn generation(netlink: &mut Netlink) -> io::Result<u32> {
     let header = [libc::AF_UNSPEC as u8, 0, 0, 0];
     let read = |payload: &[u8]| {
         let id: [u8; 4] = find(payload.get(4..)?, NFTA_GEN_ID)?.try_into().ok()?;
@@ -252,7 +246,7 @@ fn list(table: &str) -> io::Result<Option<String>> {
 }
 
 /// Runs the `nft` program; what it says on failure is the error.
-fn nft(arguments: &[&str], input: &[u8]) -> io::Result<String> {
+pub(crate) fn nft(arguments: &[&str], input: &[u8]) -> io::Result<String> {
     let mut child = Command::new("nft")
         .args(arguments)
         .stdin(Stdio::piped())

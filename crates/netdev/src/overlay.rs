@@ -10,12 +10,13 @@
 
 mod sandbox;
 
+use crate::beside::Beside;
 use crate::conntrack;
 use crate::error::{ApplyError, Failure};
 use crate::fib::{Choice, Forwarding, MAIN, Neighbour, Owner, Path, Way};
 use crate::link::{Link, Route};
 use crate::netdev::{NetDev, Note, Steps};
-use crate::nft::{Found, Ledger, Rules, counts, foreign_drop_policy};
+use crate::nft::{Found, Ledger, Rules, counts};
 use crate::sandbox::{Sandboxes, run_in};
 use crate::tunnel::Vxlan;
 use netplan::overlay::{LocalPlan, OverlayPlan, OverlayRules, TunnelPlan};
@@ -34,6 +35,7 @@ pub struct Overlay {
     owner: Owner,
     route: Route,
     rules: Rules<OverlayRules>,
+    beside: Beside,
     last: Last,
 }
 
@@ -75,6 +77,7 @@ impl Overlay {
             sandboxes,
             owner,
             route: Route::open()?,
+            beside: Beside::open(&format!("{instance}-o"), ledger.clone())?,
             rules: Rules::open(ledger)?,
             last: Last::default(),
         })
@@ -92,12 +95,10 @@ impl Overlay {
     pub fn audit(&mut self, plan: &OverlayPlan) -> Result<Vec<Note>, ApplyError> {
         self.last.plugged.clear();
         self.last.without_rules = false;
-        let mut notes = self.bring_about(plan)?;
+        self.beside.forget();
+        let notes = self.bring_about(plan)?;
         let mut steps = Steps::default();
         steps.take("list the nftables rules", self.rules.remember());
-        if !plan.locals.is_empty() && foreign_drop_policy() {
-            notes.push(Note::ForeignDropPolicy);
-        }
         steps.finish(notes)
     }
 
@@ -136,6 +137,9 @@ impl Overlay {
         if !self.ensure_rules(plan, &mut steps, &mut notes) {
             return steps.finish(notes);
         }
+        let through = self.beside.ensure(&forwarded(plan));
+        let let_through = steps.take("pass another firewall", through) == Some(true);
+        notes.extend(let_through.then_some(Note::LetThrough));
         let mended = self.make_links(plan, &mut have, &mut steps);
         notes.extend(mended.into_iter().map(Note::LinkMended));
         set_sysctls(plan, &have, &mut steps);
@@ -415,6 +419,13 @@ fn choices(plan: &OverlayPlan) -> BTreeSet<Choice> {
 }
 
 /// Of links that are not there, none; written only where the value is another.
+/// Interfaces that what we forward comes by.
+fn forwarded(plan: &OverlayPlan) -> BTreeSet<String> {
+    let tunnel = plan.tunnel.iter().map(|tunnel| tunnel.interface.clone());
+    let tasks = (!plan.locals.is_empty()).then(|| "smt*".to_owned());
+    tunnel.chain(tasks).collect()
+}
+
 fn set_sysctls(plan: &OverlayPlan, have: &Links, steps: &mut Steps) {
     let tunnel = plan.tunnel.iter().map(|tunnel| &tunnel.interface);
     let absent: Vec<String> = tunnel

@@ -264,14 +264,36 @@ fn the_administrators_rules_stay_and_other_tables_are_no_reason_to_act() {
 }
 
 #[test]
-fn another_firewall_that_drops_is_told_of() {
+fn another_firewall_that_drops_lets_our_containers_through_and_nobody_else() {
     let mut world = World::new();
     world.network("front", 1);
+    let web = world.connect("web", "front", 2);
+    world.publish("web", Protocol::Tcp, [0, 0, 0, 0], 8080, 80);
     world.apply();
+    tcp_server(&web, 80);
+    // As dockerd and ufw do, with a rule of theirs.
     world.on_host("nft", &["add", "table", "ip", "filter"]);
     let chain = "{ type filter hook forward priority 0; policy drop; }";
     world.on_host("nft", &["add", "chain", "ip", "filter", "FORWARD", chain]);
-    assert!(world.audit().contains(&Note::ForeignDropPolicy));
+    world.on_host(
+        "nft",
+        &["add", "rule", "ip", "filter", "FORWARD", "iifname", "docker0", "accept"],
+    );
+    let theirs = world.on_host("nft", &["list", "table", "ip", "filter"]);
+    assert!(tcp_refused(&world.outside, HOST, 8080), "the other firewall drops nothing");
+    assert!(world.audit().contains(&Note::LetThrough));
+    assert!(tcp(&world.outside, HOST, 8080).is_some());
+    assert_eq!(world.audit(), []);
+    // It was flushed, as a restart does.
+    world.on_host("nft", &["flush", "chain", "ip", "filter", "FORWARD"]);
+    world.apply();
+    assert!(tcp(&world.outside, HOST, 8080).is_some());
+    world.on_host(
+        "nft",
+        &["insert", "rule", "ip", "filter", "FORWARD", "iifname", "docker0", "accept"],
+    );
+    inside(&world.host, || world.netdev.remove_all(&world.table.instance)).unwrap();
+    assert_eq!(world.on_host("nft", &["list", "table", "ip", "filter"]), theirs);
 }
 
 #[test]

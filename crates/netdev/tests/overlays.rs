@@ -279,6 +279,22 @@ fn how_large_packets_pass_to_another_host_is_found_out() {
 }
 
 #[test]
+fn another_firewall_that_drops_lets_the_clusters_networks_through() {
+    let mut cluster = Cluster::new();
+    let chain = "{ type filter hook forward priority 0; policy drop; }";
+    for host in 1..=3 {
+        cluster.on_host(host, "nft", &["add", "table", "ip", "filter"]);
+        cluster.on_host(host, "nft", &["add", "chain", "ip", "filter", "FORWARD", chain]);
+    }
+    let theirs = cluster.on_host(1, "nft", &["list", "table", "ip", "filter"]);
+    let tasks = web(&mut cluster, &[1, 2]);
+    everybody_reaches_everybody(&tasks, "beside another firewall");
+    the_client_is_seen(&cluster, "beside another firewall");
+    cluster.empty(1);
+    assert_eq!(cluster.on_host(1, "nft", &["list", "table", "ip", "filter"]), theirs);
+}
+
+#[test]
 fn one_audit_mends_what_somebody_destroyed() {
     let mut cluster = Cluster::new();
     let tasks = web(&mut cluster, &[1, 2]);

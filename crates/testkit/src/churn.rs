@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! step (docker CLI) ─► managers have settled (their tasks are what was asked for) ─► Expected ─► asked everywhere
-//!                                                                                    └ until all is right: the lag
+//!                                                                                    └ the last wrong answer: the lag
 //! ```
 //! Names, addresses and ports that were in use once are asked for, too: nobody may answer.
 
@@ -76,7 +76,7 @@ struct Past {
 pub struct Step {
     /// What was done.
     pub what: String,
-    /// From when managers had settled until every answer was right.
+    /// From when managers had settled until the last wrong answer.
     pub lag: Duration,
     /// Questions of the last round, all answered as they should be.
     pub questions: usize,
@@ -159,14 +159,15 @@ impl Churn {
         places: &[usize],
         within: Duration,
     ) -> Result<(Duration, usize)> {
-        let since = Instant::now();
+        let (since, mut last_wrong) = (Instant::now(), Duration::ZERO);
         loop {
             let asked = self.probes.iter().filter(|probe| places.contains(&probe.host));
             let (wrong, questions) = model::ask_everywhere(expected, asked, hosts.hub())?;
             if wrong.is_empty() {
-                return Ok((since.elapsed(), questions));
+                return Ok((last_wrong, questions));
             }
-            if since.elapsed() >= within {
+            last_wrong = since.elapsed();
+            if last_wrong >= within {
                 bail!("still wrong after {within:?}:\n{}", wrong.join("\n"));
             }
             thread::sleep(PAUSE);
@@ -181,6 +182,15 @@ impl Churn {
                 (2, Some(name)) => {
                     self.manager(hosts, &["service", "rm", &name])?;
                     self.services.remove(&name);
+                    // They answer until they have ended.
+                    let label = format!("label=com.docker.swarm.service.name={name}");
+                    self.wait("its tasks to end", || {
+                        let runs = |host: &crate::Host| {
+                            host.docker(&["ps", "-q", "--filter", &label]).checked()
+                        };
+                        let running: Result<Vec<String>> = hosts.iter().map(runs).collect();
+                        Ok(running?.iter().all(|ids| ids.trim().is_empty()))
+                    })?;
                     format!("remove {name}")
                 }
                 (3..=5, Some(name)) => self.scale(hosts, &name)?,

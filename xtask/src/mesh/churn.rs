@@ -45,7 +45,7 @@ fn show(lags: &mut [Duration], questions: usize) {
         lags.get(place.min(lags.len().saturating_sub(1))).copied().unwrap_or_default()
     };
     println!(
-        "{:>5} steps {questions:>8} questions, all right after p50 {:.3} s, p99 {:.3} s, at most {:.3} s",
+        "{:>5} steps {questions:>8} questions, the last wrong answer p50 {:.3} s, p99 {:.3} s, at most {:.3} s after",
         lags.len(),
         at(0.5).as_secs_f64(),
         at(0.99).as_secs_f64(),
