@@ -49,6 +49,8 @@ pub(crate) struct Args {
     /// The sampan binary [default: built in release mode]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    #[command(flatten)]
+    fleet: fleet::Size,
 }
 
 /// What every benchmark is given.
@@ -82,7 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     if args.names == ["fleet"] {
-        println!("\n{}", fleet::measure(&bench)?);
+        println!("\n{}", fleet::measure(&bench, &args.fleet)?);
         return Ok(());
     }
     if args.names == ["idle"] {

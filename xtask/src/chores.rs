@@ -108,8 +108,18 @@ fn cargo_command(args: &[&str]) -> Command {
 /// Where cargo puts what it builds in release mode.
 pub(crate) fn release_binary() -> Result<std::path::PathBuf> {
     cargo(&["build", "--locked", "--release", "--package", "sampan"])?;
+    Ok(release_dir()?.join("sampan"))
+}
+
+/// Builds an example in release mode; where it lies.
+pub(crate) fn release_example(package: &str, name: &str) -> Result<std::path::PathBuf> {
+    cargo(&["build", "--locked", "--release", "--package", package, "--example", name])?;
+    Ok(release_dir()?.join("examples").join(name))
+}
+
+fn release_dir() -> Result<std::path::PathBuf> {
     // This program lies in target/debug.
     let here = std::env::current_exe()?;
     let target = here.ancestors().nth(2).context("xtask runs outside a target directory")?;
-    Ok(target.join("release/sampan"))
+    Ok(target.join("release"))
 }

@@ -9,7 +9,8 @@ pub(crate) const BUILD: &[&str] =
     &["ca-certificates", "gcc", "libc6-dev", "make", "pkg-config", "libseccomp-dev"];
 /// To run containers.
 pub(crate) const RUN: &[&str] = &["nftables", "iproute2", "util-linux"];
-/// What the tests drive or compare with: the real clients, runc as the second runtime, a registry on loopback.
+/// What the tests drive or compare with: the real clients, runc as the second runtime, a registry on loopback, a
+/// clock of one's own.
 pub(crate) const TEST: &[&str] = &[
     "docker.io",
     "docker-compose",
@@ -20,6 +21,7 @@ pub(crate) const TEST: &[&str] = &[
     "procps",
     "bsdutils",
     "curl",
+    "libfaketime",
 ];
 /// What the benchmarks compare with.
 pub(crate) const BENCH: &[&str] = &["docker.io", "iptables"];

@@ -260,6 +260,19 @@ fn security(privileges: Option<&Privileges>) -> Result<Vec<String>, String> {
     if privileges.app_armor.as_ref().is_some_and(|app_armor| app_armor.mode == "disabled") {
         options.push("apparmor=unconfined".to_owned());
     }
+    if let Some(context) = &privileges.selinux_context {
+        if context.disable {
+            options.push("label=disable".to_owned());
+        }
+        let parts = [
+            ("user", &context.user),
+            ("role", &context.role),
+            ("type", &context.kind),
+            ("level", &context.level),
+        ];
+        let given = parts.into_iter().filter(|(_, value)| !value.is_empty());
+        options.extend(given.map(|(part, value)| format!("label={part}:{value}")));
+    }
     Ok(options)
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn manager_routes() -> Router<App> {
         .route("/configs/{id}/update", post(update))
 }
 
-const FILTERS: &[&str] = &["id", "label", "name"];
+const FILTERS: &[&str] = &["id", "label", "name", "names"];
 
 async fn list(State(app): State<App>, query: Query) -> Reply {
     let filters = query.filters()?;
@@ -36,6 +36,7 @@ async fn list(State(app): State<App>, query: Query) -> Reply {
 
 fn wanted(filters: &Filters, config: &Config) -> bool {
     named(filters, &config.spec.name, config.id.as_str())
+        && filters.matches("names", |name| name == config.spec.name)
         && labelled(filters, "label", &config.spec.labels)
 }
 

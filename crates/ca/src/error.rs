@@ -25,6 +25,9 @@ pub enum Error {
     /// The unlock key does not open the identity's key.
     #[error("swarm could not be unlocked: invalid key provided")]
     WrongUnlockKey,
+    /// A root from elsewhere that no cluster can live under.
+    #[error("{0}")]
+    InvalidRoot(String),
     #[error("invalid certificate signing request: {0}")]
     InvalidRequest(String),
     /// A certificate, key or root that is not what it should be.
@@ -51,6 +54,7 @@ impl Classify for Error {
             | Error::InvalidUnlockKey
             | Error::WrongUnlockKey
             | Error::InvalidRequest(_)
+            | Error::InvalidRoot(_)
             | Error::Fingerprint { .. } => ErrorKind::InvalidParameter,
             Error::Locked => ErrorKind::Unavailable,
             Error::Lapsed(_) => ErrorKind::Unauthorized,

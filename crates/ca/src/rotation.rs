@@ -54,7 +54,24 @@ pub fn issue(
 
 /// Begins a rotation; one that is under way is replaced by it.
 pub fn begin(record: &ClusterRecord, now: Timestamp) -> Result<ClusterRecord, Error> {
-    let mut next = Authority::create(now)?;
+    begin_to(record, Authority::create(now)?, now)
+}
+
+/// Begins a rotation to a root that was made elsewhere (PEM); one that is under way is replaced by it.
+pub fn begin_with(
+    record: &ClusterRecord,
+    certificate: &str,
+    key: &str,
+    now: Timestamp,
+) -> Result<ClusterRecord, Error> {
+    begin_to(record, Authority::adopt(certificate, key, now)?, now)
+}
+
+fn begin_to(
+    record: &ClusterRecord,
+    mut next: RootAuthority,
+    now: Timestamp,
+) -> Result<ClusterRecord, Error> {
     next.cross_signed = Authority::load(&record.root)?.cross_sign(&next, now)?;
     Ok(ClusterRecord { next_root: Some(next), ..record.clone() })
 }

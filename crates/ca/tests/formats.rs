@@ -218,6 +218,58 @@ fn openssl_follows_a_cross_signed_chain_to_the_old_root() {
     }
 }
 
+/// A root of somebody's own, PEM: certificate and key.
+fn root_of_ones_own(is_ca: bool) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "Our own");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Our root");
+    params.not_before = time::OffsetDateTime::from_unix_timestamp(1_799_000_000).unwrap();
+    params.not_after = time::OffsetDateTime::from_unix_timestamp(1_899_000_000).unwrap();
+    if is_ca {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    }
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn a_root_from_elsewhere_follows_the_clusters_own() {
+    let record = ca::found(now()).unwrap();
+    let (certificate, key) = root_of_ones_own(true);
+    let begun = rotation::begin_with(&record, &certificate, &key, now()).unwrap();
+    let member = identity(&begun, Role::Worker);
+    let digest = Digest::of_pem(&certificate).unwrap();
+    assert!(member.signed_by(&digest.to_string()));
+    assert_eq!(
+        Digest::of_pem(&rotation::finish(&begun).unwrap().root.certificate).unwrap(),
+        digest
+    );
+
+    let refused = |certificate: &str, key: &str, at: i64| {
+        let at = Timestamp::from_seconds(at);
+        rotation::begin_with(&record, certificate, key, at).unwrap_err().to_string()
+    };
+    let good = now().seconds();
+    let (leaf, leafs) = root_of_ones_own(false);
+    assert!(refused(&leaf, &leafs, good).contains("is no CA's"));
+    assert!(refused(&certificate, &leafs, good).contains("it is not the root certificate's"));
+    assert!(refused(&certificate, &key, 1_899_000_001).contains("has expired"));
+    assert!(refused("nonsense", &key, good).contains("must be one certificate"));
+    assert!(refused(&format!("{certificate}{certificate}"), &key, good).contains("must be one"));
+
+    // Who trusts the old root alone finds the way to the new one by its own name.
+    let dir = tempfile::tempdir().unwrap();
+    let (chain, old) = (dir.path().join("chain.pem"), dir.path().join("old.pem"));
+    fs::write(&chain, member.chain()).unwrap();
+    fs::write(&old, &record.root.certificate).unwrap();
+    let (chain, old, at) = (chain.to_str().unwrap(), old.to_str().unwrap(), good.to_string());
+    let verify = ["verify", "-attime", &at, "-untrusted", chain, "-CAfile", old, chain];
+    let Some(said) = openssl(&verify) else { return };
+    assert!(said.ends_with("OK\n"), "{said}");
+}
+
 #[test]
 fn a_locked_identity_opens_with_its_key_alone() {
     let record = ca::found(now()).unwrap();

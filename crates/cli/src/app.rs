@@ -13,7 +13,7 @@ use crate::ctx::Ctx;
 use crate::report::{self, Exit};
 use crate::{
     blob, cluster, compose, container, image, insight, inspect, network, node, registry, service,
-    swarm, system, task, volume,
+    start, swarm, system, task, volume,
 };
 
 /// The client.
@@ -119,9 +119,9 @@ enum Command {
     /// Manage the engine
     #[command(subcommand)]
     System(system::Command),
-    /// Make a cluster of this node
+    /// Make a cluster of this node; starts the daemon where none runs
     Init(Box<swarm::InitArgs>),
-    /// Make this node part of a cluster
+    /// Make this node part of a cluster; starts the daemon where none runs
     Join(swarm::JoinArgs),
     /// Leave the cluster
     Leave(swarm::LeaveArgs),
@@ -199,8 +199,14 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<Exit> {
         Command::Network(command) => network::run(ctx, command).await,
         Command::Volume(command) => volume::run(ctx, command).await,
         Command::System(command) => system::run(ctx, command).await,
-        Command::Init(args) => swarm::init(ctx, *args).await,
-        Command::Join(args) => swarm::join(ctx, args).await,
+        Command::Init(args) => {
+            start::daemon(ctx).await?;
+            swarm::init(ctx, *args).await
+        }
+        Command::Join(args) => {
+            start::daemon(ctx).await?;
+            swarm::join(ctx, args).await
+        }
         Command::Leave(args) => swarm::leave(ctx, &args).await,
         Command::Swarm(command) => swarm::run(ctx, command).await,
         Command::Cluster(command) => cluster::run(ctx, command).await,

@@ -1,6 +1,6 @@
 //! `sampan swarm …`, and `init`, `join`, `leave` for short.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
@@ -292,13 +292,25 @@ async fn ca(ctx: &Ctx, args: &CaArgs) -> Result<Exit> {
     if let Some((flag, _)) = own.iter().find(|(_, given)| *given && !args.rotate) {
         bail!("`--{flag}` flag requires the `--rotate` flag to update the CA");
     }
-    if args.ca_cert.is_some() || args.ca_key.is_some() || !args.external_ca.is_empty() {
-        bail!("the swarm makes its own root: no certificate, key or external CA can be given");
+    if !args.external_ca.is_empty() {
+        bail!(
+            "external CAs are not supported: give the root and its key by --ca-cert and --ca-key"
+        );
+    }
+    if args.ca_cert.is_some() != args.ca_key.is_some() {
+        bail!("the --ca-cert and --ca-key flags must be given together");
     }
     let mut swarm = client.get("/swarm", &Query::new()).await?;
     if args.rotate {
         if let Some(expiry) = args.cert_expiry {
             swarm["Spec"]["CAConfig"]["NodeCertExpiry"] = expiry.into();
+        }
+        for (file, field) in [(&args.ca_cert, "SigningCACert"), (&args.ca_key, "SigningCAKey")] {
+            if let Some(file) = file {
+                let text = std::fs::read_to_string(file);
+                let text = text.with_context(|| format!("reading {}", file.display()))?;
+                swarm["Spec"]["CAConfig"][field] = text.into();
+            }
         }
         let turns = swarm["Spec"]["CAConfig"]["ForceRotate"].as_u64().unwrap_or(0) + 1;
         swarm["Spec"]["CAConfig"]["ForceRotate"] = turns.into();

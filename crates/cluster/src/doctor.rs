@@ -37,7 +37,7 @@ pub enum Level {
 #[serde(rename_all = "PascalCase")]
 pub struct Finding {
     pub level: Level,
-    /// `clock`, `port`, `mtu`, `disk`, `certificate`, `quorum`, `node` or `swarm`.
+    /// `clock`, `port`, `mtu`, `disk`, `log`, `certificate`, `quorum`, `node` or `swarm`.
     pub check: String,
     pub text: String,
 }
@@ -70,15 +70,15 @@ impl Cluster {
         if let Ok(node) = self.inner.running() {
             let shared = &node.shared;
             checkup.node = node.id().to_string();
+            let machine = nix::unistd::gethostname().unwrap_or_default();
+            checkup.name = machine.to_string_lossy().into_owned();
             checkup.mtu = mtu(guard(&shared.state).advertise.ip()).unwrap_or(0);
             checkup.findings.push(path(checkup.mtu));
             checkup.findings.push(certificate(shared));
             checkup.findings.extend(ports(shared).await);
             if let Some(plane) = shared.running_plane() {
                 let state = plane.raft().snapshot();
-                let own = state.nodes().get(&checkup.node);
-                checkup.name =
-                    own.map(|node| node.description.hostname.clone()).unwrap_or_default();
+                checkup.findings.push(log(plane.raft().trouble()));
                 checkup.findings.extend(quorum(&plane.raft().members(), state.nodes().len()));
                 checkup.findings.extend(nodes(&state));
             }
@@ -142,6 +142,14 @@ fn judge_disk(free: u64, whole: u64, dir: &Path) -> Finding {
     let percent = share * 100.0;
     let text = format!("{gigabytes:.1} GB ({percent:.0} %) free below {}", dir.display());
     finding(level, "disk", text)
+}
+
+/// `trouble` is what the log says is wrong with it.
+fn log(trouble: Option<String>) -> Finding {
+    match trouble {
+        Some(text) => finding(Level::Problem, "log", text),
+        None => finding(Level::Ok, "log", "this manager's log takes its part"),
+    }
 }
 
 fn certificate(shared: &Shared) -> Finding {

@@ -203,17 +203,15 @@ impl Inner {
     }
 
     pub(crate) async fn join(&self, request: JoinRequest) -> Result<(), Error> {
+        if let Ok(node) = self.running()
+            && node.has_lapsed()
+        {
+            return self.rejoin(&node, &request).await;
+        }
         if self.is_member() {
             return Err(error::exists());
         }
-        let Some(remote) = request.remote_addrs.first() else {
-            return Err(Error::invalid("at least 1 RemoteAddr is required to join"));
-        };
-        let (host, port) = address::split(remote, address::DEFAULT_PORT)?;
-        let remote =
-            tokio::net::lookup_host((host, port)).await.ok().and_then(|mut found| found.next());
-        let remote =
-            remote.ok_or_else(|| Error::invalid(format!("invalid remoteAddr \"{host}\"")))?;
+        let remote = remote(&request).await?;
         let interfaces = self.interfaces()?;
         let listen_addr = address::listen(&request.listen_addr, &interfaces)?;
         let advertise = match request.advertise_addr.as_str() {
@@ -243,9 +241,7 @@ impl Inner {
         request: &JoinRequest,
     ) -> Result<(Identity, State), Error> {
         let addr = remote.to_string();
-        let token = JoinToken::parse(&request.join_token).map_err(certificate)?;
-        let roots = rpc::fetch_root(&addr, Credentials::stranger().unverified_config()).await;
-        let roots = token.check_root(&roots.map_err(Error::from_lower)?).map_err(certificate)?;
+        let roots = roots_by_token(&addr, &request.join_token).await?;
         let credentials = Credentials::joining(&roots).map_err(certificate)?;
         let client = rpc::Client::new(crate::node::tls(&credentials));
         let key = NodeKey::generate().map_err(certificate)?;
@@ -259,6 +255,18 @@ impl Inner {
         let identity = Identity::new(&issued.chain, key, &issued.roots).map_err(certificate)?;
         let managers = vec![ManagerAddress { node: NodeId::default(), addr }];
         Ok((identity, State { listen: remote, advertise: remote, data_path: None, managers }))
+    }
+
+    /// A member whose certificate ended while it slept: a token brings it back as who it was.
+    async fn rejoin(&self, node: &Node, request: &JoinRequest) -> Result<(), Error> {
+        let addr = remote(request).await?.to_string();
+        let renewed = async {
+            let roots = roots_by_token(&addr, &request.join_token).await?;
+            node.shared.renew_by_token(&addr, &roots, &request.join_token).await
+        };
+        let renewed = tokio::time::timeout(JOIN_WITHIN, renewed).await;
+        renewed.unwrap_or_else(|_| Err(error::join_timeout()))?;
+        tokio::time::timeout(JOIN_WITHIN, node.taken_in()).await.map_err(|_| error::join_timeout())
     }
 
     /// Writes down who this node is now, and starts.
@@ -368,9 +376,12 @@ impl Inner {
             Part::Locked(_) | Part::Failed(..) => None,
         };
         if let Some(node) = running {
+            let me = node.id();
+            let mut others = node.shared.managers();
+            others.retain(|manager| manager.node != me);
             if let Some(plane) = node.shared.running_plane() {
                 if !force {
-                    return Err(error::manager_leave(&plane.raft().members(), &node.id()));
+                    return Err(error::manager_leave(&plane.raft().members(), &me));
                 }
                 plane.go(&node.shared).await;
             } else if !force {
@@ -380,7 +391,10 @@ impl Inner {
             // From here a kill leaves a node that is out.
             State::remove(&self.config.dir)
                 .map_err(|err| Error::caused("failed to remove the node's state", err))?;
-            node.leave().await;
+            node.end_tasks().await;
+            // Its session has ended: nothing says the opposite any more.
+            crate::places::gone(&node.shared, &others).await;
+            node.shut().await;
         } else {
             *guard(&self.part) = Part::None;
         }
@@ -503,6 +517,24 @@ async fn listen(at: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(at).await.map_err(|err| {
         Error::caused(format!("failed to listen on remote API address: listen tcp {at}"), err)
     })
+}
+
+/// The manager to join by.
+async fn remote(request: &JoinRequest) -> Result<SocketAddr, Error> {
+    let Some(remote) = request.remote_addrs.first() else {
+        return Err(Error::invalid("at least 1 RemoteAddr is required to join"));
+    };
+    let (host, port) = address::split(remote, address::DEFAULT_PORT)?;
+    let found = tokio::net::lookup_host((host, port)).await.ok();
+    let found = found.and_then(|mut found| found.next());
+    found.ok_or_else(|| Error::invalid(format!("invalid remoteAddr \"{host}\"")))
+}
+
+/// The cluster's root: whatever answers at `addr` shows some, the token's digest tells which one it is.
+async fn roots_by_token(addr: &str, token: &str) -> Result<String, Error> {
+    let token = JoinToken::parse(token).map_err(certificate)?;
+    let roots = rpc::fetch_root(addr, Credentials::stranger().unverified_config()).await;
+    token.check_root(&roots.map_err(Error::from_lower)?).map_err(certificate)
 }
 
 /// This machine's address on the way to `remote`. Nothing is sent.

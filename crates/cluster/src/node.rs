@@ -140,6 +140,38 @@ impl Shared {
         Ok(())
     }
 
+    /// Another certificate for one that has ended, by a token, from the manager at `addr`; `roots` are those that the
+    /// token names. The node keeps its id.
+    pub(crate) async fn renew_by_token(
+        &self,
+        addr: &str,
+        roots: &str,
+        token: &str,
+    ) -> Result<(), Error> {
+        let held = guard(&self.identity).with_roots(roots).map_err(certificate)?;
+        let credentials = Credentials::new(&held).map_err(certificate)?;
+        let client = rpc::Client::new(tls(&credentials));
+        let key = NodeKey::generate().map_err(certificate)?;
+        let wanted = rpc::IssueRequest {
+            csr: key.request().map_err(certificate)?,
+            token: Some(token.to_owned()),
+            ..rpc::IssueRequest::default()
+        };
+        let issued = client.issue(addr, None, wanted).await.map_err(Error::from_lower);
+        client.stop().await;
+        let issued = issued?;
+        self.take(Identity::new(&issued.chain, key, &issued.roots).map_err(certificate)?)?;
+        // The managers may all have moved meanwhile.
+        let mut state = guard(&self.state);
+        if !state.managers.iter().any(|manager| manager.addr == addr) {
+            let manager = ManagerAddress { node: NodeId::default(), addr: addr.to_owned() };
+            state.managers.insert(0, manager);
+        }
+        state
+            .save(&self.config.dir)
+            .map_err(|err| Error::caused("failed to write the node's state", err))
+    }
+
     /// Empty where packets go to the advertised address.
     pub(crate) fn data_path(&self) -> String {
         let own = guard(&self.state).data_path;
@@ -208,6 +240,11 @@ impl Node {
         self.shared.me().node
     }
 
+    /// Whether its certificate has ended: nobody but a token's bearer gets another one then.
+    pub(crate) fn has_lapsed(&self) -> bool {
+        guard(&self.shared.identity).not_after() < now()
+    }
+
     /// Waits until a manager has taken this node's agent in.
     pub(crate) async fn taken_in(&self) {
         let mut settings = self.shared.settings.subscribe();
@@ -227,6 +264,12 @@ impl Node {
 
     /// Ends everything, and every task's container with it.
     pub(crate) async fn leave(&self) {
+        self.end_tasks().await;
+        self.shut().await;
+    }
+
+    /// Ends the agent and every task's container; other nodes can still be spoken to.
+    pub(crate) async fn end_tasks(&self) {
         self.end_upkeep().await;
         let agent = guard(&self.agent).take();
         if let Some(agent) = agent
@@ -234,7 +277,6 @@ impl Node {
         {
             tracing::warn!("what the node ran for its cluster is not all gone: {err}");
         }
-        self.shut().await;
     }
 
     async fn end_upkeep(&self) {
@@ -246,7 +288,7 @@ impl Node {
         }
     }
 
-    async fn shut(&self) {
+    pub(crate) async fn shut(&self) {
         stop_plane(&self.shared).await;
         let server = guard(&self.server).take();
         // Upkeep, the only other holder, has ended.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use types::network::{CreateRequest, Network};
 use types::swarm::attach::{AttachRequest, Attached};
 use types::swarm::network::ClusterNetwork;
+use types::swarm::session::ManagerAddress;
 use types::{NetworkId, NodeId, TaskId};
 
 /// For nodes alone: it is not part of the Engine API.
@@ -28,6 +29,9 @@ const LARGEST: usize = 1 << 20;
 
 /// Longer than a manager takes for anything here.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a node that leaves waits for its last word to be heard.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The cluster as this node's engine knows it.
 pub(crate) struct Places(pub(crate) Weak<Inner>);
@@ -39,6 +43,8 @@ enum Ask {
     Detach(Vec<TaskId>),
     /// The asking node is about to leave.
     Depart,
+    /// It has left: nothing of it runs any more.
+    Gone,
     List,
     Inspect {
         key: String,
@@ -141,20 +147,35 @@ pub(crate) async fn depart(shared: &Shared) {
     }
 }
 
+/// When a node has left: it is down at once. Without a word it would be when its lease ends.
+pub(crate) async fn gone(shared: &Shared, managers: &[ManagerAddress]) {
+    if managers.is_empty() {
+        return;
+    }
+    let told = tokio::time::timeout(FAREWELL, ask_one(shared, managers, Ask::Gone)).await;
+    match told {
+        Ok(Ok(_)) => {}
+        Ok(Err(err)) => tracing::info!("this node left without a word: {}", errdefs::chain(&err)),
+        Err(_) => tracing::info!("this node left without a word: the managers do not answer"),
+    }
+}
+
 async fn ask(shared: &Shared, ask: Ask) -> Result<Answer, Error> {
     if let Some(plane) = shared.running_plane() {
         return answer(&plane.control(), shared.me().node, ask).await;
     }
     let late = |_| Err(Error::unavailable("the managers do not answer"));
-    tokio::time::timeout(ANSWER_WITHIN, ask_a_manager(shared, ask)).await.unwrap_or_else(late)
+    let managers = shared.managers();
+    let asked = ask_one(shared, &managers, ask);
+    tokio::time::timeout(ANSWER_WITHIN, asked).await.unwrap_or_else(late)
 }
 
-async fn ask_a_manager(shared: &Shared, ask: Ask) -> Result<Answer, Error> {
+async fn ask_one(shared: &Shared, managers: &[ManagerAddress], ask: Ask) -> Result<Answer, Error> {
     let body = serde_json::to_vec(&ask).map_err(|err| Error::caused("a question", err))?;
     let body = Full::from(body).map_err(|never| match never {}).boxed_unsync();
     let request = Request::builder().method(Method::POST).uri(PATH).header("host", "node");
     let request = request.body(body).map_err(|err| Error::caused("a question", err))?;
-    let response = forward::send(shared, &shared.managers(), request).await?;
+    let response = forward::send(shared, managers, request).await?;
     let status = response.status();
     let body = forward::whole(response.into_body(), LARGEST).await?;
     if status == StatusCode::OK {
@@ -230,6 +251,10 @@ async fn answer(control: &Control, node: NodeId, ask: Ask) -> Result<Answer, Err
         }
         Ask::Depart => {
             control.depart(&node).await.map_err(Error::from_lower)?;
+            Ok(Answer::Done)
+        }
+        Ask::Gone => {
+            control.gone(&node).await.map_err(Error::from_lower)?;
             Ok(Answer::Done)
         }
         Ask::List => {

@@ -23,6 +23,8 @@ mod tests;
 
 pub use error::{Code, Error};
 
+pub(crate) use error::invalid;
+
 use crate::Log;
 use crate::plan::{self, Plan};
 use raft::Member;
@@ -128,6 +130,11 @@ impl Control {
         // Who does not stop in time is stopped with the node.
         let _ = tokio::time::timeout(DEPARTING, empty).await;
         Ok(())
+    }
+
+    /// A node has left, and nothing of it runs any more: it is down at once.
+    pub async fn gone(&self, node: &NodeId) -> Result<(), Error> {
+        self.write(|state| Ok(node::gone(state, node, now()))).await
     }
 
     pub async fn remove_node(&self, key: &str, force: bool) -> Result<(), Error> {

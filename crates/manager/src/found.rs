@@ -1,8 +1,9 @@
 //! A new cluster's first log entry: what `swarm init` finds. Pure.
 
-use crate::control::{Error, cluster};
+use crate::control::{Error, cluster, invalid, node};
 use std::net::SocketAddr;
-use store::{Change, Entry};
+use std::sync::Arc;
+use store::{Change, Entry, Snapshot};
 use types::ids::swarm_id;
 use types::network::{CreateRequest, Ipam};
 use types::swarm::cluster::Cluster;
@@ -29,6 +30,11 @@ pub fn found(
     now: Timestamp,
 ) -> Result<Entry, Error> {
     let mut spec = cluster::with_defaults(request.spec.clone())?;
+    if !spec.ca_config.signing_ca_cert.is_empty() {
+        return Err(invalid(
+            "a new cluster makes its own root: change to another one afterwards (`swarm ca --rotate --ca-cert --ca-key`)",
+        ));
+    }
     spec.encryption_config.auto_lock_managers |= request.auto_lock_managers;
     let default = |wanted: u32, default: u32| if wanted == 0 { default } else { wanted };
     let pools = match request.default_addr_pool.is_empty() {
@@ -78,6 +84,13 @@ pub fn first_node(
         record: Some(NodeRecord { state_since: now, ..certificate(issued) }),
         ..Node::default()
     }
+}
+
+/// The nodes of a cluster that was made anew from what was saved of it: they belong to the one of before, and are down
+/// until they leave that and join.
+pub fn left_behind(state: &Snapshot, now: Timestamp) -> Vec<Change> {
+    let down = |node: &Arc<Node>| node::down(node, "the cluster was restored without it", now);
+    state.nodes().iter().filter_map(down).map(|node| Change::Update(node.into())).collect()
 }
 
 /// What the managers remember of a certificate.

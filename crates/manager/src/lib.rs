@@ -30,7 +30,7 @@ pub mod why;
 pub use certificates::Certificates;
 pub use clock::Clock;
 pub use dispatcher::{Dispatcher, Need, Share, Touch, Touched, route};
-pub use found::{first_node, found};
+pub use found::{first_node, found, left_behind};
 pub use lease::{HEARTBEAT_PERIOD, Leases, Periods};
 pub use log::{Log, Results};
 pub use manager::Manager;

@@ -3,6 +3,7 @@
 use crate::kinds::Metrics;
 use crate::node::Node;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How often a rotated data key is looked for.
@@ -31,7 +32,9 @@ pub(crate) async fn keep(node: Arc<Node>) {
         let metrics = node.metrics();
         let entries = since_snapshot(&metrics);
         let bytes = node.log.appended().saturating_sub(written);
-        if entries >= node.tuning.snapshot_entries || bytes >= node.tuning.snapshot_bytes {
+        if entries >= node.snapshot_entries.load(Ordering::Relaxed)
+            || bytes >= node.tuning.snapshot_bytes
+        {
             written = node.log.appended();
             snapshot(&node, metrics.last_applied.map_or(0, |id| id.index)).await;
         }

@@ -23,6 +23,8 @@ pub(crate) struct Node {
     /// [`types::NodeId::raft_id`] of this manager.
     pub(crate) id: u64,
     pub(crate) tuning: Tuning,
+    /// Entries from one snapshot to the next; `tuning` says how many at first.
+    pub(crate) snapshot_entries: AtomicU64,
     pub(crate) keys: Keys,
     pub(crate) log: Log,
     pub(crate) files: Snapshots,

@@ -16,6 +16,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use store::{Entry, Event, Snapshot, Store, StoreError, Transaction};
 use tokio::sync::{mpsc, watch};
@@ -161,6 +162,7 @@ impl Raft {
             removed: watch::channel(false).0,
             paused: watch::channel(false).0,
             stop: stop.clone(),
+            snapshot_entries: tuning.snapshot_entries.into(),
             number: 0.into(),
             unsettled: Mutex::default(),
             seen: Mutex::default(),
@@ -280,6 +282,13 @@ impl Raft {
                 "no space left on the disk of {dir}: this manager takes no more of the raft log until there is some"
             )),
             (None, _) => None,
+        }
+    }
+
+    /// From now on a snapshot is taken after so many entries (`Raft.SnapshotInterval`); 0 changes nothing.
+    pub fn snapshot_every(&self, entries: u64) {
+        if entries > 0 {
+            self.node.snapshot_entries.store(entries, Ordering::Relaxed);
         }
     }
 

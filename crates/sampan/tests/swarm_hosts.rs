@@ -325,7 +325,7 @@ fn wrong_tokens_and_addresses_change_nothing() {
 
 #[test]
 fn a_container_is_reached_from_any_node() {
-    let hosts = hosts(3);
+    let mut hosts = hosts(3);
     hosts.swarm(1);
     let args = ["service", "create", "--detach", "--name", "web", "--replicas", "3"];
     hosts[0]
@@ -341,6 +341,21 @@ fn a_container_is_reached_from_any_node() {
         assert_eq!(from(&["inspect", "--format", "{{.Id}}", &name]), third);
         assert_eq!(from(&["logs", &third[..12]]), "up");
         assert!(from(&["top", &third]).contains("sleep 86400"));
+        let shown = from(&["stats", "--no-stream", "--format", "{{.ID}} {{.PIDs}}", &third]);
+        assert_eq!(shown, format!("{} 1", &third[..12]));
+        let copy = hosts[on].dir().join("copy");
+        from(&["cp", &format!("{name}:/etc/hostname"), copy.to_str().unwrap()]);
+        assert_eq!(std::fs::read_to_string(copy).unwrap().trim(), &third[..12]);
+    }
+    // What happened is told anywhere, whoever wrote it down.
+    for on in 0..3 {
+        eventually("the past is told", || {
+            let format = "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}";
+            let past = ["events", "--since", "1h", "--until", "0s", "--format", format];
+            let told = lines(&hosts, on, &past);
+            let has = |line: &str| told.iter().any(|have| have.starts_with(line));
+            (has("service create web") && has("task update web.3.")).then_some(())
+        });
     }
     // Cluster calls on a worker are sent on to a manager.
     assert_eq!(
@@ -351,6 +366,16 @@ fn a_container_is_reached_from_any_node() {
     settles_without(&hosts, 0, "web", 1, "nowhere");
     let absent = hosts[1].docker(&["exec", "nobody", "true"]).err();
     assert!(absent.contains("No such container: nobody"), "{absent}");
+
+    // A node that is gone is named, and the others' lines go on.
+    hosts[0].docker(&["service", "scale", "--detach", "web=3"]).ok();
+    settles_on(&hosts, 0, "web", &["node1", "node2", "node3"]);
+    let gone = hosts[2].docker(&["info", "--format", "{{.Swarm.NodeID}}"]).ok();
+    hosts[2].kill9();
+    let output = hosts[0].docker(&["service", "logs", "--raw", "web"]);
+    assert!(output.stdout.lines().filter(|line| *line == "up").count() >= 2, "{output:?}");
+    let missing = output.stderr.lines().find(|line| line.contains("are missing"));
+    assert!(missing.is_some_and(|line| line.contains(&gone)), "{output:?}");
 }
 
 #[test]

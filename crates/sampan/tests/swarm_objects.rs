@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use serde_json::json;
 use testkit::{Daemon, Hosts, Options, eventually};
 
 /// A command that ends at once on SIGTERM.
@@ -51,7 +52,6 @@ fn secrets_and_configs_are_kept_listed_and_guarded() {
         assert_eq!(host.sampan(&[kind, "rm", "one"]).ok(), "one");
         assert_eq!(host.docker(&[kind, "ls", "-q"]).ok(), "");
     }
-    hosts.leave();
 }
 
 #[test]
@@ -108,7 +108,6 @@ fn a_services_life_as_docker_and_sampan_show_it() {
     assert_eq!(host.docker(&["service", "ls", "-q"]).ok(), "");
     let gone = host.docker(&["service", "ps", "web"]).err();
     assert!(gone.contains("no such service: web"), "{gone}");
-    hosts.leave();
 }
 
 #[test]
@@ -136,7 +135,6 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     assert!(told.contains("the cluster's policy does not allow services to use devices"), "{told}");
     assert_eq!(host.sampan(&["swarm", "update", "--allow", "devices"]).ok(), "Swarm updated.");
     host.sampan(&device).ok();
-    hosts.leave();
 }
 
 #[test]
@@ -174,7 +172,6 @@ fn nodes_and_the_swarm_itself() {
     assert_eq!(host.sampan(&["swarm", "leave", "--force"]).ok(), "Node left the swarm.");
     let out = host.docker(&["node", "ls"]).err();
     assert!(out.contains("This node is not a swarm manager."), "{out}");
-    hosts.leave();
 }
 
 #[test]
@@ -199,5 +196,121 @@ fn networks_of_the_cluster_stand_beside_those_of_the_node() {
         (host.docker(&["network", "rm", "net"]).status == 0).then_some(())
     });
     assert_eq!(host.docker(&list).ok(), "");
-    hosts.leave();
+}
+
+#[test]
+fn a_config_changes_in_place_and_its_containers_are_told() {
+    let hosts = swarm();
+    let host = &hosts[0];
+    // Three bytes each: 16 MiB are too much, and two are more than Swarm takes.
+    let large = format!("{}eA==", "eHh4".repeat((16 << 20) / 3));
+    let refused = host.post("/v1.41/configs/create", &json!({ "Name": "large", "Data": large }));
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.text().contains("less than 16777216 bytes"), "{}", refused.text());
+    let usual = "eHh4".repeat((2 << 20) / 3);
+    let taken = host.post("/v1.41/configs/create", &json!({ "Name": "large", "Data": usual }));
+    assert_eq!(taken.status, 201, "{}", taken.text());
+
+    let labels = ["--label", "sampan.signal=SIGHUP"];
+    let create = [&["config", "create"][..], &labels, &["page", "-"]].concat();
+    let id = host.docker_with(&create, b"one").ok();
+    let shown = "trap 'cat /etc/page; echo' HUP; trap 'exit 0' TERM; cat /etc/page; echo; while :; do sleep 86400 & wait; done";
+    let config = "source=page,target=/etc/page";
+    let service = ["service", "create", "--detach", "--name", "web", "--config", config, "busybox"];
+    host.docker(&[&service[..], &["sh", "-c", shown]].concat()).ok();
+    let logs = || host.docker(&["service", "logs", "--raw", "web"]).stdout;
+    eventually("the first version is shown", || (logs() == "one\n").then_some(()));
+    let page = host.get(&format!("/v1.41/configs/{id}")).json();
+    let version = &page["Version"]["Index"];
+    let spec = json!({ "Name": "page", "Labels": page["Spec"]["Labels"], "Data": "dHdv" });
+    let path = format!("/v1.41/configs/{id}/update?version={version}");
+    assert_eq!(host.post(&path, &spec).status, 200);
+    eventually("the next version is shown", || (logs() == "one\ntwo\n").then_some(()));
+    assert_eq!(host.docker(&["service", "ps", "-q", "web"]).ok().lines().count(), 1);
+    let again = host.post(&path, &spec);
+    assert!(again.text().contains("update out of sequence"), "{}", again.text());
+}
+
+#[test]
+fn a_machine_becomes_a_node_by_one_command() {
+    let mut hosts = Hosts::start(2, &Options::default());
+    for host in hosts.iter_mut() {
+        host.stop();
+    }
+    let by = |host: &Daemon, args: &[&str]| {
+        let (dir, token) = (host.dir(), host.token());
+        let settings = format!(
+            "data-root = {:?}\nexec-root = {:?}\npidfile = {:?}\ncgroup-parent = \"/{token}\"\n",
+            host.data_root(),
+            host.exec_root(),
+            dir.join("pid")
+        );
+        let file = dir.join("daemon.toml");
+        std::fs::write(&file, settings).unwrap();
+        let mut command = host.namespace().command(testkit::sampan_binary().unwrap());
+        command.args(args).env("SAMPAN_HOST", host.host()).env("SAMPAN_CONFIG_FILE", file);
+        // What ends with the test is known by this.
+        command.env("SAMPAN_LOG_FILE", dir.join("own-log")).env("SMP_TESTKIT", token);
+        let output = command.output().unwrap();
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), told)
+    };
+    let address = hosts[0].address().to_string();
+    let (done, told) = by(&hosts[0], &["init", "--advertise-addr", &address]);
+    assert!(done && told.contains("Started the daemon (pid "), "{told}");
+    assert!(told.contains("is now a manager."), "{told}");
+    let token = hosts[0].docker(&["swarm", "join-token", "-q", "worker"]).ok();
+    let (done, told) = by(&hosts[1], &["join", "--token", &token, &format!("{address}:2377")]);
+    assert!(done && told.contains("This node joined a swarm as a worker."), "{told}");
+    eventually("two nodes are ready", || {
+        let nodes = hosts[0].docker(&["node", "ls", "--format", "{{.Status}}"]).ok();
+        (nodes == "Ready\nReady").then_some(())
+    });
+    // The daemon that runs is asked, and no other started.
+    let (done, told) = by(&hosts[0], &["init", "--advertise-addr", &address]);
+    assert!(!done && told.contains("already part of a swarm"), "{told}");
+    assert!(!told.contains("Started"), "{told}");
+
+    // Who leaves is down at once.
+    assert_eq!(hosts[1].docker(&["swarm", "leave"]).ok(), "Node left the swarm.");
+    let nodes = hosts[0].docker(&["node", "ls", "--format", "{{.Status}}"]).ok();
+    assert!(nodes.contains("Down"), "{nodes}");
+}
+
+#[test]
+fn a_manager_that_locks_itself_opens_with_its_key_alone() {
+    let mut hosts = swarm();
+    hosts[0].docker_with(&["secret", "create", "one", "-"], b"text").ok();
+    let file = hosts[0].data_root().join("swarm/certificates/key.pem");
+    let on_disk = || std::fs::read_to_string(&file).unwrap_or_default();
+    let said = hosts[0].docker(&["swarm", "update", "--autolock=true"]).ok();
+    assert!(said.contains("SWMKEY-1-"), "{said}");
+    eventually("the key lies locked", || on_disk().contains("LOCKED").then_some(()));
+    let first = hosts[0].docker(&["swarm", "unlock-key", "-q"]).ok();
+    let before = on_disk();
+    let key = hosts[0].docker(&["swarm", "unlock-key", "-q", "--rotate"]).ok();
+    assert!(key.starts_with("SWMKEY-1-") && key != first, "{key}");
+    eventually("it lies under the new key", || (on_disk() != before).then_some(()));
+
+    hosts[0].restart();
+    let state = |hosts: &Hosts| hosts[0].docker(&["info", "-f", "{{.Swarm.LocalNodeState}}"]).ok();
+    assert_eq!(state(&hosts), "locked");
+    let locked = hosts[0].docker(&["node", "ls"]).err();
+    assert!(locked.contains("Swarm is encrypted and needs to be unlocked"), "{locked}");
+    let named = hosts[0].sampan(&["doctor"]).stdout;
+    assert!(named.contains("this manager is locked"), "{named}");
+    let unlock =
+        |key: &str| hosts[0].docker_with(&["swarm", "unlock"], format!("{key}\n").as_bytes());
+    let wrong = unlock(&first).err();
+    assert!(wrong.contains("invalid key provided"), "{wrong}");
+    assert_eq!(state(&hosts), "locked");
+    unlock(&key).ok();
+    let secrets =
+        |hosts: &Hosts| hosts[0].docker(&["secret", "ls", "--format", "{{.Name}}"]).stdout;
+    eventually("it leads", || (secrets(&hosts) == "one\n").then_some(()));
+
+    hosts[0].docker(&["swarm", "update", "--autolock=false"]).ok();
+    eventually("the key lies open", || (!on_disk().contains("LOCKED")).then_some(()));
+    hosts[0].restart();
+    eventually("it leads by itself", || (secrets(&hosts) == "one\n").then_some(()));
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -13,15 +14,26 @@ use super::writes::load_average;
 use crate::chores;
 
 const MANAGERS: u8 = 3;
-const NODES: &str = "1000";
-const TASKS: &str = "30000";
 /// `/proc/<pid>/stat` counts in hundredths of a second.
 const TICKS: f64 = 100.0;
 
-pub(crate) fn measure(bench: &Bench) -> Result<String> {
-    chores::cargo(&["build", "--release", "--package", "manager", "--example", "fleet"])?;
-    let built = bench.binary.parent().context("a binary without a directory")?;
-    let program = built.join("examples/fleet");
+/// How large it is.
+#[derive(clap::Args)]
+pub(crate) struct Size {
+    /// `fleet`: agents
+    #[arg(long, default_value_t = 1_000)]
+    agents: u32,
+    /// `fleet`: tasks of the one service
+    #[arg(long, default_value_t = 30_000)]
+    tasks: u32,
+    /// `fleet`: the agents' program [default: built in release mode]
+    #[arg(long, value_name = "FILE")]
+    driver: Option<PathBuf>,
+}
+
+pub(crate) fn measure(bench: &Bench, size: &Size) -> Result<String> {
+    let built = || chores::release_example("manager", "fleet");
+    let program = size.driver.clone().map_or_else(built, Ok)?;
     let options = Options { binary: Some(bench.binary.clone()), ..Options::default() };
     let hosts = Hosts::try_start(MANAGERS, &options)?;
     hosts.swarm(MANAGERS.into());
@@ -34,7 +46,11 @@ pub(crate) fn measure(bench: &Bench) -> Result<String> {
         hosts.iter().map(|host| format!("{}:2377", host.address())).collect();
     let mut command = hosts.hub().namespace().command("sh");
     command.args(["-c", "ulimit -n 65536; exec \"$0\" \"$@\""]).arg(&program);
-    command.arg(hosts[0].socket()).arg(addresses.join(",")).args([NODES, TASKS]);
+    command
+        .arg(hosts[0].socket())
+        .arg(addresses.join(","))
+        .arg(size.agents.to_string())
+        .arg(size.tasks.to_string());
     let mut text = format!("{}\n", load_average());
     let idle = cpu(&hosts)?;
     let mut fleet = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use types::swarm::network::ClusterNetwork;
 use types::swarm::service::NetworkAttachmentConfig;
 use types::swarm::session::Assigned;
-use types::swarm::task::{NetworkAttachment, Resources, TaskSpec};
+use types::swarm::task::{NetworkAttachment, Resources, SelinuxContext, TaskSpec};
 use types::{NetworkId, ServiceId, TaskId};
 
 fn share(ports: Vec<PortConfig>) -> Share {
@@ -103,6 +103,22 @@ fn limits_hosts_and_privileges_become_dockers() {
     assert_eq!((host.cpu_period, host.cpu_quota), (100_000, 50_000));
     assert_eq!((host.memory, host.pids_limit), (64 << 20, Some(9)));
     assert_eq!(host.security_opt.unwrap(), ["no-new-privileges=true"]);
+}
+
+#[test]
+fn an_selinux_context_becomes_labels() {
+    let context = SelinuxContext {
+        disable: false,
+        user: "u".to_owned(),
+        kind: "container_t".to_owned(),
+        level: "s0:c1".to_owned(),
+        ..SelinuxContext::default()
+    };
+    let privileges = |context| Privileges { selinux_context: Some(context), ..Default::default() };
+    let options = security(Some(&privileges(context))).unwrap();
+    assert_eq!(options, ["label=user:u", "label=type:container_t", "label=level:s0:c1"]);
+    let off = SelinuxContext { disable: true, ..SelinuxContext::default() };
+    assert_eq!(security(Some(&privileges(off))).unwrap(), ["label=disable"]);
 }
 
 #[test]

@@ -20,8 +20,12 @@ use crate::terminal;
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long tasks must run before they count, unless the service says otherwise.
 const MONITOR: Duration = Duration::from_secs(5);
-/// Docker draws no bars beyond this number of tasks.
+/// Docker draws no line for each task beyond this number of them.
 const MOST_BARS: u64 = 20;
+const MOST_JOB_BARS: u64 = 10;
+/// And no bars on terminals of this width or less: the words alone.
+const LEAST_WIDTH: u16 = 110;
+const SHORT_ID: usize = 12;
 const BAR_WIDTH: usize = 50;
 const STATES: [&str; 9] = [
     "new",
@@ -114,24 +118,79 @@ async fn look(client: &Client, service: &Value, board: &mut Board, back: bool) -
                 .any(|row| row["ID"] == node && row["Status"]["State"] != "down")
     };
     let slots = slots(&tasks, alive);
-    let mode = &service["Spec"]["Mode"];
-    let (wanted, target) = match (&mode["Replicated"]["Replicas"], &mode["ReplicatedJob"]) {
-        (Value::Number(replicas), _) => (replicas.as_u64().unwrap_or(0), "running"),
-        (_, job) if job.is_object() => (job["TotalCompletions"].as_u64().unwrap_or(0), "complete"),
-        _ if mode["GlobalJob"].is_object() => (slots.len() as u64, "complete"),
-        _ => (slots.len() as u64, "running"),
-    };
-    let there = slots.values().filter(|task| task["Status"]["State"] == target).count() as u64;
     let what = if back { "rolling back update: " } else { "" };
-    board.line("overall progress", &format!("{what}{there} out of {wanted} tasks"))?;
-    if wanted <= MOST_BARS {
+    let done = draw(board, &service["Spec"]["Mode"], &slots, what)?;
+    Ok(done)
+}
+
+type Slots<'a> = BTreeMap<(u64, &'a str), &'a Value>;
+
+/// What Docker draws for each mode.
+fn draw(board: &mut Board, mode: &Value, slots: &Slots<'_>, what: &str) -> std::io::Result<bool> {
+    let there =
+        |state: &str| slots.values().filter(|task| task["Status"]["State"] == state).count() as u64;
+    let by_number = |board: &mut Board, wanted: u64, most: u64| -> std::io::Result<()> {
         let width = wanted.to_string().len();
-        for (place, task) in slots.values().take(wanted as usize).enumerate() {
-            board.line(&format!("{:>width$}/{wanted}", place + 1), &bar(task))?;
+        for place in 0..if wanted <= most { wanted as usize } else { 0 } {
+            let name = format!("{:>width$}/{wanted}", place + 1);
+            match slots.values().nth(place) {
+                Some(task) => board.task(&name, task)?,
+                None => board.line(&name, " ")?,
+            }
         }
+        Ok(())
+    };
+    let by_node = |board: &mut Board, letters: usize| -> std::io::Result<()> {
+        let few = slots.len() as u64 <= MOST_BARS;
+        for task in slots.values().take(if few { slots.len() } else { 0 }) {
+            let node = text(&task["NodeID"]);
+            board.task(&node[..node.len().min(letters)], task)?;
+        }
+        Ok(())
+    };
+    if let Value::Number(replicas) = &mode["Replicated"]["Replicas"] {
+        let (wanted, there) = (replicas.as_u64().unwrap_or(0), there("running"));
+        board.line("overall progress", &format!("{what}{there} out of {wanted} tasks"))?;
+        by_number(board, wanted, MOST_BARS)?;
+        return Ok(there >= wanted);
     }
-    // A global service without any task yet has not begun.
-    Ok(there >= wanted && (wanted > 0 || target == "complete" || mode["Replicated"].is_object()))
+    if mode["ReplicatedJob"].is_object() {
+        let of = |key: &str| mode["ReplicatedJob"][key].as_u64().unwrap_or(0);
+        let (total, complete) = (of("TotalCompletions"), there("complete"));
+        let desired = of("MaxConcurrent").min(total.saturating_sub(complete));
+        let active = slots.values().filter(|task| STATES.contains(&text(&task["Status"]["State"])));
+        let active = active.count() as u64;
+        board.share(
+            "job progress",
+            format!("{complete} out of {total} complete"),
+            complete,
+            total,
+        )?;
+        board.share("active tasks", format!("{active} out of {desired} tasks"), active, desired)?;
+        by_number(board, total, MOST_JOB_BARS)?;
+        return Ok(complete >= total);
+    }
+    let wanted = slots.len() as u64;
+    if mode["GlobalJob"].is_object() {
+        let complete = there("complete");
+        board.share(
+            "job progress",
+            format!("{complete} out of {wanted} complete"),
+            complete,
+            wanted,
+        )?;
+        by_node(board, usize::MAX)?;
+        return Ok(complete >= wanted);
+    }
+    let there = there("running");
+    if wanted == 0 {
+        // A global service without any task yet has not begun.
+        board.line("overall progress", "waiting for new tasks")?;
+        return Ok(false);
+    }
+    board.line("overall progress", &format!("{what}{there} out of {wanted} tasks"))?;
+    by_node(board, SHORT_ID)?;
+    Ok(there >= wanted)
 }
 
 /// The newest live task of each slot; the node is the slot of a global service.
@@ -151,17 +210,21 @@ fn slots(tasks: &Value, alive: impl Fn(&Value) -> bool) -> BTreeMap<(u64, &str),
     slots
 }
 
-fn bar(task: &Value) -> String {
+/// What is said of a task, and how far it is; nothing of the latter once it has failed or ended.
+fn standing(task: &Value) -> (String, Option<(usize, usize)>) {
     let state = text(&task["Status"]["State"]);
     let error = text(&task["Status"]["Err"]);
-    let Some(reached) = STATES.iter().position(|known| *known == state) else {
-        return if error.is_empty() { state.to_owned() } else { one_line(error) };
-    };
     if !error.is_empty() {
-        return one_line(error);
+        return (one_line(error), None);
     }
-    let filled = BAR_WIDTH * (reached + 1) / STATES.len();
-    format!("{state:<9} [{}>{}]", "=".repeat(filled), " ".repeat(BAR_WIDTH - filled))
+    let reached = STATES.iter().position(|known| *known == state).map(|at| at + 1);
+    (format!("{state:<9}"), Some((reached.unwrap_or(STATES.len()), STATES.len())))
+}
+
+/// `[=====>     ] `
+fn bar(reached: usize, of: usize) -> String {
+    let filled = (BAR_WIDTH * reached).checked_div(of).unwrap_or(0).min(BAR_WIDTH);
+    format!("[{}>{}] ", "=".repeat(filled), " ".repeat(BAR_WIDTH - filled))
 }
 
 /// Narrow terminals must not wrap it.
@@ -173,13 +236,38 @@ fn one_line(error: &str) -> String {
 pub(crate) struct Board {
     quiet: bool,
     live: bool,
+    /// Whether bars have room, by Docker's measure.
+    wide: bool,
     lines: Vec<(String, String)>,
 }
 
 impl Board {
     /// On standard output; silent when `quiet`.
     pub(crate) fn new(quiet: bool) -> Self {
-        Board { quiet, live: terminal::stdout_is_terminal(), lines: Vec::new() }
+        let wide = terminal::size().is_none_or(|(_, columns)| columns > LEAST_WIDTH);
+        Board { quiet, live: terminal::stdout_is_terminal(), wide, lines: Vec::new() }
+    }
+
+    /// A task's line. Where lines cannot be drawn over, only what failed is worth one.
+    fn task(&mut self, name: &str, task: &Value) -> std::io::Result<()> {
+        match standing(task) {
+            (said, None) => self.line(name, &said),
+            (state, Some((reached, of))) if self.live => self.bar(name, &state, reached, of),
+            _ => Ok(()),
+        }
+    }
+
+    /// So many of so many.
+    fn share(&mut self, name: &str, said: String, part: u64, whole: u64) -> std::io::Result<()> {
+        match self.live {
+            true => self.bar(name, &said, part as usize, whole as usize),
+            false => self.line(name, &said),
+        }
+    }
+
+    fn bar(&mut self, name: &str, said: &str, reached: usize, of: usize) -> std::io::Result<()> {
+        let bar = if self.wide { bar(reached, of) } else { String::new() };
+        self.line(name, &format!("{said} {bar}"))
     }
 
     /// Says how `name` stands, if that is new.
@@ -193,7 +281,8 @@ impl Board {
             Some(place) => self.lines[place].1 = text.to_owned(),
             None => self.lines.push((name.to_owned(), text.to_owned())),
         }
-        if self.quiet {
+        // A line that says nothing yet only keeps a place.
+        if self.quiet || (!self.live && text.trim().is_empty()) {
             return Ok(());
         }
         let shown = if name.is_empty() { text.to_owned() } else { format!("{name}: {text}") };
@@ -219,14 +308,53 @@ mod tests {
 
     #[test]
     fn a_bar_grows_with_the_tasks_state() {
-        let task = |state: &str| json!({"Status": {"State": state}});
-        assert_eq!(bar(&task("running")), format!("running   [{}>]", "=".repeat(50)));
-        assert_eq!(
-            bar(&task("preparing")),
-            format!("preparing [{}>{}]", "=".repeat(33), " ".repeat(17))
-        );
+        let drawn = |state: &str| {
+            let (said, share) = standing(&json!({"Status": {"State": state}}));
+            share.map(|(reached, of)| format!("{said} {}", bar(reached, of)))
+        };
+        let full = "=".repeat(50);
+        assert_eq!(drawn("running").unwrap(), format!("running   [{full}>] "));
+        assert_eq!(drawn("complete").unwrap(), format!("complete  [{full}>] "));
+        let preparing = format!("preparing [{}>{}] ", "=".repeat(33), " ".repeat(17));
+        assert_eq!(drawn("preparing").unwrap(), preparing);
+        assert_eq!(bar(0, 0), format!("[>{}] ", " ".repeat(50)));
         let failed = json!({"Status": {"State": "pending", "Err": "no suitable\nnode"}});
-        assert_eq!(bar(&failed), "no suitable node");
+        assert_eq!(standing(&failed), ("no suitable node".to_owned(), None));
+    }
+
+    #[test]
+    fn each_mode_has_its_own_lines() {
+        let task = |slot, state| json!({"Slot": slot, "NodeID": "a-node-of-the-swarm", "CreatedAt": "1", "Status": {"State": state}});
+        let tasks = json!([task(1, "complete"), task(2, "running")]);
+        let names = |mode: Value, tasks: &Value| {
+            let mut board = Board { quiet: true, live: true, wide: true, lines: Vec::new() };
+            let done = draw(&mut board, &mode, &slots(tasks, |_| true), "").unwrap();
+            let lines = board.lines.into_iter().map(|(name, said)| format!("{name}: {said}"));
+            (
+                done,
+                lines.map(|line| line.split(" [").next().unwrap().to_owned()).collect::<Vec<_>>(),
+            )
+        };
+        let (done, lines) = names(json!({"Replicated": {"Replicas": 3}}), &tasks);
+        assert!(!done);
+        assert_eq!(
+            lines,
+            ["overall progress: 1 out of 3 tasks", "1/3: complete ", "2/3: running  ", "3/3:  "]
+        );
+        let job = json!({"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 2}});
+        let (done, lines) = names(job, &tasks);
+        assert!(!done);
+        assert_eq!(
+            lines[..2],
+            ["job progress: 1 out of 2 complete", "active tasks: 1 out of 1 tasks"]
+        );
+        let everywhere = json!([task(0, "running")]);
+        let (done, lines) = names(json!({"Global": {}}), &everywhere);
+        assert!(done);
+        assert_eq!(lines, ["overall progress: 1 out of 1 tasks", "a-node-of-th: running  "]);
+        let (done, lines) = names(json!({"Global": {}}), &json!([]));
+        assert!(!done);
+        assert_eq!(lines, ["overall progress: waiting for new tasks"]);
     }
 
     #[test]

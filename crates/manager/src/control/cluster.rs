@@ -73,6 +73,14 @@ fn or_default<T: Default + PartialEq>(value: &mut T, default: T) {
 }
 
 fn check(spec: &ClusterSpec) -> Result<(), Error> {
+    if spec.ca_config.external_cas.as_ref().is_some_and(|cas| !cas.is_empty()) {
+        return Err(invalid(
+            "external CAs are not supported: the managers sign with a root that they hold, which may be one of your own (`swarm ca --rotate --ca-cert --ca-key`)",
+        ));
+    }
+    if spec.ca_config.signing_ca_cert.is_empty() != spec.ca_config.signing_ca_key.is_empty() {
+        return Err(invalid("the signing CA certificate and its key must be given together"));
+    }
     if spec.ca_config.node_cert_expiry < LEAST_CERT_EXPIRY {
         return Err(invalid("minimum certificate expiry time is: 1h0m0s"));
     }
@@ -104,7 +112,13 @@ pub fn update(
     }
     let mut new = Cluster::clone(old);
     let mut record = new.record.take().unwrap_or_default();
-    if spec.ca_config.force_rotate > old.spec.ca_config.force_rotate {
+    let certificate = std::mem::take(&mut spec.ca_config.signing_ca_cert);
+    let key = std::mem::take(&mut spec.ca_config.signing_ca_key);
+    if !certificate.is_empty() {
+        record = rotation::begin_with(&record, &certificate, &key, now)
+            .map_err(|err| invalid(err.to_string()))?;
+        new.root_rotation_in_progress = true;
+    } else if spec.ca_config.force_rotate > old.spec.ca_config.force_rotate {
         record = rotation::begin(&record, now)?;
         new.root_rotation_in_progress = true;
     }

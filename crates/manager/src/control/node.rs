@@ -6,6 +6,7 @@ use raft::Member;
 use std::collections::BTreeMap;
 use store::{Change, Kind, Snapshot, StoreError};
 use types::swarm::Version;
+use types::swarm::extension::NodeRecord;
 use types::swarm::node::{Availability, Node, NodeSpec, NodeState, Role};
 use types::swarm::task::{TaskState, TaskStatus};
 use types::{NodeId, Timestamp};
@@ -67,6 +68,26 @@ pub fn depart(state: &Snapshot, id: &NodeId) -> Vec<Change> {
     let mut new = Node::clone(old);
     new.spec.availability = Availability::Drain;
     vec![Change::Update(new.into())]
+}
+
+/// A node that left is down, without waiting for its silence.
+pub fn gone(state: &Snapshot, id: &NodeId, now: Timestamp) -> Vec<Change> {
+    let row = state.nodes().get(id.as_str());
+    let down = row.and_then(|row| down(row, "the node left the swarm", now));
+    down.map(|node| Change::Update(node.into())).into_iter().collect()
+}
+
+/// The node as it is when it is down; [`None`] if it is already.
+pub(crate) fn down(node: &Node, why: &str, now: Timestamp) -> Option<Node> {
+    if node.status.state == NodeState::Down {
+        return None;
+    }
+    let mut next = node.clone();
+    next.status.state = NodeState::Down;
+    next.status.message = why.to_owned();
+    let record = next.record.take().unwrap_or_default();
+    next.record = Some(NodeRecord { state_since: now, ..record });
+    Some(next)
 }
 
 /// Whether tasks of the node may still run.

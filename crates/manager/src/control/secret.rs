@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use store::validate::{check_config_size, check_secret_size};
 use store::{Change, Kind, Snapshot, StoreError};
-use types::swarm::Version;
 use types::swarm::secret::{Config, ConfigSpec, Secret, SecretSpec};
+use types::swarm::{Driver, Version};
 use types::{ConfigId, SecretId};
 
 const LONGEST_NAME: usize = 64;
@@ -19,11 +19,13 @@ pub fn create_secret(
     spec: &SecretSpec,
 ) -> Result<Vec<Change>, Error> {
     check_name(&spec.name)?;
+    check_templating(spec.templating.as_ref())?;
     match &spec.driver {
         Some(driver) if driver.name.is_empty() => {
             return Err(invalid("secret driver must have a name"));
         }
-        Some(_) => {}
+        // Its tasks would find an empty file: there are no plugins to ask.
+        Some(driver) => return Err(invalid(format!("secret driver {} not found", driver.name))),
         None => check_secret_size(length(&spec.data)?).map_err(from_spec)?,
     }
     let secret = Secret { id, spec: spec.clone(), ..Secret::default() };
@@ -63,6 +65,7 @@ pub fn create_config(
     spec: &ConfigSpec,
 ) -> Result<Vec<Change>, Error> {
     check_name(&spec.name)?;
+    check_templating(spec.templating.as_ref())?;
     check_config_size(length(&spec.data)?).map_err(from_spec)?;
     let config = Config { id, spec: spec.clone(), ..Config::default() };
     Ok(vec![Change::Create(config.into())])
@@ -94,6 +97,14 @@ pub fn update_config(
 pub fn remove_config(state: &Snapshot, key: &str) -> Result<Vec<Change>, Error> {
     let id = find::config(state, key)?.id.to_string();
     Ok(vec![Change::Remove { kind: Kind::Config, id, version: None }])
+}
+
+/// Agents fill in Go's templates, and no others.
+fn check_templating(driver: Option<&Driver>) -> Result<(), Error> {
+    match driver.map(|driver| driver.name.as_str()) {
+        None | Some("" | "golang") => Ok(()),
+        Some(other) => Err(invalid(format!("template driver {other} not found"))),
+    }
 }
 
 /// Secrets and configs have a wider alphabet than services: they are files.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::{Event, EventKind, Object, RefKind, Snapshot};
 use types::swarm::session::{Assigned, Assignments, Removed, ServiceFacts};
-use types::swarm::task::{Task, TaskState};
+use types::swarm::task::{Task, TaskSpec, TaskState};
 use types::{NodeId, TaskId};
 
 /// Whether a task's agent must not hear yet that it shall stop.
@@ -115,6 +115,7 @@ impl Share {
                         }
                         false => Arc::clone(row),
                     };
+                    let row = with_log_driver(row, before.map(|told| &*told.task), state);
                     if before.is_none_or(|told| is_news(&told.task, &row)) {
                         put_tasks.push(Assigned::Task(Arc::clone(&row)));
                     }
@@ -269,6 +270,26 @@ fn is_news(told: &Task, task: &Task) -> bool {
         || told.networks_attachments != task.networks_attachments
         || told.assigned_generic_resources != task.assigned_generic_resources
         || !(Arc::ptr_eq(&told.spec, &task.spec) || told.spec == task.spec)
+}
+
+/// What the cluster says of logs where the service says nothing (`TaskDefaults`). What the agent was told at first stays: its
+/// container has it.
+fn with_log_driver(task: Arc<Task>, told: Option<&Task>, state: &Snapshot) -> Arc<Task> {
+    if task.spec.log_driver.is_some() {
+        return task;
+    }
+    let log_driver = match told {
+        Some(told) => told.spec.log_driver.clone(),
+        None => {
+            let cluster = state.clusters().iter().next();
+            cluster.and_then(|cluster| cluster.spec.task_defaults.log_driver.clone())
+        }
+    };
+    if log_driver.is_none() {
+        return task;
+    }
+    let spec = TaskSpec { log_driver, ..TaskSpec::clone(&task.spec) };
+    Arc::new(Task { spec: Arc::new(spec), ..Task::clone(&task) })
 }
 
 fn needs_of(task: &Task) -> BTreeSet<Need> {

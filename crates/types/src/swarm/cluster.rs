@@ -83,6 +83,26 @@ pub struct CaConfig {
     pub node_cert_expiry: Nanos,
     #[serde(skip_serializing_if = "zero")]
     pub force_rotate: u64,
+    /// Always refused: the cluster's root signs.
+    #[serde(rename = "ExternalCAs", skip_serializing_if = "Option::is_none")]
+    pub external_cas: Option<Vec<ExternalCa>>,
+    /// The root to change to, PEM, beside a larger `force_rotate`. Unset in every answer, as the key.
+    #[serde(rename = "SigningCACert", skip_serializing_if = "String::is_empty")]
+    pub signing_ca_cert: String,
+    #[serde(rename = "SigningCAKey", skip_serializing_if = "String::is_empty")]
+    pub signing_ca_key: String,
+}
+
+/// Something elsewhere that signs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ExternalCa {
+    pub protocol: String,
+    #[serde(rename = "URL")]
+    pub url: String,
+    pub options: Option<BTreeMap<String, String>>,
+    #[serde(rename = "CACert")]
+    pub ca_cert: String,
 }
 
 fn zero(value: &u64) -> bool {

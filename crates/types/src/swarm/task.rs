@@ -294,6 +294,38 @@ pub struct Privileges {
     pub seccomp: Option<SeccompOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app_armor: Option<AppArmorOptions>,
+    #[serde(rename = "SELinuxContext", skip_serializing_if = "Option::is_none")]
+    pub selinux_context: Option<SelinuxContext>,
+    /// Windows' accounts: always refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_spec: Option<CredentialSpec>,
+}
+
+/// The label of the container's processes. The engine takes it and applies none: there is no SELinux here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct SelinuxContext {
+    pub disable: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    #[serde(rename = "Type", skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub level: String,
+}
+
+/// One of the three.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CredentialSpec {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub config: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub registry: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

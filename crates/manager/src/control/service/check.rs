@@ -120,6 +120,12 @@ fn container(container: &ContainerSpec) -> Result<(), Error> {
         )));
     }
     mounts(&container.mounts)?;
+    let privileges = container.privileges.as_ref();
+    if privileges.is_some_and(|privileges| privileges.credential_spec.is_some()) {
+        return Err(invalid(
+            "ContainerSpec: CredentialSpec is for Windows' containers, and no node runs them",
+        ));
+    }
     container.health_check.as_ref().map_or(Ok(()), health)
 }
 

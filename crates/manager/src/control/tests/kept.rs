@@ -5,8 +5,9 @@ use crate::control::{Error, cluster, find, network, node, secret};
 use raft::Member;
 use serde_json::{Value, json};
 use store::{Change, Snapshot};
+use types::swarm::cluster::Cluster;
 use types::swarm::network::ClusterNetwork;
-use types::swarm::node::Node;
+use types::swarm::node::{Node, NodeState};
 use types::{ConfigId, NetworkId, NodeId, SecretId};
 
 fn members(reachable: &[(&str, bool)]) -> Vec<Member> {
@@ -137,6 +138,12 @@ fn secrets_configs_and_networks_have_a_form() {
             "400 invalid JSON: illegal base64 data at input byte 1".to_owned(),
         ),
         ("secret", json!({"Name": "a", "Driver": {}}), invalid("secret driver must have a name")),
+        ("secret", json!({"Name": "a", "Driver": {"Name": "v"}}), invalid("secret driver v not found")),
+        (
+            "config",
+            json!({"Name": "a", "Data": "YQ==", "Templating": {"Name": "v"}}),
+            invalid("template driver v not found"),
+        ),
         (
             "secret",
             json!({"Name": "s", "Data": "YQ=="}),
@@ -296,8 +303,30 @@ fn a_beginning_of_an_id_must_be_of_one() {
 }
 
 #[test]
+fn a_node_that_left_is_down_and_so_are_those_that_a_restored_cluster_left_behind() {
+    let mut store = world();
+    let changes = node::gone(store.state(), &NodeId::new("w1"), AT);
+    super::world::write(&mut store, changes);
+    let row = store.state().nodes().get("w1").unwrap().clone();
+    assert_eq!(row.status.state, NodeState::Down);
+    assert_eq!(row.status.message, "the node left the swarm");
+    assert_eq!(row.record.as_ref().unwrap().state_since, AT);
+    assert!(node::gone(store.state(), &NodeId::new("w1"), AT).is_empty());
+    assert!(node::gone(store.state(), &NodeId::new("nobody"), AT).is_empty());
+
+    let changes = crate::left_behind(store.state(), AT);
+    super::world::write(&mut store, changes);
+    let down = |node: &std::sync::Arc<Node>| node.status.state == NodeState::Down;
+    assert!(store.state().nodes().iter().all(down));
+}
+
+#[test]
 fn the_clusters_settings_have_defaults_and_bounds() {
     let store = world();
+    let mut store = store;
+    let mut founded = Cluster::clone(cluster::get(store.state()).unwrap());
+    founded.record = Some(ca::found(AT).unwrap());
+    super::world::write(&mut store, vec![Change::Update(founded.into())]);
     let state = store.state();
     let old = cluster::get(state).unwrap();
     let update = |spec: Value, version| {
@@ -321,12 +350,27 @@ fn the_clusters_settings_have_defaults_and_bounds() {
         refused(json!({"Dispatcher": {"HeartbeatPeriod": -1}})),
         "400 rpc error: code = InvalidArgument desc = heartbeat time period cannot be a negative duration"
     );
+    let refused_by = |spec: Value| refused(json!({ "CAConfig": spec }));
+    let external = refused_by(json!({"ExternalCAs": [{"Protocol": "cfssl", "URL": "https://x"}]}));
+    assert!(external.starts_with("400 rpc error: code = InvalidArgument desc = external CAs are"));
+    let alone = refused_by(json!({"SigningCACert": "x"}));
+    assert!(alone.contains("the signing CA certificate and its key must be given together"));
+    let nonsense = refused_by(json!({"SigningCACert": "x", "SigningCAKey": "y"}));
+    assert!(nonsense.contains("InvalidArgument desc = the signing CA certificate"), "{nonsense}");
+    let own = ca::found(AT).unwrap().root;
+    let wanted = json!({"SigningCACert": own.certificate, "SigningCAKey": own.key});
+    let changed = update(json!({ "CAConfig": wanted }), version).unwrap();
+    let Change::Update(store::Object::Cluster(changed)) = &changed[0] else { panic!() };
+    assert!(changed.root_rotation_in_progress);
+    let next = changed.record.as_ref().unwrap().next_root.as_ref().unwrap();
+    assert_eq!(next.certificate, own.certificate);
+    assert!(changed.spec.ca_config.signing_ca_key.is_empty(), "the key is shown");
     assert_eq!(
         outcome(state, update(json!({}), version + 1)),
         "500 rpc error: code = Unknown desc = update out of sequence"
     );
     let locked = update(json!({"EncryptionConfig": {"AutoLockManagers": true}}), version).unwrap();
-    let Change::Update(store::Object::Cluster(cluster)) = &locked[0] else { panic!("{locked:?}") };
+    let Change::Update(store::Object::Cluster(cluster)) = &locked[0] else { panic!("no cluster") };
     assert!(cluster.record.as_ref().unwrap().unlock_key.starts_with("SWMKEY-1-"));
     assert_eq!(cluster.spec.dispatcher.heartbeat_period, 5_000_000_000);
 }

@@ -46,6 +46,10 @@ fn a_spec_that_makes_no_sense_is_refused_in_swarmkits_words() {
             template(json!({"RestartPolicy": {"Window": -1}})),
             "TaskSpec: restart-window cannot be negative",
         ),
+        (
+            container(json!({"Image": "nginx", "Privileges": {"CredentialSpec": {"File": "x"}}})),
+            "ContainerSpec: CredentialSpec is for Windows' containers, and no node runs them",
+        ),
         (container(json!({"Image": ""})), "ContainerSpec: image reference must be provided"),
         (
             container(json!({"Image": "A:b:c"})),

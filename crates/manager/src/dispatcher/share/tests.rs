@@ -1,10 +1,12 @@
 use super::*;
 use store::{Change, Entry, Kind, Store};
+use types::swarm::Driver;
+use types::swarm::cluster::Cluster;
 use types::swarm::node::Node;
 use types::swarm::secret::{Secret, SecretSpec};
 use types::swarm::service::{Service, ServiceSpec};
 use types::swarm::task::{ContainerSpec, SecretReference, TaskSpec, TaskStatus};
-use types::{SecretId, ServiceId, Timestamp};
+use types::{ClusterId, SecretId, ServiceId, Timestamp};
 
 /// Nothing is held.
 const FREE: Held<'_> = &|_: &Task| false;
@@ -139,4 +141,27 @@ fn a_changed_wish_is_told_and_repeating_it_is_not() {
     let touched = || world.touched(&events);
     assert_eq!(shown(&share.changes(touched(), world.0.state(), FREE).unwrap()), "+task t1");
     assert_eq!(share.changes(touched(), world.0.state(), FREE), None);
+}
+
+#[test]
+fn tasks_log_as_the_cluster_says_where_their_service_says_nothing() {
+    let mut world = World::new();
+    let cluster = |driver: &str| {
+        let mut cluster = Cluster { id: ClusterId::new("c"), ..Cluster::default() };
+        cluster.spec.name = "default".to_owned();
+        let driver = Driver { name: driver.to_owned(), ..Driver::default() };
+        cluster.spec.task_defaults.log_driver = Some(driver);
+        cluster
+    };
+    world.write(Change::Create(cluster("local").into()));
+    let events = world.task("t1", "n");
+    let (mut share, _) = Share::whole(&NodeId::new("n"), world.0.state(), FREE);
+    let driver = |share: &Share| {
+        let told = &share.tasks[&TaskId::new("t1")];
+        told.task.spec.log_driver.as_ref().unwrap().name.clone()
+    };
+    assert_eq!(driver(&share), "local");
+    world.write(Change::Update(cluster("none").into()));
+    assert_eq!(share.changes(world.touched(&events), world.0.state(), FREE), None);
+    assert_eq!(driver(&share), "local");
 }
