@@ -8,11 +8,11 @@ use crate::reply;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use engine::{Error, Filters};
 use manager::control::network::{DRIVER, answer_of_nodes};
 use serde_json::json;
-use types::network::{ConnectRequest, CreateRequest, DisconnectRequest, Network};
+use types::network::{ConnectRequest, CreateRequest, DisconnectRequest, Network, PoliciesRequest};
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -20,6 +20,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/networks/create", post(create))
         .route("/networks/prune", post(prune))
         .route("/networks/{id}", get(inspect).delete(remove))
+        .route("/networks/{id}/policies", put(policies))
         .route("/networks/{id}/connect", post(connect))
         .route("/networks/{id}/disconnect", post(disconnect))
 }
@@ -117,7 +118,8 @@ async fn inspect(State(app): State<App>, Path(id): Path<String>, query: Query) -
     match (here, shared) {
         // Its containers on this node are the engine's to tell.
         (Ok(here), Ok(Some(shared))) if here.id == shared.id => {
-            reply::json(&Network { containers: here.containers, ..shared })
+            let policy_drops = app.engine.policy_drops(&here.id).await;
+            reply::json(&Network { containers: here.containers, policy_drops, ..shared })
         }
         (Ok(here), _) if here.id.as_str() == id || here.name == id => reply::json(&here),
         (_, Ok(Some(shared))) => reply::json(&shared),
@@ -135,6 +137,18 @@ async fn remove(State(app): State<App>, Path(id): Path<String>) -> Reply {
         Some(network) => app.cluster.remove_network(network.id.as_str()).await?,
         None => app.engine.network_remove(&id).await?,
     }
+    reply::no_content()
+}
+
+/// Ours: who may talk to whom on a network of the cluster. `{"Policies": […]}`, all of them.
+async fn policies(State(app): State<App>, Path(id): Path<String>, body: Document) -> Reply {
+    let request: PoliciesRequest = body.read()?;
+    if app.cluster.network(&id, false).await?.is_none() {
+        let here = app.engine.network_inspect(&id, "").await?;
+        let what = format!("network {} is not the cluster's: it takes no policies", here.name);
+        return Err(Error::forbidden(what).into());
+    }
+    app.cluster.set_policies(&id, request.policies).await?;
     reply::no_content()
 }
 

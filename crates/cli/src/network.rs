@@ -1,5 +1,7 @@
 //! `sampan network …`.
 
+mod policy;
+
 use std::collections::HashMap;
 
 use anyhow::{Result, anyhow, bail};
@@ -35,6 +37,9 @@ pub(crate) enum Command {
     /// List networks
     #[command(visible_alias = "list")]
     Ls(LsArgs),
+    /// Manage who may talk to whom on a network of the cluster
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Remove all unused networks
     Prune(PruneArgs),
     /// Remove one or more networks
@@ -171,6 +176,7 @@ pub(crate) async fn run(ctx: &Ctx, command: Command) -> Result<Exit> {
         Command::Disconnect(args) => disconnect(ctx, args).await,
         Command::Inspect(args) => inspect::run(ctx, args, inspect::Kind::Network).await,
         Command::Ls(args) => list(ctx, args).await,
+        Command::Policy(command) => policy::run(ctx, command).await,
         Command::Prune(args) => prune(ctx, args).await,
         Command::Rm(args) => remove(ctx, args).await,
     }
