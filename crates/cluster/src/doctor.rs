@@ -4,6 +4,7 @@
 
 use crate::node::{Shared, guard, now};
 use crate::{Cluster, interfaces};
+use engine::{Passes, PathReport};
 use nix::sys::statvfs::statvfs;
 use raft::Member;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,7 @@ impl Cluster {
             checkup.name = machine.to_string_lossy().into_owned();
             checkup.mtu = mtu(guard(&shared.state).advertise.ip()).unwrap_or(0);
             checkup.findings.push(path(checkup.mtu));
+            checkup.findings.extend(shared.engine.paths().await.iter().filter_map(passes));
             checkup.findings.push(certificate(shared));
             checkup.findings.extend(ports(shared).await);
             if let Some(plane) = shared.running_plane() {
@@ -228,6 +230,25 @@ async fn ports(shared: &Shared) -> Vec<Finding> {
         }
     });
     futures_util::future::join_all(tried).await
+}
+
+/// What the way to another node carries; nothing of one that answers no echo.
+fn passes(path: &PathReport) -> Option<Finding> {
+    let PathReport { node, address, mtu, passes } = path;
+    match passes {
+        Passes::All => {
+            let text = format!("packets of {mtu} bytes pass to node {node} at {address}");
+            Some(finding(Level::Ok, "mtu", text))
+        }
+        Passes::UpTo(size) => Some(finding(
+            Level::Problem,
+            "mtu",
+            format!(
+                "packets of more than {size} bytes do not pass to node {node} at {address}, the interface here takes {mtu}: the cluster's networks lose what is larger; make the MTUs equal on the way"
+            ),
+        )),
+        Passes::Silent => None,
+    }
 }
 
 /// What the managers can lose.

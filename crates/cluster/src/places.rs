@@ -19,6 +19,7 @@ use std::time::Duration;
 use types::network::{CreateRequest, Network};
 use types::swarm::attach::{AttachRequest, Attached};
 use types::swarm::network::ClusterNetwork;
+use types::swarm::policy::PolicyRule;
 use types::swarm::session::ManagerAddress;
 use types::{NetworkId, NodeId, TaskId};
 
@@ -52,6 +53,10 @@ enum Ask {
     },
     Create(Box<CreateRequest>),
     Remove(String),
+    Policies {
+        key: String,
+        rules: Vec<PolicyRule>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -131,6 +136,12 @@ impl Cluster {
             Answer::Created(id) => Ok(id),
             _ => Err(nonsense()),
         }
+    }
+
+    /// Who may talk to whom on a network of the cluster, by name or id, from now on.
+    pub async fn set_policies(&self, key: &str, rules: Vec<PolicyRule>) -> Result<(), Error> {
+        let node = self.inner.running()?;
+        ask(&node.shared, Ask::Policies { key: key.to_owned(), rules }).await.map(|_| ())
     }
 
     /// Removes a network of the cluster, by name or id.
@@ -271,6 +282,10 @@ async fn answer(control: &Control, node: NodeId, ask: Ask) -> Result<Answer, Err
         Ask::Create(request) => {
             let id = control.create_network(&request).await.map_err(Error::from_lower)?;
             Ok(Answer::Created(id))
+        }
+        Ask::Policies { key, rules } => {
+            control.set_policies(&key, &rules).await.map_err(Error::from_lower)?;
+            Ok(Answer::Done)
         }
         Ask::Remove(key) => {
             control.remove_network(&key).await.map_err(Error::from_lower)?;

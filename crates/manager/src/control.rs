@@ -35,6 +35,7 @@ use store::{Change, Event, Snapshot, StoreError};
 use tokio::sync::watch;
 use types::network::CreateRequest;
 use types::swarm::attach::{AttachRequest, Attached};
+use types::swarm::policy::PolicyRule;
 use types::swarm::secret::{ConfigSpec, SecretSpec};
 use types::swarm::service::ServiceSpec;
 use types::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId, Timestamp, ids::swarm_id};
@@ -234,6 +235,11 @@ impl Control {
 
     pub async fn remove_network(&self, key: &str) -> Result<(), Error> {
         self.write(|state| network::remove(state, key)).await
+    }
+
+    /// Who may talk to whom on a network.
+    pub async fn set_policies(&self, key: &str, rules: &[PolicyRule]) -> Result<(), Error> {
+        self.write(|state| network::set_policies(state, key, rules)).await
     }
 
     /// A place in a network for a container of `request.node`. Waits for the leader to give it.
