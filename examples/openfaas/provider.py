@@ -9,7 +9,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
-SOCKET = "/var/run/docker.sock"
+SOCKET = "/run/docker.sock"
 STACK = os.environ["STACK"]
 
 # As process 1 of a container Python would ignore the stop signal.

@@ -1,5 +1,7 @@
 //! `sampan node …`.
 
+mod top;
+
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use http::Method;
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     /// Remove one or more nodes from the swarm
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
+    /// Show what tasks reserve of each node, and what their limits come to
+    Top(top::TopArgs),
     /// Update a node
     Update(UpdateArgs),
 }
@@ -93,6 +97,7 @@ pub(crate) async fn run(ctx: &Ctx, command: Command) -> Result<Exit> {
         Command::Promote(args) => set_role(ctx, &args.nodes, "manager").await,
         Command::Ps(args) => task::of_nodes(ctx, args).await,
         Command::Rm(args) => remove(ctx, &args).await,
+        Command::Top(args) => top::run(ctx, &args).await,
         Command::Update(args) => update(ctx, &args).await,
     }
 }
@@ -250,5 +255,11 @@ fn pretty(node: &Value) -> String {
     line(" Memory:\t\t", crate::format::units::bytes_size(memory));
     let engine = &description["Engine"];
     line("Engine Version:\t\t", text(&engine["EngineVersion"]).to_owned());
+    if let Some(labels) = engine["Labels"].as_object().filter(|labels| !labels.is_empty()) {
+        out.push_str("Engine Labels:\n");
+        for (key, value) in labels {
+            out.push_str(&format!(" - {key}={}\n", text(value)));
+        }
+    }
     out
 }

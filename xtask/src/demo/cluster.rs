@@ -1,4 +1,5 @@
-//! The second half of the demo: three nodes become a swarm, run a service, change it, and lose one of their number.
+//! The second half of the demo: three nodes become a swarm, run a stack, change it, refuse a broken change, and lose one of
+//! their number.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -16,6 +17,16 @@ const NODES: u8 = 3;
 const PORT: u16 = 8080;
 /// Much longer than anything here takes, on a busy machine, too.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The demo's stack, as its variables have it.
+const STACK: &str = r#"services:
+  web:
+    image: "${IMAGE:-nginx:latest}"
+    environment: {GREETING: "${GREETING:-}"}
+    ports: ["8080:80"]
+    deploy:
+      replicas: ${REPLICAS:-3}
+      update_config: {order: start-first, failure_action: rollback, monitor: 1s}
+"#;
 
 /// Shows it from nothing to nothing.
 pub(super) fn show(binary: &Path) -> Result<()> {
@@ -38,16 +49,22 @@ pub(super) fn show(binary: &Path) -> Result<()> {
     }
     await_nodes(binary, first, 3)?;
     sampan(binary, first, &["node", "ls"])?;
-    let publish = format!("{PORT}:80");
-    let create = ["service", "create", "--name", "web", "--replicas", "3", "-p", &publish];
-    sampan(binary, first, &[&create, &["nginx:latest"][..]].concat())?;
-    sampan(binary, first, &["service", "ps", "web"])?;
+    let file = first.dir().join("stack.yml");
+    std::fs::write(&file, STACK).context("writing the stack's file")?;
+    say(&format!("stack.yml:\n{STACK}"));
+    let deploy = ["stack", "deploy", "--detach=false", "-c", "stack.yml", "demo"];
+    stack(binary, first, &[], &deploy, 0)?;
+    sampan(binary, first, &["stack", "ps", "demo"])?;
     for node in &nodes {
         visit(node)?;
     }
-    sampan(binary, first, &["service", "scale", "web=5"])?;
-    sampan(binary, first, &["plan", "--env-add", "GREETING=hello", "web"])?;
-    sampan(binary, first, &["service", "update", "--env-add", "GREETING=hello", "web"])?;
+    let changed = [("REPLICAS", "5"), ("GREETING", "hello")];
+    stack(binary, first, &changed, &["stack", "diff", "-c", "stack.yml", "demo"], 0)?;
+    stack(binary, first, &changed, &deploy, 0)?;
+    say("an image that nobody has: the managers go back by themselves");
+    let broken = [changed[0], changed[1], ("IMAGE", "nowhere.invalid/none:1")];
+    stack(binary, first, &broken, &deploy, 1)?;
+    visit(first)?;
     let Some(lost) = hosts.iter_mut().last() else { bail!("no nodes were started") };
     say("node 3 loses its power: its tasks come back elsewhere");
     let began = Instant::now();
@@ -56,9 +73,27 @@ pub(super) fn show(binary: &Path) -> Result<()> {
     await_elsewhere(binary, first)?;
     say(&format!("five tasks run on two nodes, {:.1} s later", began.elapsed().as_secs_f64()));
     sampan(binary, first, &["node", "ls"])?;
-    sampan(binary, first, &["service", "ps", "web"])?;
-    sampan(binary, first, &["service", "rm", "web"])?;
+    sampan(binary, first, &["stack", "ps", "demo"])?;
+    sampan(binary, first, &["stack", "rm", "demo"])?;
     say("cleaning up");
+    Ok(())
+}
+
+/// Runs our CLI in the node's folder with these variables, its output shown; `code` is how it has to end.
+fn stack(
+    binary: &Path,
+    node: &Host,
+    variables: &[(&str, &str)],
+    args: &[&str],
+    code: i32,
+) -> Result<()> {
+    let set = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect::<String>();
+    let line = args.join(" ");
+    say(&format!("node {}: {set}sampan {line}", node.address()));
+    let mut command = command(binary, node, args);
+    let command = command.current_dir(node.dir()).envs(variables.iter().copied());
+    let status = command.status().context("running sampan")?;
+    ensure!(status.code() == Some(code), "`sampan {line}` ended with {status}");
     Ok(())
 }
 
@@ -103,7 +138,7 @@ fn await_elsewhere(binary: &Path, node: &Host) -> Result<()> {
         };
         let format = "{{.CurrentState}}|{{.Node}}";
         let filter = "desired-state=running";
-        let args = ["service", "ps", "--no-resolve", "-f", filter, "--format", format, "web"];
+        let args = ["service", "ps", "--no-resolve", "-f", filter, "--format", format, "demo_web"];
         let tasks = quiet(binary, node, &args)?;
         let lives =
             tasks.lines().filter(|line| line.starts_with("Running") && !line.ends_with(lost));

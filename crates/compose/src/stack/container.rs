@@ -46,7 +46,7 @@ pub(super) fn container(
         dir: service.working_dir.clone(),
         user: service.user.clone(),
         groups: service.group_add.clone(),
-        privileges,
+        privileges: Some(privileges),
         tty: service.tty,
         open_stdin: service.stdin_open,
         read_only: service.read_only,
@@ -194,7 +194,7 @@ fn tmpfs(text: &str) -> mount::Mount {
 }
 
 /// What `security_opt` says in words that services have, and the rest.
-fn privileges(service: &Service) -> (Option<Privileges>, Vec<String>) {
+fn privileges(service: &Service) -> (Privileges, Vec<String>) {
     let mut privileges = Privileges::default();
     let mut rest = Vec::new();
     for word in &service.security_opt {
@@ -210,7 +210,7 @@ fn privileges(service: &Service) -> (Option<Privileges>, Vec<String>) {
             _ => rest.push(word.clone()),
         }
     }
-    ((privileges != Privileges::default()).then_some(privileges), rest)
+    (privileges, rest)
 }
 
 /// What Swarm has no words for; the cluster's policy must allow it.

@@ -86,7 +86,7 @@ pub(super) fn update(policy: &model::UpdatePolicy) -> UpdateConfig {
 }
 
 /// Limits and reservations; the older keys of the service count where `deploy` is silent.
-pub(super) fn resources(service: &Service) -> Option<ResourceRequirements> {
+pub(super) fn resources(service: &Service) -> ResourceRequirements {
     let (limits, reserved) =
         (&service.deploy.resources.limits, &service.deploy.resources.reservations);
     let nano = |cpus: f64| (cpus * 1e9).round() as i64;
@@ -111,8 +111,7 @@ pub(super) fn resources(service: &Service) -> Option<ResourceRequirements> {
         generic_resources: reserved.generic_resources.iter().map(generic).collect(),
     };
     let some = |resources: Resources| (resources != Resources::default()).then_some(resources);
-    let both = ResourceRequirements { limits: some(limits), reservations: some(reservations) };
-    (both != ResourceRequirements::default()).then_some(both)
+    ResourceRequirements { limits: some(limits), reservations: some(reservations) }
 }
 
 /// `deploy.restart_policy`, else what `restart` comes to. `restart: no` is as if nothing was said, as docker has it.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use types::swarm::Driver;
 use types::swarm::extension::{DependencyCondition, Overlap, Schedule, ServiceExtensions};
 use types::swarm::service::{NetworkAttachmentConfig, ServiceSpec};
-use types::swarm::task::{Placement, TaskSpec};
+use types::swarm::task::TaskSpec;
 
 /// The key that makes a job run by the clock.
 const SCHEDULE: &str = "x-sampan-schedule";
@@ -66,9 +66,9 @@ pub(super) fn service(
     let placement = deploy::placement(service, &mut place);
     let template = TaskSpec {
         container_spec: Some(container::container(project, service, &image, stack, &mut place)),
-        resources: deploy::resources(service),
+        resources: Some(deploy::resources(service)),
         restart_policy: deploy::restart(service),
-        placement: (placement != Placement::default()).then_some(placement),
+        placement: Some(placement),
         networks: networks(key, service, stack, &mut place),
         log_driver: service.logging.as_ref().map(log_driver),
         ..TaskSpec::default()
