@@ -19,7 +19,6 @@ mod verdict;
 
 pub use blob::{Blob, Contents};
 pub use difference::{Difference, differences};
-pub use home::{Need, home};
 pub use network::Network;
 pub use plan::{
     Known, Observed, Operation, PlanError, Shared, StackOptions, StackPlan, configs_of, deployment,

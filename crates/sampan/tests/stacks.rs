@@ -204,7 +204,6 @@ services:
     let none = site.sampan(&["stack", "rm", "one"]);
     assert_eq!((none.code, none.err.as_str()), (0, "Nothing found in stack: one\n"));
     assert_eq!(site.docker(&["stack", "ls", "--format", "{{.Name}}"]), "");
-    site.hosts.leave();
 }
 
 #[test]
@@ -307,7 +306,6 @@ configs:
     let words = ["stack", "deploy", "-d=false", "-c", "stack.yml", "first"];
     let told = site.sampan(&words).failed();
     assert!(told.contains("deployment of stack first failed:\nfirst_other: "), "{told}");
-    site.hosts.leave();
 }
 
 /// The tutorials' stacks, side by side on three hosts: all are on their way before the first is looked at.
@@ -341,7 +339,6 @@ fn the_examples_on_three_hosts() {
         site.sampan(&["stack", "rm", stack]).ok();
     }
     assert_eq!(site.docker(&["stack", "ls", "--format", "{{.Name}}"]), "");
-    site.hosts.leave();
 }
 
 fn functions(site: &Site) {

@@ -34,12 +34,12 @@ impl Place<'_> {
 
     /// A mistake at the key `path` of the service.
     pub(super) fn error(&mut self, path: &[&str], message: impl Into<String>) {
-        self.said(|at, message, span| Diagnostic::error(at, message, span), path, message.into());
+        self.said(Diagnostic::error, path, message.into());
     }
 
     /// Something that has no effect.
     pub(super) fn warn(&mut self, path: &[&str], message: impl Into<String>) {
-        self.said(|at, message, span| Diagnostic::warning(at, message, span), path, message.into());
+        self.said(Diagnostic::warning, path, message.into());
     }
 }
 

@@ -2,13 +2,14 @@
 //! the same name, so a service of one task stays on the node that has its volumes.
 
 use super::deploy::Place;
+use super::{Observed, Stack};
 use crate::model::{Project, Service, Volume};
 use std::collections::BTreeMap;
 use types::NodeId;
 use types::swarm::constraint::{Attribute, Constraint, Operator, matches_all, parse_all};
 use types::swarm::node::{Availability, Node, NodeState};
-use types::swarm::service::{Mode, ServiceSpec};
-use types::swarm::task::{Resources, Task, TaskState};
+use types::swarm::service::{self, Mode, ServiceSpec};
+use types::swarm::task::{Placement, Resources, Task, TaskState};
 
 /// Drivers' options that name a file system which every node reaches.
 const REMOTE: [&str; 5] = ["nfs", "nfs4", "cifs", "smb3", "ceph"];
@@ -54,7 +55,7 @@ fn names_node(constraints: &[String]) -> bool {
 }
 
 /// The node that a constraint of ours or the user's names by its id.
-pub(super) fn pinned(spec: &ServiceSpec) -> Option<NodeId> {
+fn pinned(spec: &ServiceSpec) -> Option<NodeId> {
     let constraints = spec.task_template.placement.iter().flat_map(|place| &place.constraints);
     constraints.filter_map(|text| Constraint::parse(text).ok()).find_map(|constraint| {
         let named = constraint.attribute == Attribute::Id && constraint.operator == Operator::Equal;
@@ -62,17 +63,103 @@ pub(super) fn pinned(spec: &ServiceSpec) -> Option<NodeId> {
     })
 }
 
+/// Which node has which volume.
+pub(super) struct Homes<'a> {
+    observed: &'a Observed,
+    /// By volume.
+    known: BTreeMap<String, NodeId>,
+    coming: BTreeMap<NodeId, usize>,
+}
+
+impl<'a> Homes<'a> {
+    /// From where the services of before are bound to, or run.
+    pub(super) fn read(stack: &Stack, observed: &'a Observed) -> Self {
+        let mut known = BTreeMap::new();
+        for service in stack.services.values() {
+            let there = observed.services.iter().find(|there| there.spec.name == service.spec.name);
+            let Some(there) = there else { continue };
+            let mut tasks: Vec<&Task> =
+                observed.tasks.iter().filter(|task| task.service_id == there.id).collect();
+            tasks.sort_by_key(|task| std::cmp::Reverse(task.meta.created_at));
+            let ran = tasks.iter().find(|task| !task.node_id.as_str().is_empty());
+            let node = pinned(&there.spec).or_else(|| Some(ran?.node_id.clone()));
+            let Some(node) = node.filter(|id| observed.nodes.iter().any(|node| node.id == *id))
+            else {
+                continue;
+            };
+            for volume in service.local_volumes.iter().filter(|volume| mounts(there, volume)) {
+                known.insert(volume.clone(), node.clone());
+            }
+        }
+        Homes { observed, known, coming: BTreeMap::new() }
+    }
+
+    /// Binds the service to the node of its volumes, and says so where it is new.
+    pub(super) fn pin(
+        &mut self,
+        service: &super::Service,
+        spec: &mut ServiceSpec,
+        notes: &mut Vec<String>,
+    ) {
+        let volumes = &service.local_volumes;
+        if volumes.is_empty() {
+            return;
+        }
+        let node = volumes.iter().find_map(|volume| self.known.get(volume)).cloned();
+        let Some(node) = node.or_else(|| self.choose(spec)) else { return };
+        for volume in volumes {
+            let other = self.known.entry(volume.clone()).or_insert_with(|| node.clone()).clone();
+            if other != node {
+                notes.push(format!(
+                    "{}: volume {volume} is on {}, another one on {}: it gets an empty {volume} there",
+                    spec.name,
+                    self.hostname(&other),
+                    self.hostname(&node)
+                ));
+            }
+        }
+        *self.coming.entry(node.clone()).or_default() += 1;
+        let (all, name) = (volumes.join(", "), self.hostname(&node));
+        notes.push(format!("{} stays on {name}, where its data are: {all}", spec.name));
+        let placement = spec.task_template.placement.get_or_insert_with(Placement::default);
+        placement.constraints.push(format!("node.id == {node}"));
+    }
+
+    fn choose(&self, spec: &ServiceSpec) -> Option<NodeId> {
+        let template = &spec.task_template;
+        let constraints = template.placement.as_ref().map_or(&[][..], |place| &place.constraints);
+        let reserved = template.resources.as_ref().and_then(|all| all.reservations.as_ref());
+        let need = Need {
+            constraints,
+            nano_cpus: reserved.map_or(0, |amounts| amounts.nano_cpus),
+            memory_bytes: reserved.map_or(0, |amounts| amounts.memory_bytes),
+        };
+        let chosen = home(&self.observed.nodes, &self.observed.tasks, &self.coming, need)?;
+        Some(chosen.id.clone())
+    }
+
+    fn hostname<'n>(&'n self, id: &'n NodeId) -> &'n str {
+        let node = self.observed.nodes.iter().find(|node| node.id == *id);
+        node.map_or(id.as_str(), |node| &node.description.hostname)
+    }
+}
+
+fn mounts(service: &service::Service, volume: &str) -> bool {
+    let container = service.spec.task_template.container_spec.iter();
+    container.flat_map(|container| &container.mounts).any(|mount| mount.source == volume)
+}
+
 /// What a node must have.
 #[derive(Debug, Clone, Copy)]
-pub struct Need<'a> {
-    pub constraints: &'a [String],
-    pub nano_cpus: i64,
-    pub memory_bytes: i64,
+struct Need<'a> {
+    constraints: &'a [String],
+    nano_cpus: i64,
+    memory_bytes: i64,
 }
 
 /// The node to put the data on: one that takes the service, with the fewest tasks. `coming` are tasks that this very
 /// deployment sends there. None where nothing fits: the scheduler then says why.
-pub fn home<'n>(
+fn home<'n>(
     nodes: &'n [Node],
     tasks: &[Task],
     coming: &BTreeMap<NodeId, usize>,

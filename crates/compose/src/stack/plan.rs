@@ -1,15 +1,14 @@
 //! What a deployment must do: from what the cluster has to what the stack wants.
 
-use super::home::{self, Need, home};
+use super::home::Homes;
 use super::network::Network;
 use super::{
     BUILD, Blob, DEPLOYMENT, Difference, IMAGE, NAMESPACE, Service, Stack, VERSIONED, differences,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use types::NodeId;
 use types::swarm::node::Node;
 use types::swarm::service::{self, ServiceSpec};
-use types::swarm::task::{Placement, Task};
+use types::swarm::task::Task;
 
 /// Everything of the cluster that a deployment looks at.
 #[derive(Debug, Clone, Default)]
@@ -276,87 +275,6 @@ fn wanted(
         container.sampan.get_or_insert_default();
     }
     spec
-}
-
-/// Which node has which volume.
-struct Homes<'a> {
-    observed: &'a Observed,
-    /// By volume.
-    known: BTreeMap<String, NodeId>,
-    coming: BTreeMap<NodeId, usize>,
-}
-
-impl<'a> Homes<'a> {
-    /// From where the services of before are bound to, or run.
-    fn read(stack: &Stack, observed: &'a Observed) -> Self {
-        let mut known = BTreeMap::new();
-        for service in stack.services.values() {
-            let there = observed.services.iter().find(|there| there.spec.name == service.spec.name);
-            let Some(there) = there else { continue };
-            let mut tasks: Vec<&Task> =
-                observed.tasks.iter().filter(|task| task.service_id == there.id).collect();
-            tasks.sort_by_key(|task| std::cmp::Reverse(task.meta.created_at));
-            let ran = tasks.iter().find(|task| !task.node_id.as_str().is_empty());
-            let node = home::pinned(&there.spec).or_else(|| Some(ran?.node_id.clone()));
-            let Some(node) = node.filter(|id| observed.nodes.iter().any(|node| node.id == *id))
-            else {
-                continue;
-            };
-            for volume in service.local_volumes.iter().filter(|volume| mounts(there, volume)) {
-                known.insert(volume.clone(), node.clone());
-            }
-        }
-        Homes { observed, known, coming: BTreeMap::new() }
-    }
-
-    /// Binds the service to the node of its volumes, and says so where it is new.
-    fn pin(&mut self, service: &Service, spec: &mut ServiceSpec, notes: &mut Vec<String>) {
-        let volumes = &service.local_volumes;
-        if volumes.is_empty() {
-            return;
-        }
-        let node = volumes.iter().find_map(|volume| self.known.get(volume)).cloned();
-        let Some(node) = node.or_else(|| self.choose(spec)) else { return };
-        for volume in volumes {
-            let other = self.known.entry(volume.clone()).or_insert_with(|| node.clone()).clone();
-            if other != node {
-                notes.push(format!(
-                    "{}: volume {volume} is on {}, another one on {}: it gets an empty {volume} there",
-                    spec.name,
-                    self.hostname(&other),
-                    self.hostname(&node)
-                ));
-            }
-        }
-        *self.coming.entry(node.clone()).or_default() += 1;
-        let (all, name) = (volumes.join(", "), self.hostname(&node));
-        notes.push(format!("{} stays on {name}, where its data are: {all}", spec.name));
-        let placement = spec.task_template.placement.get_or_insert_with(Placement::default);
-        placement.constraints.push(format!("node.id == {node}"));
-    }
-
-    fn choose(&self, spec: &ServiceSpec) -> Option<NodeId> {
-        let template = &spec.task_template;
-        let constraints = template.placement.as_ref().map_or(&[][..], |place| &place.constraints);
-        let reserved = template.resources.as_ref().and_then(|all| all.reservations.as_ref());
-        let need = Need {
-            constraints,
-            nano_cpus: reserved.map_or(0, |amounts| amounts.nano_cpus),
-            memory_bytes: reserved.map_or(0, |amounts| amounts.memory_bytes),
-        };
-        let chosen = home(&self.observed.nodes, &self.observed.tasks, &self.coming, need)?;
-        Some(chosen.id.clone())
-    }
-
-    fn hostname<'n>(&'n self, id: &'n NodeId) -> &'n str {
-        let node = self.observed.nodes.iter().find(|node| node.id == *id);
-        node.map_or(id.as_str(), |node| &node.description.hostname)
-    }
-}
-
-fn mounts(service: &service::Service, volume: &str) -> bool {
-    let container = service.spec.task_template.container_spec.iter();
-    container.flat_map(|container| &container.mounts).any(|mount| mount.source == volume)
 }
 
 /// Versions of secrets or configs that nothing uses any more: neither a service of the stack nor what it would be
