@@ -146,14 +146,14 @@ fn a_changed_wish_is_told_and_repeating_it_is_not() {
 #[test]
 fn tasks_log_as_the_cluster_says_where_their_service_says_nothing() {
     let mut world = World::new();
-    let cluster = |driver: &str| {
-        let mut cluster = Cluster { id: ClusterId::new("c"), ..Cluster::default() };
-        cluster.spec.name = "default".to_owned();
+    let driven = |mut cluster: Cluster, driver: &str| {
         let driver = Driver { name: driver.to_owned(), ..Driver::default() };
         cluster.spec.task_defaults.log_driver = Some(driver);
         cluster
     };
-    world.write(Change::Create(cluster("local").into()));
+    let mut cluster = Cluster { id: ClusterId::new("c"), ..Cluster::default() };
+    cluster.spec.name = "default".to_owned();
+    world.write(Change::Create(driven(cluster, "local").into()));
     let events = world.task("t1", "n");
     let (mut share, _) = Share::whole(&NodeId::new("n"), world.0.state(), FREE);
     let driver = |share: &Share| {
@@ -161,7 +161,8 @@ fn tasks_log_as_the_cluster_says_where_their_service_says_nothing() {
         told.task.spec.log_driver.as_ref().unwrap().name.clone()
     };
     assert_eq!(driver(&share), "local");
-    world.write(Change::Update(cluster("none").into()));
+    let cluster = Cluster::clone(world.0.state().clusters().iter().next().unwrap());
+    world.write(Change::Update(driven(cluster, "none").into()));
     assert_eq!(share.changes(world.touched(&events), world.0.state(), FREE), None);
     assert_eq!(driver(&share), "local");
 }
