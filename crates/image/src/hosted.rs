@@ -386,10 +386,31 @@ fn oci(layer: Descriptor) -> Descriptor {
     Descriptor { media_type, ..layer }
 }
 
-/// Manifests by which an image is known to registries, for other nodes that take it.
+/// The manifests that are here of these digests, and of those that are indexes the manifests below them.
 pub(crate) fn manifests(store: &Inner, digests: &[Digest]) -> Vec<String> {
     let read = |digest: &Digest| String::from_utf8(store.read_blob(digest).ok()?).ok();
-    digests.iter().filter_map(read).collect()
+    let mut documents: Vec<String> = digests.iter().filter_map(read).collect();
+    let below: Vec<Digest> = documents.iter().flat_map(|document| parts(document)).collect();
+    documents.extend(below.iter().filter(|digest| !digests.contains(digest)).filter_map(read));
+    documents
+}
+
+/// What an index consists of; nothing for a manifest.
+fn parts(document: &str) -> Vec<Digest> {
+    let index = as_index(document.as_bytes());
+    let parts = index.into_iter().flat_map(|index| index.manifests);
+    parts.map(|part| part.digest).collect()
+}
+
+impl Inner {
+    /// Manifests below indexes that names stand for: they stay with them.
+    pub(crate) fn manifests_below(&self) -> Vec<Digest> {
+        let named: Vec<Digest> =
+            self.index().references.keys().filter_map(|name| name.digest().cloned()).collect();
+        let documents = named.iter().filter_map(|digest| self.read_blob(digest).ok());
+        let documents = documents.filter_map(|bytes| String::from_utf8(bytes).ok());
+        documents.flat_map(|document| parts(&document)).collect()
+    }
 }
 
 /// Of the manifests that came with the image `id` those that are its own, by digest.

@@ -10,7 +10,8 @@ use common::{Home, Tar, home, import, leftovers, progress, read, reopen};
 use futures_util::StreamExt;
 use http::{Method, Response};
 use image::{
-    ByteStream, Connection, ContainerUse, Image, ListFilter, Peers, PullOptions, Reference, Refused, Store,
+    ByteStream, Connection, ContainerUse, Image, ListFilter, Peers, PullOptions, Reference,
+    Refused, Store,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -411,7 +412,7 @@ fn manifest(config: (&image::Digest, usize), layer: (&image::Digest, usize)) -> 
 #[tokio::test]
 async fn what_is_pushed_is_served_byte_for_byte_by_whoever_has_a_copy() {
     let (one, two) = (home().await, home().await);
-    let _net = Net::of(&[&one, &two]);
+    let net = Net::of(&[&one, &two]);
     let layer = Tar::new().file("a", "a").build();
     let config = serde_json::json!({
         "os": "linux", "architecture": "amd64",
@@ -445,6 +446,14 @@ async fn what_is_pushed_is_served_byte_for_byte_by_whoever_has_a_copy() {
         let part = home.store.blob(&layer_digest, 3, 9).await.unwrap().unwrap();
         assert!(read(part).await == layer[3..12]);
     }
+    // By its digest, which the manifest proves to a node that knows nothing yet.
+    let three = home().await;
+    net.state().stores.insert(NodeId::new("n2".to_owned()), three.store.clone());
+    three.store.set_peers(Arc::new(Seat(NodeId::new("n2".to_owned()), net.clone())));
+    let pinned = name.with_digest(&digest).to_string();
+    assert_eq!(fetch(&three, &pinned).await.unwrap().unwrap().id.as_str(), config_digest.as_str());
+    let other = name.with_digest(&config_digest).to_string();
+    assert!(fetch(&three, &other).await.unwrap().is_some(), "and by its id");
     let none = one.store.hosted(&reference("h:5000/app:v2")).await.unwrap();
     assert!(none.is_none());
 }

@@ -48,29 +48,32 @@ pub(crate) async fn gather(
     size: u64,
     tell: impl Fn(u64),
 ) -> Result<Option<Arc<Partial>>> {
-    let others = peers.others().await;
-    let mut complete = others.clone();
-    let mut from = others;
+    let mut one_by_one = peers.others().await;
+    let mut from = one_by_one.clone();
+    let mut was_wrong = false;
     loop {
         let partial = {
             let (store, digest) = (store.clone(), digest.clone());
             blocking(move || Partial::open(&store, &digest, size)).await?
         };
-        let Some(seen) = bring(&partial, peers, from, &tell).await? else {
+        if bring(&partial, peers, from, &tell).await? {
+            let checked = partial.clone();
+            if blocking(move || checked.verify()).await? {
+                return Ok(Some(partial));
+            }
+            tracing::warn!(%digest, "what other nodes sent is not what it should be");
+            blocking(move || partial.discard()).await?;
+            was_wrong = true;
+        } else {
             // What is here stays for the next one; nothing leaves nothing.
             if partial.have().held() == 0 {
                 blocking(move || partial.discard()).await?;
             }
-            return Ok(None);
-        };
-        let checked = partial.clone();
-        if blocking(move || checked.verify()).await? {
-            return Ok(Some(partial));
+            if !was_wrong {
+                return Ok(None);
+            }
         }
-        tracing::warn!(%digest, "what other nodes sent is not what it should be");
-        blocking(move || partial.discard()).await?;
-        complete.retain(|node| seen.contains(node));
-        let Some(next) = complete.pop() else { return Err(Error::Verification(digest.clone())) };
+        let next = one_by_one.pop().ok_or_else(|| Error::Verification(digest.clone()))?;
         from = vec![next];
     }
 }
@@ -80,13 +83,13 @@ type Heard = (Arc<Line>, io::Result<Option<Pieces>>);
 /// How a piece came, or not.
 type Came = (Arc<Line>, u32, Result<(), Failure>);
 
-/// Returns the nodes that had all of it once everything is here; `None` when nobody has the rest.
+/// Whether everything is here; false when nobody has the rest.
 async fn bring(
     partial: &Arc<Partial>,
     peers: &Arc<dyn Peers>,
     from: Vec<NodeId>,
     tell: &impl Fn(u64),
-) -> Result<Option<Vec<NodeId>>> {
+) -> Result<bool> {
     let mut swarm = Swarm::new(partial.have());
     let again = ASK_AGAIN + FOR_EACH_NODE * u32::try_from(from.len()).unwrap_or(u32::MAX);
     let lines: BTreeMap<NodeId, Arc<Line>> = from
@@ -100,7 +103,6 @@ async fn bring(
     let mut give_up = Instant::now() + PATIENCE;
     let mut progressed = false;
     let mut chance = Chance::new();
-    let mut complete = Vec::new();
     while !swarm.is_done() {
         while coming.len() < UNDER_WAY
             && let Some((node, piece)) = swarm.choose(chance.next())
@@ -110,7 +112,7 @@ async fn bring(
         }
         // Nobody here ever had anything of it: there is nothing to wait for.
         if coming.is_empty() && unheard == 0 && !progressed && !swarm.has_sources() {
-            return Ok(None);
+            return Ok(false);
         }
         tokio::select! {
             Some((line, piece, came)) = coming.next() => match came {
@@ -134,17 +136,14 @@ async fn bring(
                 unheard = unheard.saturating_sub(1);
                 let pause = if heard.is_ok() { again } else { REST };
                 let have = heard.unwrap_or_default();
-                if have.as_ref().is_some_and(Pieces::is_complete) && !complete.contains(&line.node) {
-                    complete.push(line.node.clone());
-                }
                 swarm.heard(&line.node, have);
                 asked.push(ask(&line, partial, pause));
             }
-            () = sleep_until(give_up), if coming.is_empty() => return Ok(None),
+            () = sleep_until(give_up), if coming.is_empty() => return Ok(false),
         }
     }
     tell(partial.size);
-    Ok(Some(complete))
+    Ok(true)
 }
 
 /// Asks a node what it has, after a pause.

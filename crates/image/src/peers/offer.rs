@@ -1,7 +1,7 @@
 //! What a node tells of an image that it has: its configuration byte for byte, and how its layers travel.
 
 use crate::arrival::Travelling;
-use crate::hosted::manifests;
+use crate::hosted::{manifests, own_manifests};
 use crate::registry::manifest::{Descriptor, LAYER_TAR};
 use crate::store::{Image, Inner, chains};
 use crate::{Digest, Error, Reference, Result};
@@ -56,10 +56,12 @@ impl Offer {
         Ok((config, chains))
     }
 
-    /// Whether it is what `reference` means: anything under a tag; under a digest only what has it.
+    /// Whether it is what `reference` means: anything under a tag; under a digest only what has it, by its own id or by a
+    /// manifest that came along.
     pub(crate) fn is(&self, reference: &Reference) -> bool {
         reference.digest().is_none_or(|digest| {
-            digest.as_str() == self.id.as_str() || self.digests.contains(digest)
+            digest.as_str() == self.id.as_str()
+                || own_manifests(&self.manifests, &self.id).contains_key(digest)
         })
     }
 }

@@ -8,6 +8,7 @@ use crate::arrival::{Layers, Origin, Travelling, send};
 use crate::store::gc::Lease;
 use crate::store::{Image, blocking, chains};
 use crate::{Digest, Error, Platform, Progress, ProgressSender, Reference, Result, Store};
+use bytes::Bytes;
 use std::sync::Arc;
 use types::image::{AuthConfig, ImageConfig};
 
@@ -34,6 +35,8 @@ struct Target {
     /// What the name stands for in the registry.
     digest: Digest,
     manifest: Manifest,
+    /// From what the name stands for down to the manifest: they prove to other nodes what the digest means.
+    documents: Vec<Bytes>,
 }
 
 impl Store {
@@ -124,6 +127,7 @@ impl Store {
             .for_each(|digest| lease.pin(digest));
         let blobs: Vec<Travelling> = blobs.iter().cloned().map(Travelling::blob).collect();
         let origin = Origin::Registry { client, repository: reference.name() };
+        target.documents.iter().for_each(|document| lease.pin(&Digest::of(document)));
         let layers = Layers { store: &self.0, origin, chains: &chains, blobs: &blobs, progress };
         layers.fetch(&config).await?;
         let (inner, by_digest) = (self.0.clone(), reference.with_digest(&target.digest));
@@ -132,6 +136,9 @@ impl Store {
         let (image, updated) = blocking(move || {
             let _held = lease;
             let image = inner.put_image(&document, None)?;
+            for document in &target.documents {
+                inner.put_blob(document)?;
+            }
             let updated = inner.index().lookup(&reference) != Some(&image.id);
             let names = if reference.digest().is_some() {
                 vec![by_digest]
@@ -195,12 +202,14 @@ async fn target(
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
     let top = client.manifest(&wanted(reference)).await?;
     let mut bytes = top.bytes;
+    let mut documents = vec![bytes.clone()];
     while let Some(index) = manifest::as_index(&bytes) {
         let chosen = manifest::choose(&index.manifests, &platform)
             .ok_or_else(|| RegistryError::NoPlatform { platform: platform.to_string() })?;
         bytes = client.manifest(chosen.digest.as_str()).await?.bytes;
+        documents.push(bytes.clone());
     }
-    Ok(Target { digest: top.digest, manifest: single(&bytes)? })
+    Ok(Target { digest: top.digest, manifest: single(&bytes)?, documents })
 }
 
 /// A manifest of one image.

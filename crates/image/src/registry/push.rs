@@ -291,7 +291,13 @@ impl Push<'_> {
         retried(|| self.put_manifest(&tag, kind, bytes.clone())).await?;
         let (store, name) = (self.store.clone(), self.name.with_digest(&digest));
         let id = types::ImageId::new(document.config.digest.as_str());
-        blocking(move || store.set_references([name], &id)).await?;
+        let (lease, kept) = (self.lease.clone(), bytes.clone());
+        lease.pin(&digest);
+        blocking(move || {
+            store.put_blob(&kept)?;
+            store.set_references([name], &id)
+        })
+        .await?;
         let closing = format!("{tag}: digest: {digest} size: {}", bytes.len());
         tell(self.progress, Progress::status(closing)).await;
         let aux = serde_json::json!({ "Tag": tag, "Digest": digest, "Size": bytes.len() });

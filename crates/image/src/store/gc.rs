@@ -59,6 +59,7 @@ impl Inner {
     /// only renames, and syncs nothing: what a power cut brings back is needed by nothing as before, and the
     /// next open collects it.
     pub(crate) fn collect(&self) -> (Vec<Digest>, u64) {
+        let below = self.manifests_below();
         let mut index = self.index();
         let pins = self.pins.held();
         let live = live_layers(&index, &pins);
@@ -79,7 +80,7 @@ impl Inner {
             removed.push(layer.chain.clone());
             freed += layer.size_bytes;
         }
-        match self.set_blobs_aside(&index, &pins) {
+        match self.set_blobs_aside(&index, &pins, &below) {
             Ok(dir) => trash.extend(dir),
             Err(err) => tracing::warn!(error = errdefs::chain(&err), "blobs not swept"),
         }
@@ -98,8 +99,10 @@ impl Inner {
         &self,
         index: &Index,
         pins: &BTreeMap<Digest, usize>,
+        below: &[Digest],
     ) -> Result<Option<PathBuf>> {
         let mut live: BTreeSet<&str> = pins.keys().map(Digest::hex).collect();
+        live.extend(below.iter().map(Digest::hex));
         // Manifests, kept beside the names by their digests.
         live.extend(index.references.keys().filter_map(|name| name.digest()).map(Digest::hex));
         live.extend(index.images.keys().filter_map(|id| id.as_str().strip_prefix("sha256:")));
