@@ -10,10 +10,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use engine::{BuildOptions, Error};
 use futures_util::stream;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -31,6 +34,7 @@ async fn build(
 ) -> Reply {
     let mut options = options(&query, context.version)?;
     options.auth = images::header_json(&headers, "X-Registry-Config").unwrap_or_default();
+    options.secrets = secrets(&headers)?;
     let messages = app.engine.image_build(options, body::reader(tar)).await?;
     let messages =
         stream::unfold(messages, async |mut messages| Some((messages.recv().await?, messages)));
@@ -85,6 +89,22 @@ fn options(query: &Query, version: ApiVersion) -> Result<BuildOptions, Error> {
         ulimits: document(query, "ulimits", "error reading ulimit settings")?,
         ..BuildOptions::default()
     })
+}
+
+/// `X-Build-Secrets`: our client's way to send what `RUN --mount=type=secret` asks for, as base64 of JSON from ids
+/// to contents in base64. Docker's clients have a BuildKit session for it and never send the header.
+fn secrets(headers: &HeaderMap) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    const NAME: &str = "X-Build-Secrets";
+    if !headers.contains_key(NAME) {
+        return Ok(BTreeMap::new());
+    }
+    let invalid = || Error::invalid("error reading build secrets");
+    let sent: BTreeMap<String, String> = images::header_json(headers, NAME).ok_or_else(invalid)?;
+    let decoded = sent.into_iter().map(|(id, text)| match STANDARD.decode(text) {
+        Ok(content) => Ok((id, content)),
+        Err(_) => Err(invalid()),
+    });
+    decoded.collect()
 }
 
 /// A parameter that is JSON.

@@ -25,7 +25,7 @@ mod words;
 
 pub(crate) use args::{ComposeArgs, DownArgs, UpArgs};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use args::Verb;
 
 use crate::ctx::Ctx;
@@ -68,6 +68,13 @@ pub(crate) async fn run(ctx: &Ctx, args: ComposeArgs) -> Result<Exit> {
         Verb::Events(args) => oneoff::events(ctx, flags, args).await,
         Verb::Config(args) => show::config(ctx, flags, &args).await,
         Verb::Version(args) => show::version(&args),
+        Verb::Publish(_) => bail!(
+            "compose publish is not supported: keep the files of a project in a repository, or pack them with its images by docker save"
+        ),
+        Verb::Bridge(_) => bail!("compose bridge is not supported: there is no Kubernetes here"),
+        Verb::Alpha(_) => {
+            bail!("compose alpha is not supported: these words are Docker's experiments")
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod scalar;
 
-pub(crate) use scalar::integer;
+pub(crate) use scalar::{integer, printed};
 
 use crate::check;
 use crate::diagnostic::{Diagnostic, nearest};
@@ -284,6 +284,7 @@ impl<'a> Canon<'a> {
                         continue;
                     };
                     if let Some((name, _)) = text.split_once('=')
+                        && bare_is_null
                         && name.ends_with(char::is_whitespace)
                     {
                         let message = format!("the name `{name}` ends with a space");

@@ -31,6 +31,17 @@ pub(crate) fn pull_policy(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// How old an image may be, in seconds, before the policy fetches it again; nothing for policies that do not ask.
+pub fn pull_age(policy: &str) -> Option<i64> {
+    const DAY: i64 = 86_400;
+    match policy {
+        "always" | "refresh" => Some(0),
+        "daily" => Some(DAY),
+        "weekly" => Some(7 * DAY),
+        _ => Some(units::parse_duration(policy.strip_prefix("every_")?)? / 1_000_000_000),
+    }
+}
+
 /// Restart policies of a container.
 pub(crate) fn restart(text: &str) -> Result<(), &'static str> {
     let retries = text.strip_prefix("on-failure:").map(|n| n.parse::<u32>().is_ok());
@@ -75,6 +86,13 @@ mod tests {
         assert_eq!(normalise_project_name("_x-1"), "x-1");
         assert_eq!(normalise_project_name("..."), "");
         assert!(project_name("a-b_1") && !project_name("A") && !project_name("-a"));
+    }
+
+    #[test]
+    fn ages_of_images_are_in_seconds() {
+        let policies = ["always", "daily", "weekly", "every_2h", "missing", "never", "every_x"];
+        let ages = policies.map(pull_age);
+        assert_eq!(ages, [Some(0), Some(86_400), Some(604_800), Some(7_200), None, None, None]);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Network {
 pub struct Volume {
     /// Must be there already.
     pub external: bool,
+    /// Of [`labels::SETTINGS`]: what the volume is made with.
+    pub hash: String,
     pub request: volume::CreateRequest,
 }
 
@@ -55,6 +57,8 @@ pub struct Service {
     /// What to pull, or what to tag a build with.
     pub image: String,
     pub builds: bool,
+    /// Its containers are named as docker-compose 1.x names them.
+    pub compatible: bool,
     /// Of [`labels::HASH`].
     pub hash: String,
     pub depends_on: BTreeMap<String, Dependency>,
@@ -75,7 +79,9 @@ pub struct Service {
 impl Service {
     /// `<project>-<service>-<number>`, or the fixed name.
     pub fn container(&self, project: &str, number: u32) -> String {
-        self.container_name.clone().unwrap_or_else(|| format!("{project}-{}-{number}", self.name))
+        let sign = if self.compatible { '_' } else { '-' };
+        let name = || format!("{project}{sign}{}{sign}{number}", self.name);
+        self.container_name.clone().unwrap_or_else(name)
     }
 
     /// The body of one container. `inherit` are anonymous volumes of its predecessor, by destination.
@@ -141,7 +147,7 @@ fn network(project: &Project, key: &str, network: &crate::model::Network) -> Net
     let ipam = &network.ipam;
     let given = *ipam != crate::model::Ipam::default();
     let driver = if ipam.driver.is_empty() { "default" } else { &ipam.driver };
-    let hash = hash::network(project, key);
+    let hash = hash::object(project, "networks", key);
     let mut labels = object_labels(project, labels::NETWORK, key, &network.labels);
     labels.insert(labels::HASH.to_owned(), hash.clone());
     Network {
@@ -168,13 +174,17 @@ fn network(project: &Project, key: &str, network: &crate::model::Network) -> Net
 }
 
 fn volume(project: &Project, key: &str, volume: &crate::model::Volume) -> Volume {
+    let hash = hash::object(project, "volumes", key);
+    let mut labels = object_labels(project, labels::VOLUME, key, &volume.labels);
+    labels.insert(labels::SETTINGS.to_owned(), hash.clone());
     Volume {
         external: volume.external,
+        hash,
         request: volume::CreateRequest {
             name: volume.name.clone(),
             driver: volume.driver.clone(),
             driver_opts: some(volume.driver_opts.clone()),
-            labels: Some(object_labels(project, labels::VOLUME, key, &volume.labels)),
+            labels: Some(labels),
         },
     }
 }

@@ -76,7 +76,7 @@ fn inline(node: &Node, indent: usize) -> String {
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::Float(value) => value.to_string(),
-        Value::Plain(text) => text.clone(),
+        Value::Plain(text) => crate::canon::printed(text),
         Value::Str(text) => string(text, indent),
         Value::Seq(_) => "[]".to_owned(),
         Value::Map(_) => "{}".to_owned(),
@@ -88,29 +88,37 @@ fn word(key: &str) -> String {
 }
 
 fn string(text: &str, indent: usize) -> String {
-    let simple = |line: &str| line.chars().all(|c| !c.is_control() || c == '\t');
-    let lines = text.strip_suffix('\n').unwrap_or(text);
-    if text.contains('\n')
-        && !lines.starts_with([' ', '\t', '\n'])
-        && !lines.ends_with('\n')
-        && lines.lines().all(simple)
-        && !lines.is_empty()
-    {
-        let mark = if text.ends_with('\n') { "|" } else { "|-" };
-        let pad = indent + 2;
-        let body: Vec<String> = lines
-            .split('\n')
-            .map(|line| if line.is_empty() { String::new() } else { format!("{:pad$}{line}", "") })
-            .collect();
-        return format!("{mark}\n{}", body.join("\n"));
+    let block = text.contains('\n')
+        && text.contains(|c| c != '\n')
+        && !text.contains(" \n")
+        && !text.ends_with(' ')
+        && text.chars().all(|c| matches!(c, '\n' | '\t') || !(c.is_control() || is_special(c)));
+    if !block {
+        return scalar(text);
     }
-    scalar(text)
+    // how deep the lines stand has to be said where the first one with a sign begins with a space
+    let depth = if text.trim_start_matches('\n').starts_with(' ') { "2" } else { "" };
+    let body = text.strip_suffix('\n').unwrap_or(text);
+    let end = match (text.ends_with('\n'), body.ends_with('\n')) {
+        (false, _) => "-",
+        (true, false) => "",
+        (true, true) => "+",
+    };
+    let pad = indent + 2;
+    let lines: Vec<String> = body
+        .split('\n')
+        .map(|line| if line.is_empty() { String::new() } else { format!("{:pad$}{line}", "") })
+        .collect();
+    format!("|{depth}{end}\n{}", lines.join("\n"))
+}
+
+fn is_special(c: char) -> bool {
+    matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}')
 }
 
 /// One line of text, as Go's YAML writer quotes it: not at all where no reader can take it for something else.
 fn scalar(text: &str) -> String {
-    let special = |c: char| c.is_control() || c == '\u{feff}' || c == '\u{2028}' || c == '\u{2029}';
-    if is_ambiguous(text) || text.contains(special) {
+    if is_ambiguous(text) || text.contains(|c: char| c.is_control() || is_special(c)) {
         quoted(text)
     } else if is_plain(text) {
         text.to_owned()

@@ -32,7 +32,7 @@ mod validate;
 mod words;
 mod yaml;
 
-pub use check::{normalise_project_name, project_name};
+pub use check::{normalise_project_name, project_name, pull_age};
 pub use diagnostic::{Diagnostic, Level, Report, nearest, render};
 pub use emit::{templates, yaml};
 pub use interpolate::{Lookup, Variable, variables};

@@ -47,6 +47,8 @@ pub struct LoadOptions {
     pub keep_env: bool,
     /// Keep networks, volumes, secrets and configs that no service uses.
     pub all_resources: bool,
+    /// Names with `_`, as docker-compose 1.x gives them.
+    pub compatible: bool,
     /// What to leave as it is written.
     pub keep: Keep,
     pub target: Target,
@@ -124,7 +126,7 @@ pub(crate) struct Loader<'a> {
     keep: Keep,
     target: Target,
     /// How many more files may be read.
-    files_left: usize,
+    pub(crate) files_left: usize,
 }
 
 impl Loader<'_> {
@@ -190,6 +192,7 @@ impl Loader<'_> {
             Ok(mut project) => {
                 project.environment = scope.env.clone();
                 project.profiles = profiles;
+                project.compatible = options.compatible;
                 Some(project)
             }
             Err(error) => {

@@ -46,6 +46,9 @@ pub struct Project {
     /// Variables of interpolation; secrets and configs `environment:` are read here.
     #[serde(skip)]
     pub environment: BTreeMap<String, String>,
+    /// Names of containers and images with `_`.
+    #[serde(skip)]
+    pub compatible: bool,
     #[serde(skip)]
     tree: Option<Node>,
 }

@@ -143,7 +143,12 @@ impl Node {
             Value::Bool(value) => Json::Bool(*value),
             Value::Int(value) => Json::from(*value),
             Value::Float(value) => Json::from(*value),
-            Value::Str(text) | Value::Plain(text) => Json::String(text.clone()),
+            Value::Str(text) => Json::String(text.clone()),
+            // what has no type of ours is what YAML says: a number or a boolean
+            Value::Plain(text) => {
+                let text = crate::canon::printed(text);
+                serde_json::from_str(&text).unwrap_or(Json::String(text))
+            }
             Value::Seq(items) => Json::Array(items.iter().map(Node::to_json).collect()),
             Value::Map(map) => {
                 Json::Object(map.iter().map(|(key, node)| (key.clone(), node.to_json())).collect())

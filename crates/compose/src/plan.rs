@@ -39,6 +39,8 @@ pub struct UpOptions {
     /// Fresh anonymous volumes for what is recreated.
     pub renew_anon_volumes: bool,
     pub remove_orphans: bool,
+    /// Make volumes whose settings changed anew: what they hold is lost.
+    pub renew_volumes: bool,
     pub scale: BTreeMap<String, u32>,
     /// Create only.
     pub no_start: bool,
@@ -127,6 +129,8 @@ pub struct Plan {
     /// Every step's `after` points to earlier ones.
     pub steps: Vec<Step>,
     pub warnings: Vec<String>,
+    /// Names of volumes whose settings changed and that are left as they are.
+    pub changed_volumes: Vec<String>,
 }
 
 impl Plan {

@@ -261,6 +261,12 @@ pub(crate) fn env_file(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
     vec![Node::new(Value::Seq(items), span)]
 }
 
+/// `if_not_present` is an older word
+pub(crate) fn pull_policy(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let old = node.as_str() == Some("if_not_present");
+    vec![if old { Node { value: Value::Str("missing".to_owned()), ..node } } else { node }]
+}
+
 /// What an unset variable leaves says nothing
 pub(crate) fn or_nothing(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
     if node.as_str() == Some("") { Vec::new() } else { vec![node] }

@@ -189,3 +189,151 @@ fn a_ten_megabyte_file_of_aliases_fails_within_a_second() {
     // a loaded machine is slow; one that follows the aliases never ends
     assert!(began.elapsed().as_secs_f64() < 30.0, "took {:?}", began.elapsed());
 }
+
+/// What `config` prints of one service `a`.
+fn service(body: &str) -> String {
+    let text = config(&format!("services:\n  a:\n    image: x\n{body}"));
+    let shown = text.lines().skip_while(|line| !line.starts_with("  a:")).skip(1);
+    let shown = shown.take_while(|line| !line.starts_with("networks:") && *line != "---");
+    shown
+        .filter(|line| !matches!(*line, "    image: x" | "    networks:" | "      default: null"))
+        .fold(String::new(), |all, line| all + line + "\n")
+}
+
+#[test]
+fn a_key_without_a_value_is_a_mistake_unless_another_file_gives_one() {
+    for (body, expected) in [
+        ("    ports:\n", "services.a.ports: must be a list, not nothing"),
+        ("    environment:\n", "services.a.environment: must be a mapping or a list of KEY=value"),
+        ("    build:\n      context: .\n      args:\n", "services.a.build.args: must be a mapping"),
+        ("    healthcheck: {test: a, interval: }\n", "services.a.healthcheck.interval: must be"),
+    ] {
+        let told = config(&format!("services:\n  a:\n    image: x\n{body}"));
+        assert!(told.starts_with("error: ") && told.contains(expected), "{told}");
+    }
+    let files = [
+        ("compose.yaml", "services: {a: {image: x, ports: ['80']}}\n"),
+        ("over.yaml", "services: {a: {ports: , command: , deploy: }}\nvolumes: {v: }\n"),
+    ];
+    let merged = printed(&files, |o| o.files.push("/app/over.yaml".into()));
+    assert!(merged.contains("target: 80"), "{merged}");
+}
+
+#[test]
+fn values_have_the_types_that_the_specification_gives_them() {
+    for (body, expected) in [
+        ("version: 3.8\nservices: {a: {image: x}}\n", "version: must be a string, not a number"),
+        ("services: {a: {image: x}, 1: {image: y}}\n", "non-string key: 1"),
+        ("services: {a: {image: x, environment: {1: y}}}\n", "non-string key: 1"),
+        ("services: {a: {image: x, privileged: '1'}}\n", "privileged: must be a boolean"),
+        ("services: {a: {image: x, stop_grace_period: 0}}\n", "stop_grace_period: must be a dur"),
+        ("services: {a: {image: x, environment: [1]}}\n", "environment[0]: must be KEY=value"),
+        ("services: {a: {build: {context: ., cache_from: x}}}\n", "cache_from: must be a list"),
+        (
+            "services: {a: {image: x, deploy: {resources: {limits: {memory: 64}}}}}\n",
+            "limits.memory: must be a string, not a number",
+        ),
+        ("services: {a: {image: x, healthcheck: {retries: -1}}}\n", "retries: must be greater"),
+        ("services: {a: {image: x, extra_hosts: {h: 1}}}\n", "extra_hosts: must be an address"),
+        (
+            "services: {a: {image: x}}\nnetworks: {n: {external: {k: v}}}\n",
+            "networks.n: unknown key `k` of `external`",
+        ),
+        ("services: {a: {image: x, post_start: [{user: u}]}}\n", "`command` is missing"),
+        ("web: {image: x}\n", "unknown key `web`"),
+        ("services: {a: {image: x}, b: {image: y, depends_on: [c]}}\n", "undefined service c"),
+    ] {
+        let told = config(body);
+        assert!(told.starts_with("error: ") && told.contains(expected), "{body}{told}");
+    }
+}
+
+#[test]
+fn what_an_unset_variable_leaves_says_nothing() {
+    let body = "    restart: ${NO-}\n    dns: [\"${NO-}\"]\n    ports: [{target: 80, mode: \"${NO-}\"}]\n    deploy: {mode: \"${NO-}\"}\n";
+    insta::assert_snapshot!(service(body), @r#"
+        deploy: {}
+        ports:
+          - mode: ingress
+            target: 80
+            protocol: tcp
+    "#);
+}
+
+#[test]
+fn texts_of_several_lines_stay_readable() {
+    let body = "    command: [sh, -c, \"a \\\"b\\\"\\n  c\\n\"]\n    labels: {l: \" x\\ny\", m: \"x\\n\\n\", n: \"x \\ny\", o: \"a\\r\\nb\"}\n";
+    insta::assert_snapshot!(service(body), @r#"
+        command:
+          - sh
+          - -c
+          - |
+            a "b"
+              c
+        labels:
+          l: |2-
+             x
+            y
+          m: |+
+            x
+
+          "n": "x \ny"
+          o: "a\r\nb"
+    "#);
+}
+
+#[test]
+fn options_of_providers_are_lists_and_init_containers_have_an_image() {
+    let body = "    provider: {type: t, options: {a: 1, b: [x, true]}}\n    pre_start: [{command: m}, {image: y, command: n}]\n";
+    insta::assert_snapshot!(service(body), @r#"
+        provider:
+          type: t
+          options:
+            a:
+              - "1"
+            b:
+              - x
+              - "true"
+        pre_start:
+          - command:
+              - m
+            image: x
+          - command:
+              - "n"
+            image: "y"
+    "#);
+}
+
+#[test]
+fn an_alias_of_what_is_reset_resets_and_an_empty_file_changes_nothing() {
+    let files = [
+        ("compose.yaml", "services: {a: {image: x, ports: ['80']}, b: {image: y}}\n"),
+        ("over.yaml", "x-none: &none !reset []\nservices: {a: {ports: *none}}\n"),
+        ("empty.yaml", "# nothing yet\n"),
+    ];
+    let merged = printed(&files, |o| {
+        o.files.extend(["/app/over.yaml".into(), "/app/empty.yaml".into()]);
+    });
+    assert!(!merged.contains("ports") && !merged.contains("error"), "{merged}");
+    assert!(config("# nothing\n").contains("empty compose file"));
+}
+
+#[test]
+fn bare_names_of_an_included_model_have_its_own_variables() {
+    let files = [
+        ("compose.yaml", "include: [{path: sub/compose.yaml}]\nservices: {a: {image: x}}\n"),
+        ("sub/compose.yaml", "services: {b: {image: y, environment: [HERE, NOWHERE]}}\n"),
+        ("sub/.env", "HERE=sub\n"),
+    ];
+    let text = printed(&files, |_| {});
+    assert!(text.contains("HERE: sub") && text.contains("NOWHERE: null"), "{text}");
+}
+
+#[test]
+fn a_dependency_of_another_profile_that_may_be_absent_is_kept_and_not_waited_for() {
+    let text = "services:\n  a: {image: x, depends_on: {b: {condition: service_healthy, required: false}}}\n  b: {image: y, profiles: [p]}\n";
+    let loaded = run(&[("compose.yaml", text)], |_| {}).expect("loads");
+    assert!(yaml(loaded.project.tree().expect("a tree")).contains("required: false"));
+    let wanted = compose::desired::desired(&loaded.project);
+    assert!(wanted.services["a"].depends_on.is_empty());
+}

@@ -127,6 +127,8 @@ pub struct RunMount {
     pub gid: Option<u32>,
     /// A secret that must be there.
     pub required: bool,
+    /// The variable that a secret's content is given in.
+    pub env: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

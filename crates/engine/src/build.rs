@@ -70,4 +70,9 @@ impl Engine {
     fn build_caches(&self) -> std::path::PathBuf {
         self.0.config.data_root.join("build-cache")
     }
+
+    /// Secrets of steps under way.
+    fn build_secrets(&self) -> std::path::PathBuf {
+        self.0.config.exec_root.join("build-secrets")
+    }
 }

@@ -55,6 +55,8 @@ impl Engine {
             private_dir(dir)?;
         }
         private_dir(&config.exec_root.join("c"))?;
+        // of builds that a kill ended
+        let _ = std::fs::remove_dir_all(config.exec_root.join("build-secrets"));
         let id = engine_id(&config.data_root)?;
         let engine = Engine(Arc::new(Inner {
             events: Events::new(),

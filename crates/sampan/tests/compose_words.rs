@@ -94,6 +94,44 @@ fn changed_network_settings_make_the_network_and_its_containers_anew() {
 }
 
 #[test]
+fn changed_volumes_are_made_anew_only_when_told_and_builds_have_secrets() {
+    let file = |label: &str| {
+        format!(
+            "services:\n  a: {{image: busybox, command: WAIT, volumes: ['data:/data']}}\nvolumes: {{data: {{labels: {{l: {label}}}}}}}\n"
+        )
+    };
+    let site = Site::open(&file("one"));
+    site.words(&["up", "-d"]);
+    site.words(&["exec", "-T", "a", "sh", "-c", "echo yes > /data/file"]);
+    assert!(!site.words(&["up", "-d"]).contains("match"), "nothing changed");
+    site.write(&file("two"));
+    let said = site.words(&["up", "-d"]);
+    assert!(said.contains("exists but doesn't match configuration"), "{said}");
+    assert_eq!(site.words(&["exec", "-T", "a", "cat", "/data/file"]).trim(), "yes", "kept");
+    site.words(&["up", "-d", "--yes"]);
+    assert_eq!(site.words(&["exec", "-T", "a", "ls", "/data"]).trim(), "", "a new volume");
+    assert_eq!(
+        site.daemon.docker(&["volume", "inspect", "-f", "{{.Labels.l}}", "words_data"]).ok(),
+        "two"
+    );
+    site.words(&["down", "-v", "-t", "1"]);
+
+    let build = "services:\n  b:\n    build:\n      context: .\n      secrets: [key, word]\n      dockerfile_inline: |\n        FROM busybox\n        RUN --mount=type=secret,id=key --mount=type=secret,id=word,target=/w,mode=0444 cat /run/secrets/key /w > /seen; stat -c %a /run/secrets/key /w >> /seen\n        RUN ! test -s /run/secrets/key\nsecrets: {key: {file: ./key}, word: {environment: WORD}}\n";
+    site.write(build);
+    fs::write(site.project.join("key"), "of the file\n").unwrap();
+    fs::write(site.project.join(".env"), "WORD=of the environment\n").unwrap();
+    site.words(&["build"]);
+    let seen = site.words(&["run", "--rm", "-T", "b", "cat", "/seen"]);
+    assert!(
+        seen.contains("of the file\nof the environment") && seen.contains("400\n444"),
+        "{seen}"
+    );
+    fs::remove_file(site.project.join("key")).unwrap();
+    assert!(site.run(&["build"]).stderr.contains("secret key"), "its file is gone");
+    site.words(&["down", "-t", "1"]);
+}
+
+#[test]
 fn projects_go_over_between_docker_compose_and_us_and_back() {
     let site = Site::open(
         "version: '3.7'\nservices:\n  a: {image: busybox, command: WAIT, volumes: ['data:/data', /anon]}\n  b: {image: busybox, command: WAIT, depends_on: [a]}\nvolumes: {data: }\n",

@@ -48,7 +48,7 @@ pub(crate) struct ProjectFlags {
     #[arg(long = "profile", value_name = "NAME")]
     pub(super) profiles: Vec<String>,
     /// Specify an alternate working directory (default: the path of the first Compose file)
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", alias = "workdir")]
     pub(super) project_directory: Option<PathBuf>,
     /// Control when to print ANSI control characters ("never"|"always"|"auto")
     #[arg(long, value_name = "WHEN", env = "COMPOSE_ANSI", default_value = "auto")]
@@ -62,6 +62,15 @@ pub(crate) struct ProjectFlags {
     /// Include all resources, even those not used by services
     #[arg(long)]
     pub(super) all_resources: bool,
+    /// Name containers and images as docker-compose 1.x does
+    #[arg(long, env = "COMPOSE_COMPATIBILITY", value_parser = clap::builder::FalseyValueParser::new(), hide_env = true)]
+    pub(super) compatibility: bool,
+    /// An older spelling of --ansi never
+    #[arg(long, hide = true)]
+    pub(super) no_ansi: bool,
+    /// Has no effect
+    #[arg(long, hide = true)]
+    pub(super) verbose: bool,
     /// Show what would be done, and do nothing
     #[arg(long, global = true)]
     pub(super) dry_run: bool,
@@ -137,6 +146,22 @@ pub(crate) enum Verb {
     Version(Version),
     /// Block until containers of all (or specified) services stop
     Wait(Wait),
+    /// Is not supported
+    #[command(hide = true)]
+    Publish(Unsupported),
+    /// Is not supported
+    #[command(hide = true)]
+    Bridge(Unsupported),
+    /// Is not supported
+    #[command(hide = true)]
+    Alpha(Unsupported),
+}
+
+/// Words of Compose v2 that we have not: whatever follows them, they say so.
+#[derive(Debug, Args)]
+pub(crate) struct Unsupported {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub(super) rest: Vec<String>,
 }
 
 /// Words that take services only.
@@ -423,6 +448,21 @@ pub(crate) struct Build {
     /// Has no effect: there is one builder
     #[arg(long, value_name = "string", hide = true)]
     pub(super) builder: Option<String>,
+    /// Is refused: builds get no SSH agent
+    #[arg(long, value_name = "string", num_args = 0..=1, require_equals = true, hide = true)]
+    pub(super) ssh: Option<Option<String>>,
+    /// Has no effect: services are built one after the other
+    #[arg(long, hide = true)]
+    pub(super) parallel: bool,
+    /// Has no effect: the context is sent as it is
+    #[arg(long, hide = true)]
+    pub(super) compress: bool,
+    /// Has no effect: intermediate containers are removed
+    #[arg(long, hide = true)]
+    pub(super) force_rm: bool,
+    /// Has no effect: intermediate containers are removed
+    #[arg(long, hide = true)]
+    pub(super) no_rm: bool,
     /// Has no effect: no attestation is made
     #[arg(long, value_name = "string", hide = true)]
     pub(super) provenance: Option<String>,
@@ -448,6 +488,12 @@ pub(crate) struct Pull {
     /// Pull without printing progress information
     #[arg(short = 'q', long)]
     pub(super) quiet: bool,
+    /// Has no effect: images are pulled at the same time
+    #[arg(long, hide = true)]
+    pub(super) parallel: bool,
+    /// Has no effect: images are pulled at the same time
+    #[arg(long, hide = true)]
+    pub(super) no_parallel: bool,
     /// Apply pull policy ("missing"|"always")
     #[arg(long, value_name = "POLICY")]
     pub(super) policy: Option<String>,

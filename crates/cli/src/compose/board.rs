@@ -52,7 +52,8 @@ impl Board {
     /// As `--progress` and `--ansi` ask: live on a terminal, unless ANSI is refused.
     pub(super) fn new(flags: &ProjectFlags) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let wanted = flags.ansi == "always" || (flags.ansi != "never" && terminal);
+        let never = flags.ansi == "never" || flags.no_ansi;
+        let wanted = flags.ansi == "always" || (!never && terminal);
         let form = match flags.progress.as_str() {
             "quiet" => Form::Quiet,
             "json" => Form::Json,

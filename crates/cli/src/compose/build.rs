@@ -2,6 +2,8 @@
 
 mod contexts;
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -16,6 +18,7 @@ use super::board::{Board, Mark};
 use super::observe;
 use super::project::{self, Loaded};
 use crate::client::no_body;
+use crate::clock;
 use crate::ctx::Ctx;
 use crate::image;
 
@@ -38,6 +41,9 @@ async fn image_words(ctx: &Ctx, words: &[String]) -> Result<Exit> {
 
 /// `compose build`.
 pub(super) async fn build(ctx: &Ctx, flags: &ProjectFlags, args: Build) -> Result<Exit> {
+    if args.ssh.is_some() {
+        bail!("--ssh is not supported: builds get no SSH agent");
+    }
     let loaded = project::project(flags, &args.services)?;
     loaded.check(&args.services)?;
     for name in in_order(&loaded, loaded.closure(&args.services, !args.with_dependencies)) {
@@ -74,7 +80,12 @@ pub(super) async fn build_one(ctx: &Ctx, loaded: &Loaded, name: &str, args: &Bui
     }
     let inline = contexts::dockerfile(loaded, section)?;
     let inline = inline.as_deref().map(Inline::write).transpose()?;
-    let words = words(loaded, section, wanted, args, inline.as_ref());
+    let mut words = words(loaded, section, wanted, args, inline.as_ref());
+    // the folder to send stands last
+    let context = words.pop();
+    let (flags, _files) = secrets(loaded, section)?;
+    words.extend(flags);
+    words.extend(context);
     image_words(ctx, &words).await.with_context(|| format!("failed to build service {name}"))?;
     Ok(())
 }
@@ -145,7 +156,31 @@ fn words(
     words
 }
 
-/// A Dockerfile written in the Compose file, on disk for the length of one build.
+/// `--secret` for each grant of the build, and the files that hold those of the environment meanwhile.
+fn secrets(loaded: &Loaded, section: &BuildSection) -> Result<(Vec<String>, Vec<Inline>)> {
+    let (mut words, mut files) = (Vec::new(), Vec::new());
+    for grant in &section.secrets {
+        let Some(source) = loaded.project.secrets.get(&grant.source) else { continue };
+        let path = match (&source.file, &source.environment) {
+            (Some(file), _) => file.clone(),
+            (None, Some(name)) => {
+                let value = loaded.project.environment.get(name);
+                let value = value.ok_or_else(|| {
+                    anyhow!("secret {}: the variable {name} is not set", grant.source)
+                })?;
+                let file = Inline::write(value)?;
+                let path = file.0.to_string_lossy().into_owned();
+                files.push(file);
+                path
+            }
+            (None, None) => continue,
+        };
+        words.extend(["--secret".to_owned(), format!("id={},src={path}", grant.source)]);
+    }
+    Ok((words, files))
+}
+
+/// Text of the Compose file that a build needs as a file: on disk for its length, for our eyes alone.
 struct Inline(std::path::PathBuf);
 
 impl Inline {
@@ -155,8 +190,14 @@ impl Inline {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("sampan-dockerfile-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, text)
-            .with_context(|| format!("failed to write {}", path.display()))?;
+        // of a client that had our number and was killed
+        let _ = std::fs::remove_file(&path);
+        let write = || -> std::io::Result<()> {
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(text.as_bytes())
+        };
+        write().with_context(|| format!("failed to write {}", path.display()))?;
         Ok(Inline(path))
     }
 }
@@ -223,11 +264,15 @@ pub(super) async fn ensure(
             build_one(ctx, loaded, name, &args).await?;
             continue;
         }
-        let always = matches!(policy, "always" | "refresh" | "daily" | "weekly")
-            || policy.starts_with("every_");
+        let fresh = match compose::pull_age(policy) {
+            Some(age) if known => observe::tagged(client, &wanted.image)
+                .await?
+                .is_some_and(|tagged| clock::now_seconds() - tagged < age),
+            age => age.is_none(),
+        };
         match (known, policy) {
             (false, "never") => bail!("No such image: {}", wanted.image),
-            (true, _) if !always || wanted.builds => {}
+            (true, _) if fresh || wanted.builds => {}
             _ if pulls.iter().any(|(_, image, _)| *image == wanted.image) => {}
             _ => pulls.push((name.clone(), wanted.image.clone(), wanted.template.platform.clone())),
         }

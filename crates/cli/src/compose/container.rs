@@ -10,6 +10,7 @@ use types::container::CreateRequest;
 
 use super::observe;
 use crate::client::{Client, Query, segment};
+use crate::clock;
 use crate::tarball;
 
 /// Creates a container of a service, connects its further networks, and writes its files. Returns the id.
@@ -89,6 +90,7 @@ async fn inject(client: &Client, id: &str, files: &[Injected]) -> Result<()> {
         header.set_mode(file.mode);
         header.set_uid(file.uid);
         header.set_gid(file.gid);
+        header.set_mtime(u64::try_from(clock::now_seconds()).unwrap_or(0));
         builder.append_data(&mut header, file.target.trim_start_matches('/'), bytes.as_slice())?;
     }
     let archive = builder.into_inner()?;

@@ -9,6 +9,7 @@ use compose::plan::{Container, Observed};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Query, image_segment};
+use crate::clock;
 
 /// Rows of the container list that belong to a project, stopped ones too; one-off containers when asked.
 pub(super) async fn rows(client: &Client, project: &str, oneoff: bool) -> Result<Vec<Value>> {
@@ -60,7 +61,11 @@ pub(super) async fn observe(client: &Client, desired: &Desired) -> Result<Observ
         let hash = row["Labels"][labels::HASH].as_str().map(str::to_owned);
         observed.networks.insert(row["Name"].as_str().unwrap_or_default().to_owned(), hash);
     }
-    observed.volumes = names(&client.get("/volumes", &Query::new()).await?["Volumes"]);
+    let volumes = client.get("/volumes", &Query::new()).await?;
+    for row in volumes["Volumes"].as_array().into_iter().flatten() {
+        let hash = row["Labels"][labels::SETTINGS].as_str().map(str::to_owned);
+        observed.volumes.insert(row["Name"].as_str().unwrap_or_default().to_owned(), hash);
+    }
     let images: BTreeMap<&str, ()> =
         desired.services.values().map(|s| (s.image.as_str(), ())).collect();
     for image in images.into_keys() {
@@ -71,9 +76,11 @@ pub(super) async fn observe(client: &Client, desired: &Desired) -> Result<Observ
     Ok(observed)
 }
 
-fn names<C: FromIterator<String>>(list: &Value) -> C {
-    let rows = list.as_array().into_iter().flatten();
-    rows.filter_map(|row| row["Name"].as_str().map(str::to_owned)).collect()
+/// When an image was last pulled or tagged, in seconds since the epoch.
+pub(super) async fn tagged(client: &Client, image: &str) -> Result<Option<i64>> {
+    let path = format!("/images/{}/json", image_segment(image));
+    let image = client.get(&path, &Query::new()).await?;
+    Ok(image["Metadata"]["LastTagTime"].as_str().and_then(clock::seconds_of))
 }
 
 /// The id of an image, if the daemon has it.

@@ -103,7 +103,8 @@ async fn from_labels(client: &Client, name: &str) -> Result<Loaded> {
     for row in client.get("/volumes", &query()).await?["Volumes"].as_array().into_iter().flatten() {
         let name = row["Name"].as_str().unwrap_or_default().to_owned();
         let request = types::volume::CreateRequest { name: name.clone(), ..Default::default() };
-        desired.volumes.insert(name, desired::Volume { external: false, request });
+        let hash = String::new();
+        desired.volumes.insert(name, desired::Volume { external: false, hash, request });
     }
     Ok(Loaded { project, desired })
 }
@@ -137,7 +138,11 @@ fn read(path: &Path) -> std::io::Result<String> {
 }
 
 /// The files of a stack; its name is the project's.
-pub(crate) fn of_stack(files: &[String], name: Option<&str>, keep: Keep) -> Result<compose::Loaded> {
+pub(crate) fn of_stack(
+    files: &[String],
+    name: Option<&str>,
+    keep: Keep,
+) -> Result<compose::Loaded> {
     let flags = ProjectFlags {
         files: files.to_vec(),
         project_name: name.map(str::to_owned),
@@ -196,6 +201,7 @@ fn options(flags: &ProjectFlags) -> Result<LoadOptions> {
         env,
         profiles,
         all_resources: flags.all_resources,
+        compatible: flags.compatibility,
         ..LoadOptions::default()
     })
 }

@@ -114,7 +114,7 @@ pub(super) async fn restart(ctx: &Ctx, flags: &ProjectFlags, args: Restart) -> R
         },
         after: Vec::new(),
     });
-    let plan = Plan { steps: steps.collect(), warnings: Vec::new() };
+    let plan = Plan { steps: steps.collect(), ..Plan::default() };
     let board = Board::new(flags);
     up::run(ctx.client().await?, flags, &loaded, &plan, &board, args.timeout).await?;
     Ok(report::OK)
@@ -212,14 +212,17 @@ pub(super) async fn remove(ctx: &Ctx, flags: &ProjectFlags, args: Rm) -> Result<
         },
         after: Vec::new(),
     });
-    let plan = Plan { steps: steps.collect(), warnings: Vec::new() };
+    let plan = Plan { steps: steps.collect(), ..Plan::default() };
     up::run(ctx.client().await?, flags, &loaded, &plan, &board, None).await?;
     Ok(report::OK)
 }
 
 /// `compose wait`: until the containers end; ends with the first code that is not 0.
 pub(super) async fn wait(ctx: &Ctx, flags: &ProjectFlags, args: Wait) -> Result<Exit> {
-    let (_, rows) = chosen(ctx, flags, &args.services).await?;
+    let (loaded, rows) = chosen(ctx, flags, &args.services).await?;
+    if rows.is_empty() {
+        bail!("no containers for project {:?}", loaded.desired.project);
+    }
     let client = ctx.client().await?;
     let mut exit = report::OK;
     let mut running: FuturesUnordered<_> = rows

@@ -1,6 +1,7 @@
 //! `up`, `create`, `down`.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -17,6 +18,7 @@ use crate::client::{Client, Query, image_segment};
 use crate::clock;
 use crate::ctx::Ctx;
 use crate::report::{self, Exit};
+use crate::terminal;
 
 /// `compose up`.
 pub(super) async fn up(ctx: &Ctx, flags: &ProjectFlags, args: Up) -> Result<Exit> {
@@ -107,8 +109,36 @@ pub(super) async fn bring_up(
         build::ensure(ctx, loaded, &names, converge, board).await?;
     }
     let observed = observe::observe(client, &loaded.desired).await?;
-    let plan = plan::plan(&loaded.desired, &observed, options)?;
+    let mut plan = plan::plan(&loaded.desired, &observed, options)?;
+    if !plan.changed_volumes.is_empty() && renew(&plan, converge, flags, board)? {
+        let options = UpOptions { renew_volumes: true, ..options.clone() };
+        plan = plan::plan(&loaded.desired, &observed, &options)?;
+    }
     run(client, flags, loaded, &plan, board, timeout).await
+}
+
+/// Whether volumes whose settings changed may be made anew: `-y`, or a person's word. Data is never lost unasked.
+fn renew(plan: &Plan, converge: &Converge, flags: &ProjectFlags, board: &Board) -> Result<bool> {
+    let question = |name: &str| {
+        format!("Volume {name:?} exists but doesn't match configuration in compose file.")
+    };
+    if converge.yes || flags.dry_run || !std::io::stdin().is_terminal() {
+        for name in &plan.changed_volumes {
+            let way = if converge.yes {
+                "Recreating it."
+            } else {
+                "It is left as it is; --yes recreates it."
+            };
+            board.note(&format!("WARN: {} {way}", question(name)));
+        }
+        return Ok(converge.yes);
+    }
+    for name in &plan.changed_volumes {
+        if !terminal::confirm(&format!("{} Recreate (data will be lost)?", question(name)))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Runs a plan, or prints it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use bytes::Bytes;
 use clap::Args;
@@ -72,6 +72,9 @@ pub(crate) struct BuildArgs {
     /// Remove intermediate containers after a successful build
     #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, action = clap::ArgAction::Set)]
     rm: bool,
+    /// Secret to expose to the build ("id=mysecret,src=/local/secret" or "id=mysecret,env=NAME")
+    #[arg(long, value_name = "list")]
+    secret: Vec<String>,
     /// Size of /dev/shm
     #[arg(long, value_name = "bytes", value_parser = opts::ram)]
     shm_size: Option<i64>,
@@ -99,7 +102,10 @@ pub(crate) async fn run(ctx: &Ctx, args: &BuildArgs) -> Result<Exit> {
         query = query.with("remote", url);
     }
     let client = ctx.client().await?;
-    let headers = headers(ctx)?;
+    let mut headers = headers(ctx)?;
+    if !args.secret.is_empty() {
+        headers.insert(HeaderName::from_static("x-build-secrets"), secrets(&args.secret)?);
+    }
     let stream = client.bytes(http::Method::POST, "/build", &query, headers, prepared.body).await?;
     let aux = progress::show(stream, Display::stdout(args.quiet)).await?;
     let id = aux.iter().rev().find_map(|aux| aux["ID"].as_str()).unwrap_or_default();
@@ -198,6 +204,47 @@ fn query(args: &BuildArgs) -> Result<Query> {
         .opt("memory", number(args.memory).as_deref())
         .opt("shmsize", number(args.shm_size).as_deref())
         .with("version", "1"))
+}
+
+/// The contents of `--secret`, by id. They travel in a header, so that no context and no layer has them.
+fn secrets(words: &[String]) -> Result<HeaderValue> {
+    /// BuildKit's limit for one secret is 500 KiB; headers hold less.
+    const MOST: usize = 64 << 10;
+    let mut all = Map::new();
+    for word in words {
+        let (id, content) = secret(word)?;
+        let text = base64::engine::general_purpose::STANDARD.encode(content);
+        all.insert(id, Value::String(text));
+    }
+    let encoded = base64::engine::general_purpose::URL_SAFE.encode(Value::Object(all).to_string());
+    if encoded.len() > MOST {
+        bail!("the secrets of a build may have {} KiB in all", MOST * 9 / 16 >> 10);
+    }
+    let mut value = HeaderValue::try_from(encoded)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// `id=NAME[,src=FILE|,env=VARIABLE]`; without a source the variable of that name, else the file.
+fn secret(word: &str) -> Result<(String, Vec<u8>)> {
+    let field = |names: &[&str]| {
+        word.split(',').find_map(|part| {
+            let (key, value) = part.split_once('=')?;
+            names.contains(&key).then(|| value.to_owned())
+        })
+    };
+    let id = field(&["id"]).ok_or_else(|| anyhow!("invalid secret {word:?}: id is missing"))?;
+    let variable = field(&["env"]);
+    let content = match (variable, field(&["src", "source"])) {
+        (Some(name), _) => std::env::var_os(&name)
+            .ok_or_else(|| anyhow!("secret {id}: the variable {name} is not set"))?
+            .into_encoded_bytes(),
+        (None, source) => {
+            let path = source.unwrap_or_else(|| id.clone());
+            std::fs::read(&path).with_context(|| format!("secret {id}: failed to read {path}"))?
+        }
+    };
+    Ok((id, content))
 }
 
 fn headers(ctx: &Ctx) -> Result<HeaderMap> {

@@ -34,10 +34,7 @@ pub(super) fn folder(folder: &str, file: Option<&str>) -> Result<Prepared> {
         builder.follow_symlinks(false);
         append(&mut builder, &root, Path::new(""), &ignore, &keep)?;
         if let Some(text) = extra {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(text.len() as u64);
-            header.set_mode(0o600);
-            builder.append_data(&mut header, &keep, text.as_slice())?;
+            builder.append_data(&mut header(&text), &keep, text.as_slice())?;
         }
         builder.finish()
     });
@@ -48,13 +45,21 @@ pub(super) fn folder(folder: &str, file: Option<&str>) -> Result<Prepared> {
 pub(super) fn only_dockerfile(text: Vec<u8>) -> Prepared {
     let body = tarball::body(move |out| {
         let mut builder = tar::Builder::new(out);
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o600);
-        builder.append_data(&mut header, "Dockerfile", text.as_slice())?;
+        builder.append_data(&mut header(&text), "Dockerfile", text.as_slice())?;
         builder.finish()
     });
     Prepared { body, dockerfile: "Dockerfile".to_owned() }
+}
+
+/// The header of a Dockerfile that is no file of the context. A number that is not written is none to a strict reader.
+fn header(text: &[u8]) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o600);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
 }
 
 /// The Dockerfile's name in the context, and its text when it lies outside.

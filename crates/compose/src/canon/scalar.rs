@@ -15,8 +15,8 @@ impl Canon<'_> {
                 self.quote_it(&node);
                 return None;
             }
-            (Shape::Word, value) if !is_boolean(value) => Some(Value::Str(printed(value))),
-            (Shape::Scalar, value) => Some(Value::Str(printed(value))),
+            (Shape::Word, value) if !is_boolean(value) => Some(Value::Str(as_text(value))),
+            (Shape::Scalar, value) => Some(Value::Str(as_text(value))),
             (Shape::Path, Value::Str(text)) => {
                 Some(Value::Str(self.absolute(text).to_string_lossy().into_owned()))
             }
@@ -85,9 +85,15 @@ fn spelled(value: &Value) -> String {
     }
 }
 
-/// A scalar as YAML's value prints: `0x10` is 16 and `1.50` is 1.5; text stays.
-fn printed(value: &Value) -> String {
-    let Value::Plain(text) = value else { return spelled(value) };
+fn as_text(value: &Value) -> String {
+    match value {
+        Value::Plain(text) => printed(text),
+        _ => spelled(value),
+    }
+}
+
+/// A bare scalar as YAML's value prints: `0x10` is 16 and `1.50` is 1.5; text stays.
+pub(crate) fn printed(text: &str) -> String {
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
     match (integer(text), number) {
         (Some(number), _) => number.to_string(),
@@ -101,7 +107,8 @@ fn printed(value: &Value) -> String {
             format!("{digits}e{sign}{exponent:0>2}")
         }
         (None, Some(number)) => number.to_string(),
-        (None, None) => spelled(value),
+        (None, None) if is_boolean(&Value::Plain(text.to_owned())) => text.to_lowercase(),
+        (None, None) => text.to_owned(),
     }
 }
 

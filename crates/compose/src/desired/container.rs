@@ -8,7 +8,9 @@ use types::container::{Config, CreateRequest, Empty, HealthConfig, NetworkingCon
 use types::network::{EndpointIpamConfig, EndpointSettings};
 
 pub(super) fn service(project: &Project, name: &str, service: &model::Service) -> Service {
-    let image = service.image.clone().unwrap_or_else(|| format!("{}-{name}", project.name));
+    let sign = if project.compatible { '_' } else { '-' };
+    let image = || format!("{}{sign}{name}", project.name);
+    let image = service.image.clone().unwrap_or_else(image);
     let hash = hash::service(project, name, service);
     let mounted = mounts::all(project, service);
     let mut endpoints = endpoints(project, name, service);
@@ -32,6 +34,7 @@ pub(super) fn service(project: &Project, name: &str, service: &model::Service) -
         container_name: service.container_name.clone(),
         image,
         builds: service.build.is_some(),
+        compatible: project.compatible,
         hash,
         depends_on: present(project, service),
         template,

@@ -42,9 +42,9 @@ pub(super) fn service(project: &Project, name: &str, service: &Service) -> Strin
     hex::encode(digest.finalize())
 }
 
-/// Hex SHA-256 over the canonical network.
-pub(super) fn network(project: &Project, key: &str) -> String {
-    let node = project.tree().and_then(|tree| tree.at(&["networks", key]));
+/// Hex SHA-256 over a canonical network or volume.
+pub(super) fn object(project: &Project, kind: &str, key: &str) -> String {
+    let node = project.tree().and_then(|tree| tree.at(&[kind, key]));
     let json = node.map(crate::node::Node::to_json).unwrap_or_default();
     hex::encode(Sha256::digest(json.to_string()))
 }

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 const SECTIONS: [&str; 6] = ["services", "networks", "volumes", "secrets", "configs", "models"];
 
+/// Files that include one another: each is read within the one that includes it.
+const DEEPEST: usize = 100;
+
 /// Adds every included model to the layer `tree`. What both say, the layer says last.
 pub(super) fn apply(
     loader: &mut Loader<'_>,
@@ -47,6 +50,13 @@ fn model(
     };
     let env = environment(loader, include, scope, &dir, home)?;
     let depth = open.len();
+    if depth >= DEEPEST {
+        let message = format!("more than {DEEPEST} files include one another");
+        loader.diagnostics.push(Diagnostic::error("include", message, include.span));
+        // told once: the others of such a project are not read
+        loader.files_left = 0;
+        return None;
+    }
     let mut parsed = Vec::new();
     for (path, span) in files {
         if paths::is_remote(&path.to_string_lossy()) {

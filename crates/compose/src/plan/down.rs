@@ -65,7 +65,7 @@ fn objects(desired: &Desired, observed: &Observed, options: &DownOptions, plan: 
     }
     for volume in desired.volumes.values().filter(|v| options.volumes && !v.external) {
         let name = volume.request.name.clone();
-        if observed.volumes.contains(&name) {
+        if observed.volumes.contains_key(&name) {
             plan.push(Operation::RemoveVolume { name }, all.clone());
         }
     }

@@ -1,7 +1,7 @@
 //! What the engine has of a project, read from the lists of its API.
 
 use crate::labels;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use types::container::Summary;
 
 /// Everything a plan looks at.
@@ -11,8 +11,8 @@ pub struct Observed {
     pub containers: Vec<Container>,
     /// Names of all networks of the engine, with the label [`labels::HASH`] of those that carry it.
     pub networks: BTreeMap<String, Option<String>>,
-    /// Names of all volumes of the engine.
-    pub volumes: BTreeSet<String>,
+    /// Names of all volumes of the engine, with the label [`labels::SETTINGS`] of those that carry it.
+    pub volumes: BTreeMap<String, Option<String>>,
     /// Image references of the project and the ids they have now.
     pub images: BTreeMap<String, String>,
 }

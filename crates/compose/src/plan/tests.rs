@@ -47,7 +47,7 @@ fn settled(desired: &Desired) -> Observed {
     Observed {
         containers: all.iter().map(|(s, n)| container(desired, s, *n)).collect(),
         networks: [("app_default".to_owned(), None)].into(),
-        volumes: ["app_data".to_owned()].into(),
+        volumes: [("app_data".to_owned(), None)].into(),
         ..Observed::default()
     }
 }
@@ -97,6 +97,21 @@ fn scaling_down_takes_the_highest_numbers_and_up_fills_gaps() {
     observed.containers.remove(1);
     let again = up(&desired, &observed, |_| {});
     assert!(again.contains("CreateContainer { service: \"web\", number: 1"), "{again}");
+}
+
+#[test]
+fn a_volume_whose_settings_changed_is_named_and_made_anew_only_when_asked() {
+    let desired = wanted(FILE);
+    let mut observed = settled(&desired);
+    observed.volumes.insert("app_data".to_owned(), Some("of other settings".to_owned()));
+    let plan = plan(&desired, &observed, &UpOptions::default()).expect("a plan");
+    assert_eq!(plan.changed_volumes, ["app_data"]);
+    let left = up(&desired, &observed, |_| {});
+    assert!(!left.contains("Volume") && !left.contains("CreateContainer"), "{left}");
+    insta::assert_snapshot!(up(&desired, &observed, |o| o.renew_volumes = true));
+    observed.volumes.insert("app_data".to_owned(), Some(desired.volumes["data"].hash.clone()));
+    let same = up(&desired, &observed, |o| o.renew_volumes = true);
+    assert!(!same.contains("Volume"), "{same}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub fn plan(
         plan: Plan::default(),
         done: BTreeMap::new(),
         moved: BTreeSet::new(),
+        removed: BTreeSet::new(),
     };
     let ground = planner.ground(&chosen)?;
     planner.orphans();
@@ -92,6 +93,8 @@ struct Planner<'a> {
     done: BTreeMap<String, Done>,
     /// Containers whose network is made anew.
     moved: BTreeSet<String>,
+    /// Containers that went with a volume that is made anew.
+    removed: BTreeSet<String>,
 }
 
 impl Planner<'_> {
@@ -125,7 +128,17 @@ impl Planner<'_> {
         for key in volumes {
             let Some(volume) = self.desired.volumes.get(key) else { continue };
             let name = volume.request.name.clone();
-            if self.observed.volumes.contains(&name) {
+            if let Some(hash) = self.observed.volumes.get(&name) {
+                let changed = hash.as_ref().is_some_and(|hash| *hash != volume.hash);
+                if changed && !volume.external && self.options.recreate != Recreate::Never {
+                    match self.options.renew_volumes {
+                        true => {
+                            let step = self.remake_volume(key, &name);
+                            steps.insert(format!("volume {key}"), step);
+                        }
+                        false => self.plan.changed_volumes.push(name),
+                    }
+                }
                 continue;
             }
             if volume.external {
@@ -153,6 +166,28 @@ impl Planner<'_> {
         }
         let removed = self.plan.push(Operation::RemoveNetwork { name: name.to_owned() }, stops);
         let create = Operation::CreateNetwork { key: key.to_owned(), name: name.to_owned() };
+        self.plan.push(create, vec![removed])
+    }
+
+    /// A volume whose settings changed: its containers go, it is made anew, and they after it.
+    fn remake_volume(&mut self, key: &str, name: &str) -> usize {
+        let uses = |c: &&Container| {
+            let service = self.desired.services.get(&c.service);
+            service.is_some_and(|service| service.volumes.iter().any(|v| v == key))
+        };
+        let users: Vec<&Container> = self.observed.containers.iter().filter(uses).collect();
+        let mut gone = Vec::new();
+        for container in users {
+            if self.removed.insert(container.id.clone()) {
+                self.take_away(container, Vec::new());
+            }
+            let last = self.plan.steps.iter().rposition(
+                |step| matches!(&step.operation, Operation::Remove { id, .. } if *id == container.id),
+            );
+            gone.extend(last);
+        }
+        let removed = self.plan.push(Operation::RemoveVolume { name: name.to_owned() }, gone);
+        let create = Operation::CreateVolume { key: key.to_owned(), name: name.to_owned() };
         self.plan.push(create, vec![removed])
     }
 
@@ -194,7 +229,7 @@ impl Planner<'_> {
             .observed
             .containers
             .iter()
-            .filter(|c| !c.oneoff && c.service == service.name)
+            .filter(|c| !c.oneoff && c.service == service.name && !self.removed.contains(&c.id))
             .collect();
         present.sort_by_key(|c| (c.number, c.id.clone()));
         let keep = present.len().min(wanted as usize);

@@ -110,7 +110,7 @@ pub(crate) static SERVICE: Object = Object::new(
             &Shape::List(&Shape::Form(short::port, &Shape::Object(&PORT)), Some(keys::port)),
         ),
         f("privileged", BOOL),
-        f("pull_policy", &Shape::Checked(check::pull_policy)),
+        f("pull_policy", &Shape::Form(short::pull_policy, &Shape::Checked(check::pull_policy))),
         f("pull_refresh_after", STR).unsupported("use pull_policy: every_…"),
         f("read_only", BOOL),
         f("restart", &Shape::Form(short::or_nothing, &Shape::Checked(check::restart))),
@@ -141,7 +141,7 @@ pub(crate) static SERVICE: Object = Object::new(
         ),
         f("volumes_from", STR_SET),
         f("working_dir", STR),
-        f("pre_start", &Shape::List(&Shape::Object(&HOOK), None))
+        f("pre_start", &Shape::List(&Shape::Object(&INIT_HOOK), None))
             .unsupported("hooks before the start are not run"),
         f("post_start", &Shape::List(&Shape::Object(&HOOK), None)),
         f("pre_stop", &Shape::List(&Shape::Object(&HOOK), None)),
@@ -180,8 +180,7 @@ static BUILD: Object = Object::new(
         f(
             "secrets",
             &Shape::List(&Shape::Form(short::config, &Shape::Object(&GRANT)), Some(keys::grant)),
-        )
-        .unsupported("builds get no secrets"),
+        ),
         f("shm_size", BYTES),
         f("tags", STR_SET),
         f("ulimits", ULIMITS),
@@ -223,7 +222,7 @@ static DEPENDENCY: Object = Object::new(
 
 static DEVICE: Object = Object::new(
     "a device",
-    &[f("source", STR).required(), f("target", STR), f("permissions", STR)],
+    &[f("source", STR).required(), f("target", STR).required(), f("permissions", STR)],
 );
 
 static ENV_FILE: Object = Object::new(
@@ -274,6 +273,16 @@ static HEALTHCHECK: Object = Object::new(
 
 static HOOK: Object = Object::new(
     "a hook",
+    &[
+        f("command", COMMAND).kept().required(),
+        f("user", STR),
+        f("privileged", BOOL),
+        f("working_dir", STR),
+        f("environment", ENVIRONMENT),
+    ],
+);
+static INIT_HOOK: Object = Object::new(
+    "an init container",
     &[
         f("command", COMMAND).kept(),
         f("image", STR),

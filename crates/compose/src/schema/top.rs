@@ -98,5 +98,10 @@ static CONFIG: Object = Object::new(
 
 static MODEL: Object = Object::new(
     "a model",
-    &[f("name", STR), f("model", STR), f("context_size", INT), f("runtime_flags", STR_LIST)],
+    &[
+        f("name", STR),
+        f("model", STR).required(),
+        f("context_size", INT),
+        f("runtime_flags", STR_LIST),
+    ],
 );

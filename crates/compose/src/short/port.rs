@@ -17,15 +17,13 @@ pub(crate) fn port(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
         canon.mismatch(&node, "a port");
         return Vec::new();
     };
+    if canon.ports_left == 0 {
+        // told already; what a range comes to is not even counted
+        return Vec::new();
+    }
     match parse(text) {
         Ok(ports) if ports.len() > canon.ports_left => {
-            if canon.ports_left > 0 {
-                canon.error(
-                    "the file's ranges come to too many ports",
-                    span,
-                    "of all ranges so far",
-                );
-            }
+            canon.error("the file's ranges come to too many ports", span, "of all ranges so far");
             canon.ports_left = 0;
             Vec::new()
         }

@@ -89,7 +89,8 @@ pub(super) fn mount(text: &str) -> Result<RunMount, Syntax> {
             "uid" => mount.uid = Some(number()?),
             "gid" => mount.gid = Some(number()?),
             "required" => mount.required = value != "false",
-            "sharing" | "env" => {}
+            "env" => mount.env = Some(value.to_owned()),
+            "sharing" => {}
             _ => return Err(bad("unexpected key")),
         }
     }

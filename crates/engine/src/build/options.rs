@@ -34,6 +34,8 @@ pub struct BuildOptions {
     pub cache_from: Vec<String>,
     /// By registry.
     pub auth: BTreeMap<String, AuthConfig>,
+    /// What `RUN --mount=type=secret` gives to a step, by id. In no layer, no history and no cache key.
+    pub secrets: BTreeMap<String, Vec<u8>>,
 
     /// For the containers of `RUN`.
     pub network_mode: String,

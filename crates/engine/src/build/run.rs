@@ -4,13 +4,14 @@ use super::comment;
 use super::executor::{Executor, blocking, discard};
 use super::output::{Failure, Frames};
 use super::{scope, sources};
+use crate::container::random_hex;
 use crate::{AttachOptions, RemoveOptions, WaitCondition};
 use dockerfile::{Ignore, MountKind, Run, RunMount};
 use futures_util::StreamExt;
 use image::{LayerSource, NewLayer, RwLayer};
 use sha2::{Digest, Sha256};
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use types::container::{Config, CreateRequest, HealthConfig, HostConfig};
 use types::mount::{Mount, TmpfsOptions};
 use types::{ContainerId, ImageId};
@@ -23,6 +24,10 @@ struct Mounts {
     key: String,
     /// Other stages and images, mounted for this step.
     images: Vec<RwLayer>,
+    /// The folder with the secrets of this step.
+    secrets: Option<PathBuf>,
+    /// `NAME=content` of secrets that are asked for as variables.
+    env: Vec<String>,
 }
 
 impl Executor {
@@ -37,6 +42,13 @@ impl Executor {
         };
         for rw in mounts.images {
             discard(rw).await;
+        }
+        if let Some(dir) = mounts.secrets {
+            // in a folder that only we can open; what is left goes when the daemon starts
+            let _gone = blocking(move || {
+                std::fs::remove_dir_all(dir).map_err(|err| Failure::new(err.to_string()))
+            })
+            .await;
         }
         outcome
     }
@@ -56,8 +68,9 @@ impl Executor {
                 "exec: {program:?}: there is no file system: the stage is empty"
             )));
         };
-        let request =
-            self.request(&image, run, &command, self.args.environment(&env, false), mounts);
+        let mut variables = self.args.environment(&env, false);
+        variables.extend(mounts.env.iter().cloned());
+        let request = self.request(&image, run, &command, variables, mounts);
         let id = self.engine.container_create(request).await?.id;
         self.output.text(format!(" ---> Running in {}\n", id.short())).await;
         let ran = self.run_container(&id, &command).await;
@@ -170,11 +183,12 @@ impl Executor {
                 MountKind::Cache => ready.mounts.push(self.cache_mount(mount, target)?),
                 MountKind::Tmpfs => ready.mounts.push(tmpfs_mount(mount, target)),
                 MountKind::Bind => self.bind_mount(mount, target, ready).await?,
-                // Nobody can send us one: an optional secret is simply not there.
-                MountKind::Secret | MountKind::Ssh if !mount.required => {}
-                MountKind::Secret | MountKind::Ssh => {
+                MountKind::Secret => self.secret_mount(mount, ready)?,
+                // Nobody can send us an agent: an optional one is simply not there.
+                MountKind::Ssh if !mount.required => {}
+                MountKind::Ssh => {
                     return Err(Failure::new(
-                        "RUN --mount=type=secret and type=ssh need a BuildKit session, which this builder has not",
+                        "RUN --mount=type=ssh needs a BuildKit session, which this builder has not",
                     ));
                 }
             }
@@ -202,6 +216,45 @@ impl Executor {
         };
         make().map_err(|err| Failure::new(format!("failed to create build cache {id}: {err}")))?;
         Ok(bind(dir.to_string_lossy().into_owned(), target, mount.read_only))
+    }
+
+    /// A file of the client's, readable by root alone unless told otherwise. Its content is no part of the cache's key.
+    fn secret_mount(&self, mount: &RunMount, ready: &mut Mounts) -> Result<(), Failure> {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+        let name = mount.target.rsplit('/').next().unwrap_or_default();
+        let id = mount.id.as_deref().unwrap_or(name);
+        let Some(content) = self.options.secrets.get(id) else {
+            return match mount.required {
+                true => Err(Failure::new(format!("secret {id}: not found"))),
+                false => Ok(()),
+            };
+        };
+        if let Some(variable) = &mount.env {
+            let text = String::from_utf8_lossy(content);
+            ready.env.push(format!("{variable}={text}"));
+            if mount.target.is_empty() {
+                return Ok(());
+            }
+        }
+        let failed =
+            |err: io::Error| Failure::new(format!("failed to hand over secret {id}: {err}"));
+        let home = self.engine.build_secrets();
+        let dir = ready.secrets.get_or_insert_with(|| home.join(random_hex()));
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&*dir).map_err(failed)?;
+        let path = dir.join(ready.mounts.len().to_string());
+        let mut options = std::fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        file.write_all(content).map_err(failed)?;
+        chown(&path, Some(mount.uid.unwrap_or(0)), Some(mount.gid.unwrap_or(0))).map_err(failed)?;
+        let mode = std::fs::Permissions::from_mode(mount.mode.unwrap_or(0o400));
+        std::fs::set_permissions(&path, mode).map_err(failed)?;
+        let target = match mount.target.as_str() {
+            "" => format!("/run/secrets/{id}"),
+            target => self.absolute(target),
+        };
+        ready.mounts.push(bind(path.to_string_lossy().into_owned(), target, true));
+        Ok(())
     }
 
     async fn bind_mount(
