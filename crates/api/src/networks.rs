@@ -59,7 +59,11 @@ async fn create(State(app): State<App>, body: Document) -> Reply {
         return Err(taken(&request.name).into());
     }
     let id = app.cluster.create_network(&request).await?;
-    reply::json_with(StatusCode::CREATED, &json!({ "Id": id, "Warning": "" }))
+    let warning = match request.enable_ipv6 {
+        Some(true) => "overlay networks have IPv4 addresses only: IPv6 is not enabled",
+        _ => "",
+    };
+    reply::json_with(StatusCode::CREATED, &json!({ "Id": id, "Warning": warning }))
 }
 
 /// Docker refuses a second network of a name, whichever of the two kinds it is.

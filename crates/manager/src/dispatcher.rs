@@ -411,7 +411,8 @@ impl Core {
         };
         let stopped = [TaskState::Shutdown, TaskState::Remove];
         let stopped = stopped.into_iter().flat_map(|desired| state.tasks_desired(desired));
-        let draining = stopped.filter(|task| drain::must_drain(task)).map(|task| task.id.clone());
+        let draining = stopped.filter(|task| drain::must_drain(task));
+        let draining = draining.map(|task| (task.id.clone(), task.node_id.clone()));
         lock(&self.drains).see(draining.collect(), table.version, self.started.elapsed());
         if is_new {
             self.each(Session::touch_endpoints);

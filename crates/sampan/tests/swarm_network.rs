@@ -18,7 +18,7 @@ const WAIT: &str = "trap 'exit 0' TERM; sleep 86400 & wait";
 const OUTSIDE: &str = "10.213.9.254";
 const HOSTS: usize = 4;
 /// Of churn.
-const STEPS: usize = 8;
+const STEPS: usize = 5;
 const PYTHON: &str = "python:3.7-alpine";
 /// Sends back every datagram.
 const ECHO: &str = "import socket\n\

@@ -7,6 +7,9 @@
 //! Only a task that runs and has a place in a network is held: nobody was ever told to send to another. A new leader
 //! asks everybody again.
 //!
+//! The task's own node is waited for even while it is down: nobody can tell it anything then, and when it comes back it
+//! sends to its own tasks by the table that it had, until it follows a new one.
+//!
 //! A node that is slow holds everything up for as long as it goes on acknowledging something; one that is up and
 //! acknowledges nothing at all is late after [`PATIENCE`], and then nobody waits for it until it does.
 
@@ -29,6 +32,8 @@ pub(crate) struct Drains {
     waiting: BTreeMap<TaskId, Drain>,
     released: BTreeSet<TaskId>,
     applied: BTreeMap<NodeId, Applied>,
+    /// Since when a node is up.
+    up: BTreeMap<NodeId, Duration>,
     /// Nodes that were waited for in vain, until they apply something.
     late: BTreeSet<NodeId>,
     /// When to look again, though nothing happens until then.
@@ -44,6 +49,8 @@ struct Applied {
 
 #[derive(Debug)]
 struct Drain {
+    /// Where it runs.
+    node: NodeId,
     /// The first table in which it drains.
     version: u64,
     since: Duration,
@@ -52,9 +59,9 @@ struct Drain {
 }
 
 impl Drain {
-    /// When the node is late.
-    fn late_at(&self, node: Applied) -> Duration {
-        self.since.max(node.at) + PATIENCE
+    /// When a node that has been up `since` is late.
+    fn late_at(&self, node: Applied, since: Duration) -> Duration {
+        self.since.max(node.at).max(since) + PATIENCE
     }
 }
 
@@ -71,13 +78,18 @@ impl Drains {
         must_drain(task) && !self.released.contains(&task.id)
     }
 
-    /// A table was derived: these tasks, and no others, must drain.
-    pub(crate) fn see(&mut self, draining: BTreeSet<TaskId>, version: u64, now: Duration) {
-        self.waiting.retain(|task, _| draining.contains(task));
-        self.released.retain(|task| draining.contains(task));
-        for task in draining {
+    /// A table was derived: these tasks, and no others, must drain, each on its node.
+    pub(crate) fn see(&mut self, draining: BTreeMap<TaskId, NodeId>, version: u64, now: Duration) {
+        self.waiting.retain(|task, _| draining.contains_key(task));
+        self.released.retain(|task| draining.contains_key(task));
+        for (task, node) in draining {
             if !self.released.contains(&task) {
-                self.waiting.entry(task).or_insert(Drain { version, since: now, followed: None });
+                self.waiting.entry(task).or_insert(Drain {
+                    node,
+                    version,
+                    since: now,
+                    followed: None,
+                });
             }
         }
     }
@@ -98,25 +110,26 @@ impl Drains {
         up: impl Iterator<Item = &'a NodeId>,
         now: Duration,
     ) -> Vec<TaskId> {
-        let applied =
-            |node: &'a NodeId| (node, self.applied.get(node).copied().unwrap_or_default());
-        let up: Vec<(&NodeId, Applied)> = up.map(applied).collect();
-        for (node, applied) in &up {
-            let behind = self.waiting.values().filter(|drain| drain.version > applied.version);
-            if behind.into_iter().any(|drain| now >= drain.late_at(*applied)) {
-                self.late.insert((*node).clone());
+        let up: BTreeMap<NodeId, Duration> =
+            up.map(|node| (node.clone(), self.up.get(node).copied().unwrap_or(now))).collect();
+        self.up = up;
+        let applied = |node: &NodeId| self.applied.get(node).copied().unwrap_or_default();
+        for (node, since) in &self.up {
+            let own = applied(node);
+            let mut behind = self.waiting.values().filter(|drain| drain.version > own.version);
+            if behind.any(|drain| now >= drain.late_at(own, *since)) {
+                self.late.insert(node.clone());
             }
         }
-        let up: Vec<Applied> =
-            up.iter().filter(|(node, _)| !self.late.contains(*node)).map(|(_, it)| *it).collect();
+        let waited_for = self.up.iter().filter(|(node, _)| !self.late.contains(*node));
+        let waited_for: Vec<(Applied, Duration)> =
+            waited_for.map(|(node, since)| (applied(node), *since)).collect();
         self.deadline = None;
         for drain in self.waiting.values_mut() {
-            let behind = up.iter().filter(|applied| applied.version < drain.version);
-            let late_at = behind.map(|applied| drain.late_at(*applied)).min();
-            drain.followed = match late_at {
-                Some(_) => None,
-                None => drain.followed.or(Some(now)),
-            };
+            let behind = waited_for.iter().filter(|(applied, _)| applied.version < drain.version);
+            let late_at = behind.map(|(applied, since)| drain.late_at(*applied, *since)).min();
+            let is_followed = late_at.is_none() && self.up.contains_key(&drain.node);
+            drain.followed = drain.followed.or(Some(now)).filter(|_| is_followed);
             let next = late_at.or(drain.followed.map(|since| since + SETTLE));
             self.deadline = self.deadline.into_iter().chain(next).min();
         }

@@ -15,7 +15,13 @@ fn task(id: &str) -> Task {
 }
 
 fn see(drains: &mut Drains, tasks: &[&str], version: u64) {
-    drains.see(tasks.iter().map(|id| TaskId::new(*id)).collect(), version, AT);
+    see_at(drains, tasks, version, AT);
+}
+
+/// All tasks run on node `a`.
+fn see_at(drains: &mut Drains, tasks: &[&str], version: u64, now: Duration) {
+    let place = |id: &&str| (TaskId::new(*id), node("a"));
+    drains.see(tasks.iter().map(place).collect(), version, now);
 }
 
 #[test]
@@ -63,6 +69,7 @@ fn who_comes_up_before_it_is_let_go_is_waited_for() {
 fn who_is_up_and_silent_delays_it_for_so_long_and_no_longer() {
     let (mut drains, up) = (Drains::default(), [node("a")]);
     see(&mut drains, &["t"], 5);
+    assert_eq!(drains.release(up.iter(), AT), []);
     assert_eq!(drains.release(up.iter(), AT + PATIENCE - Duration::from_nanos(1)), []);
     assert_eq!(drains.deadline(), Some(AT + PATIENCE));
     assert_eq!(drains.release(up.iter(), AT + PATIENCE), []);
@@ -73,14 +80,15 @@ fn who_is_up_and_silent_delays_it_for_so_long_and_no_longer() {
 
 #[test]
 fn who_is_slow_but_goes_on_is_waited_for() {
-    let (mut drains, up) = (Drains::default(), [node("slow")]);
+    let (mut drains, up) = (Drains::default(), [node("a")]);
     see(&mut drains, &["t"], 5);
+    assert_eq!(drains.release(up.iter(), AT), []);
     let later = AT + PATIENCE - Duration::from_secs(1);
-    drains.applied(&node("slow"), 3, later);
+    drains.applied(&node("a"), 3, later);
     assert_eq!(drains.release(up.iter(), AT + PATIENCE), []);
     assert!(drains.late().is_empty());
     assert_eq!(drains.deadline(), Some(later + PATIENCE));
-    drains.applied(&node("slow"), 5, later + PATIENCE - Duration::from_nanos(1));
+    drains.applied(&node("a"), 5, later + PATIENCE - Duration::from_nanos(1));
     assert_eq!(drains.release(up.iter(), later + PATIENCE), []);
     assert_eq!(drains.release(up.iter(), later + PATIENCE + SETTLE), [TaskId::new("t")]);
     assert!(drains.late().is_empty());
@@ -91,17 +99,18 @@ fn who_was_waited_for_in_vain_is_not_waited_for_again_until_it_follows() {
     let (mut drains, up) = (Drains::default(), [node("a"), node("b")]);
     see(&mut drains, &["t"], 5);
     drains.applied(&node("a"), 5, AT);
+    drains.release(up.iter(), AT);
     drains.release(up.iter(), AT + PATIENCE);
     assert_eq!(drains.late().iter().collect::<Vec<_>>(), [&node("b")]);
     drains.release(up.iter(), AT + PATIENCE + SETTLE);
     let now = AT + PATIENCE * 2;
-    drains.see([TaskId::new("u")].into(), 6, now);
+    see_at(&mut drains, &["u"], 6, now);
     assert_eq!(drains.release(up.iter(), now + SETTLE), [], "the other node is waited for");
     drains.applied(&node("a"), 6, now);
     assert_eq!(drains.release(up.iter(), now), []);
     assert_eq!(drains.release(up.iter(), now + SETTLE), [TaskId::new("u")]);
     drains.applied(&node("b"), 6, now);
-    drains.see([TaskId::new("v")].into(), 7, now);
+    see_at(&mut drains, &["v"], 7, now);
     drains.applied(&node("a"), 7, now);
     assert_eq!(drains.release(up.iter(), now + SETTLE), []);
     assert_eq!(drains.release(up.iter(), now + SETTLE * 2), []);
@@ -119,6 +128,24 @@ fn a_later_table_does_not_make_it_wait_again() {
     assert!(!drains.holds(&task("t")) && drains.holds(&task("u")));
     see(&mut drains, &["u"], 8);
     assert!(drains.holds(&task("t")), "what has ended is forgotten");
+}
+
+#[test]
+fn a_task_on_a_node_that_is_down_is_held_until_that_node_is_back_and_follows() {
+    let (mut drains, others) = (Drains::default(), [node("b")]);
+    drains.applied(&node("a"), 4, AT);
+    see(&mut drains, &["t"], 5);
+    drains.applied(&node("b"), 5, AT);
+    assert_eq!(drains.release(others.iter(), AT), []);
+    assert_eq!(drains.release(others.iter(), AT + PATIENCE * 2), [], "its node is down");
+    assert_eq!(drains.deadline(), None);
+    let (back, all) = (AT + PATIENCE * 3, [node("a"), node("b")]);
+    assert_eq!(drains.release(all.iter(), back), [], "it has just come back");
+    assert!(drains.late().is_empty());
+    assert_eq!(drains.deadline(), Some(back + PATIENCE));
+    drains.applied(&node("a"), 5, back + SETTLE);
+    assert_eq!(drains.release(all.iter(), back + SETTLE), []);
+    assert_eq!(drains.release(all.iter(), back + SETTLE * 2), [TaskId::new("t")]);
 }
 
 #[test]
