@@ -50,6 +50,8 @@ fn options(query: &Query, version: ApiVersion) -> Result<BuildOptions, Error> {
     }
     match query.get("version") {
         "" | "1" => {}
+        // A context that comes with the request is built all the same; one that waits in a session is not.
+        "2" if query.get("remote") != "client-session" => {}
         "2" => {
             return Err(Error::not_implemented(
                 "BuildKit is not part of this engine: build with DOCKER_BUILDKIT=0",
@@ -119,7 +121,16 @@ fn document<T: DeserializeOwned + Default>(
 }
 
 async fn prune(State(app): State<App>, query: Query) -> Reply {
-    query.filters()?;
+    let filters = query.filters()?;
+    let known = ["until", "id", "parent", "type", "description", "inuse", "shared", "private"];
+    filters.validate(&known).map_err(|err| err.context("failed to prune build cache"))?;
+    for size in ["keep-storage", "reserved-space", "max-used-space", "min-free-space"] {
+        if let Some(text) = query.text(size).filter(|text| text.parse::<i64>().is_err()) {
+            let text =
+                format!("{size} is in bytes and expects an integer, got {text}: invalid syntax");
+            return Err(Error::invalid(text).into());
+        }
+    }
     let freed = app.engine.build_prune().await?;
     reply::json(&json!({ "CachesDeleted": null, "SpaceReclaimed": freed }))
 }

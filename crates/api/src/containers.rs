@@ -13,7 +13,7 @@ use crate::{reply, websocket};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::routing::{delete, get, head, post};
+use axum::routing::{any, delete, get, head, post};
 use engine::{
     AttachOptions, CommitOptions, Error, ListOptions, LogsOptions, RemoveOptions, StatsOptions,
     StopOptions, UpdateRequest, WaitCondition,
@@ -49,6 +49,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/containers/{id}/attach/ws", get(websocket::attach))
         .route("/containers/{id}/wait", post(wait))
         .route("/containers/{id}/archive", head(archive::stat).get(archive::get).put(archive::put))
+        .route("/containers/{id}/checkpoints", any(checkpoints))
+        .route("/containers/{id}/checkpoints/{checkpoint}", delete(checkpoints))
         .route("/commit", post(commit))
 }
 
@@ -85,6 +87,7 @@ async fn create(State(app): State<App>, context: Context, query: Query, body: Do
         host_config: extras.host_config.unwrap_or_default(),
         networking_config: extras.networking_config.unwrap_or_default(),
     };
+    adapt::check_endpoints(&request, context.version)?;
     adapt::create(&mut request, context.version);
     let created = app.engine.container_create(request).await?;
     reply::json_with(StatusCode::CREATED, &created)
@@ -119,8 +122,30 @@ async fn remove_link(
     reply::no_content()
 }
 
-async fn inspect(State(app): State<App>, Path(id): Path<String>, query: Query) -> Reply {
-    reply::json(&app.engine.container_inspect(&id, query.flag("size")).await?)
+async fn inspect(
+    State(app): State<App>,
+    context: Context,
+    Path(id): Path<String>,
+    query: Query,
+) -> Reply {
+    let mut container = app.engine.container_inspect(&id, query.flag("size")).await?;
+    adapt::inspect(&mut container, context.version);
+    if context.version >= ApiVersion(1, 42) {
+        return reply::json(&container);
+    }
+    let mut old = serde_json::to_value(&container)
+        .map_err(|err| Error::caused("failed to write the reply", err))?;
+    old["HostConfig"]["KernelMemory"] = json!(0);
+    old["HostConfig"]["KernelMemoryTCP"] = json!(0);
+    reply::json(&old)
+}
+
+/// CRIU's checkpoints: Docker has them as an experiment only.
+async fn checkpoints() -> Reply {
+    Err(Error::not_implemented(
+        "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.",
+    )
+    .into())
 }
 
 async fn top(State(app): State<App>, Path(id): Path<String>, query: Query) -> Reply {
@@ -187,7 +212,12 @@ async fn resize(State(app): State<App>, Path(id): Path<String>, query: Query) ->
     reply::empty()
 }
 
-async fn start(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Reply {
+async fn start(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    query: Query,
+    headers: HeaderMap,
+) -> Reply {
     let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -197,6 +227,9 @@ async fn start(State(app): State<App>, Path(id): Path<String>, headers: HeaderMa
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
         )
         .into());
+    }
+    if query.text("checkpoint").is_some() {
+        return Err(Error::invalid("checkpoint is only supported in experimental mode").into());
     }
     app.engine.container_start(&id).await?;
     reply::no_content()

@@ -14,7 +14,7 @@ use axum::routing::{delete, get, post};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use engine::{Error, ImageListOptions, ImportRequest, PullRequest};
+use engine::{Error, ImageListOptions, ImportRequest, ImportSource, PullRequest};
 use serde::de::DeserializeOwned;
 use types::image::{AuthConfig, Summary};
 
@@ -100,12 +100,6 @@ async fn create(
         .await;
     }
     let source = query.get("fromSrc");
-    if source != "-" {
-        return Err(Error::not_implemented(format!(
-            "import from {source:?} is not supported: send the archive"
-        ))
-        .into());
-    }
     let message = query.text("message").unwrap_or_else(|| format!("Imported from {source}"));
     let request = ImportRequest {
         repo: query.get("repo").to_owned(),
@@ -115,8 +109,13 @@ async fn create(
         platform,
     };
     let engine = app.engine.clone();
-    let tar = body::reader(tar);
-    progress::reply(context, async move |sender| engine.image_import(request, tar, sender).await)
+    let source = if source == "-" {
+        ImportSource::Body(body::reader(tar))
+    } else {
+        body::discard(tar).await;
+        ImportSource::Url(source.to_owned())
+    };
+    progress::reply(context, async move |sender| engine.image_import(request, source, sender).await)
         .await
 }
 
@@ -134,6 +133,11 @@ async fn push(
     query: Query,
     headers: HeaderMap,
 ) -> Reply {
+    let tagged = match query.get("tag") {
+        "" => name.clone(),
+        tag => format!("{name}:{tag}"),
+    };
+    check_platform(&app, &context, &tagged, &query)?;
     let (engine, tag, auth) =
         (app.engine.clone(), query.get("tag").to_owned(), registry_auth(&headers));
     progress::reply(context, async move |sender| engine.image_push(&name, &tag, auth, sender).await)
@@ -150,15 +154,42 @@ async fn search(State(app): State<App>, query: Query, headers: HeaderMap) -> Rep
     reply::json(&app.engine.image_search(term, limit, filters, registry_auth(&headers)).await?)
 }
 
-async fn save(State(app): State<App>, Path(name): Path<String>) -> Reply {
+/// Refuses an image that is not for the platform that the client names.
+fn check_platform(app: &App, context: &Context, name: &str, query: &Query) -> Result<(), Error> {
+    match query.text("platform").filter(|_| context.version >= ApiVersion(1, 48)) {
+        Some(platform) => app.engine.image_is_for(name, &platform),
+        None => Ok(()),
+    }
+}
+
+async fn save(
+    State(app): State<App>,
+    context: Context,
+    Path(name): Path<String>,
+    query: Query,
+) -> Reply {
+    check_platform(&app, &context, &name, &query)?;
     Ok(reply::stream(reply::TAR, app.engine.image_save(&[name])?))
 }
 
-async fn save_several(State(app): State<App>, query: Query) -> Reply {
+async fn save_several(State(app): State<App>, context: Context, query: Query) -> Reply {
+    for name in query.all("names") {
+        check_platform(&app, &context, &name, &query)?;
+    }
     Ok(reply::stream(reply::TAR, app.engine.image_save(&query.all("names"))?))
 }
 
-async fn inspect(State(app): State<App>, context: Context, Path(name): Path<String>) -> Reply {
+async fn inspect(
+    State(app): State<App>,
+    context: Context,
+    Path(name): Path<String>,
+    query: Query,
+) -> Reply {
+    if query.flag("manifests") && query.text("platform").is_some() {
+        let refused = "conflicting options: manifests and platform options cannot both be set";
+        return Err(Error::invalid(refused).into());
+    }
+    check_platform(&app, &context, &name, &query)?;
     let mut image = app.engine.image_inspect(&name)?;
     if context.version < ApiVersion(1, 44) {
         image.virtual_size = Some(image.size);
@@ -171,10 +202,22 @@ async fn inspect(State(app): State<App>, context: Context, Path(name): Path<Stri
     // without when it recreates a service; to others a field more is none.
     let config = image.config.clone().unwrap_or_default();
     image.container_config.get_or_insert(config);
-    reply::json(&image)
+    if context.version >= ApiVersion(1, 45) || !image.container.is_empty() {
+        return reply::json(&image);
+    }
+    let mut old = serde_json::to_value(&image)
+        .map_err(|err| Error::caused("failed to write the reply", err))?;
+    old["Container"] = serde_json::json!("");
+    reply::json(&old)
 }
 
-async fn history(State(app): State<App>, Path(name): Path<String>) -> Reply {
+async fn history(
+    State(app): State<App>,
+    context: Context,
+    Path(name): Path<String>,
+    query: Query,
+) -> Reply {
+    check_platform(&app, &context, &name, &query)?;
     reply::json(&app.engine.image_history(&name)?)
 }
 

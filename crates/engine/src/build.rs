@@ -19,7 +19,6 @@ mod comment;
 mod context;
 mod copy;
 mod executor;
-mod fetch;
 mod git;
 mod options;
 mod output;

@@ -8,6 +8,7 @@
 
 mod archive;
 mod create;
+mod image_mounts;
 mod inspect;
 mod link;
 mod list;
@@ -34,8 +35,10 @@ mod wait;
 pub(crate) mod watch;
 
 pub(crate) use create::random_hex;
+pub(crate) use image_mounts::owner;
 pub(crate) use link::{add_link_variables, parse_link};
 pub(crate) use merge::{command_line, environment, merge as merge_config, replace_or_append};
+pub(crate) use mounts::clean;
 pub(crate) use network::Sandbox;
 pub(crate) use prune::until;
 pub(crate) use record::{Container, MountRecord, Record, write_atomically};

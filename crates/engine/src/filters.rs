@@ -68,7 +68,10 @@ impl Filters {
             (None, _) => Ok(None),
             (Some("1" | "true"), None) => Ok(Some(true)),
             (Some("0" | "false"), None) => Ok(Some(false)),
-            (Some(value), _) => Err(Error::invalid(format!("invalid filter '{name}={value}'"))),
+            _ => {
+                let values = self.get(name).collect::<Vec<_>>().join(" ");
+                Err(Error::invalid(format!("invalid filter '{name}=[{values}]'")))
+            }
         }
     }
 }

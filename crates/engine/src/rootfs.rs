@@ -1,6 +1,7 @@
 //! A container's file system: its writable layer in the image store, mounted while it is needed.
 
-use crate::container::Container;
+use crate::container::{Container, owner};
+use crate::images::platform;
 use crate::{Engine, EngineConfig, Error, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ pub(crate) struct ContainerImage {
     pub(crate) id: ImageId,
     pub(crate) config: types::container::Config,
     pub(crate) os: String,
+    /// It is for another machine than this one, and nobody asked for that.
+    pub(crate) warning: Option<String>,
 }
 
 impl Engine {
@@ -36,17 +39,33 @@ impl Engine {
         if name.is_empty() {
             return Err(Error::invalid("no image specified"));
         }
+        let wanted = platform::parse(platform.unwrap_or_default())?;
         let image = self.0.images.resolve(name).map_err(Error::from_lower)?;
-        let os = image.config.os.clone();
-        if let Some(wanted) = platform.filter(|wanted| !wanted.is_empty()) {
-            let has = format!("{os}/{}", image.config.architecture);
-            if !wanted.starts_with(&has) {
+        let config = &image.config;
+        let its = image::Platform {
+            os: config.os.clone(),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone(),
+        };
+        let its = platform::shown(&its);
+        let mut warning = None;
+        match wanted {
+            Some(wanted) if !platform::is_for(config, &wanted) => {
+                let wanted = platform::shown(&wanted);
                 return Err(Error::not_found(format!(
-                    "image with reference {name} was found but does not match the specified platform: wanted {wanted}, actual: {has}"
+                    "image with reference {name} was found but does not match the specified platform: wanted {wanted}, actual: {its}"
                 )));
             }
+            None if !platform::is_for(config, &image::Platform::host()) => {
+                let host = platform::shown(&image::Platform::host());
+                warning = Some(format!(
+                    "The requested image's platform ({its}) does not match the detected host platform ({host}) and no specific platform was requested"
+                ));
+            }
+            _ => {}
         }
-        Ok(ContainerImage { id: image.id.clone(), config: image.config.config.clone(), os })
+        let (os, config) = (config.os.clone(), config.config.clone());
+        Ok(ContainerImage { id: image.id.clone(), config, os, warning })
     }
 
     /// What `name` means now; `None` when nothing is called so.
@@ -80,22 +99,31 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn remove_rootfs(&self, id: &ContainerId) -> Result<()> {
-        match self.0.images.rw(id.as_str()) {
-            Some(rw) => rw.remove().await.map_err(Error::from_lower),
-            None => Ok(()),
+    /// Goes on after a failure.
+    pub(crate) async fn remove_rootfs(&self, container: &Container) -> Vec<Error> {
+        let mut failures = Vec::new();
+        for layer in self.layers(container) {
+            failures.extend(layer.remove().await.map_err(Error::from_lower).err());
         }
+        failures
     }
 
-    /// Takes the layer away from the container, mounted or not; what is left of it is the caller's to remove.
+    /// Takes the layers away from the container, mounted or not; what is left of them is the caller's to remove.
     pub(crate) async fn discard_rootfs(
         &self,
-        id: &ContainerId,
-    ) -> Result<Option<image::Discarded>> {
-        match self.0.images.rw(id.as_str()) {
-            Some(rw) => rw.discard().await.map(Some).map_err(Error::from_lower),
-            None => Ok(None),
+        container: &Container,
+    ) -> Result<Vec<image::Discarded>> {
+        let mut discarded = Vec::new();
+        for layer in self.layers(container) {
+            discarded.push(layer.discard().await.map_err(Error::from_lower)?);
         }
+        Ok(discarded)
+    }
+
+    /// Its own and those of the images that are mounted in it.
+    fn layers(&self, container: &Container) -> Vec<image::RwLayer> {
+        let own = self.0.images.rw(container.id.as_str());
+        own.into_iter().chain(self.image_layers(container)).collect()
     }
 
     /// The mounted file system of a running container.
@@ -131,21 +159,17 @@ impl Engine {
 
     /// Layers and mounts that no container holds: what a crash left.
     pub(crate) async fn sweep_rootfs(&self) {
-        let containers = self.0.containers.all();
-        let running: Vec<&str> = containers
-            .iter()
-            .filter(|container| container.record().state.running)
-            .map(|container| container.id.as_str())
-            .collect();
+        let layers = self.0.images.rw_ids();
+        let container = |layer: &str| self.0.containers.get(&owner(layer));
+        let runs = |layer: &&str| container(layer).is_some_and(|its| its.record().state.running);
+        let running: Vec<&str> = layers.iter().map(String::as_str).filter(runs).collect();
         for err in self.0.images.unmount_all_but(&running).await {
             tracing::warn!(error = %err, "failed to unmount a leftover");
         }
-        for id in self.0.images.rw_ids() {
-            let id = ContainerId::new(id);
-            if self.0.containers.get(&id).is_none()
-                && let Err(err) = self.remove_rootfs(&id).await
-            {
-                tracing::warn!(container = id.short(), error = %err, "failed to remove a leftover layer");
+        for layer in layers.iter().filter(|layer| container(layer).is_none()) {
+            let Some(rw) = self.0.images.rw(layer) else { continue };
+            if let Err(err) = rw.remove().await {
+                tracing::warn!(layer, error = %err, "failed to remove a leftover layer");
             }
         }
     }

@@ -5,6 +5,8 @@ mod devices;
 mod mounts;
 mod targets;
 
+pub(crate) use mounts::source as mount_source;
+
 use crate::container::{Container, Record, Sandbox, add_link_variables, command_line, environment};
 use crate::{Engine, Error, Result};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};

@@ -107,6 +107,8 @@ pub enum Controller {
     Cpuset,
     Pids,
     Io,
+    /// A share of the disk's time: schedulers that know it have become rare.
+    IoWeight,
 }
 
 /// The number of a block device.

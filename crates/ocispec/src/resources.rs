@@ -66,6 +66,16 @@ fn discard(limits: &mut Map<String, Value>, controller: Controller) -> bool {
         Controller::Memory => "memory",
         Controller::Pids => "pids",
         Controller::Io => "blockIO",
+        Controller::IoWeight => {
+            let Some(Value::Object(io)) = limits.get_mut("blockIO") else { return false };
+            let before = io.len();
+            io.retain(|name, _| !name.starts_with("weight"));
+            let discarded = io.len() < before;
+            if io.is_empty() {
+                limits.remove("blockIO");
+            }
+            return discarded;
+        }
         Controller::Cpu | Controller::Cpuset => {
             let Some(Value::Object(cpu)) = limits.get_mut("cpu") else { return false };
             let before = cpu.len();
@@ -90,6 +100,7 @@ fn in_dockers_words(controller: Controller) -> (&'static str, &'static str) {
         Controller::Cpuset => ("cpuset", "Cpuset"),
         Controller::Pids => ("PIDs limit capabilities", "PIDs limit"),
         Controller::Io => ("Block I/O limits", "Limits"),
+        Controller::IoWeight => ("Block I/O weight", "Weight"),
     }
 }
 

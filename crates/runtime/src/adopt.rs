@@ -24,8 +24,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// What a run directory held.
 #[derive(Debug)]
 pub enum Adopted {
-    /// The shim answers; the container runs or waits to be started (see [`Shim::state`]).
-    Running(Shim),
+    /// The shim answers: the container runs, unless it was never `started`. What it said is of the moment it was
+    /// found; when it has ended since, [`Shim::wait`] knows how.
+    Running { shim: Shim, started: bool, paused: bool },
     /// It ended while nobody looked.
     Exited(ExitStatus),
     /// The shim was killed: what was left of the container has been killed and removed. Exit code 255.
@@ -43,9 +44,9 @@ impl Runtime {
         }
         let cgroup = cgroup_of(&spec);
         match tokio::time::timeout(ANSWERS_WITHIN, find(run_dir)).await {
-            Ok(Some((socket, pid))) => {
+            Ok(Some(Found { socket, pid, started, paused })) => {
                 let shim = Shim::new(run_dir.to_owned(), cgroup, pid, socket, None);
-                return Ok(Adopted::Running(shim));
+                return Ok(Adopted::Running { shim, started, paused });
             }
             Ok(None) => {}
             Err(_) => tracing::warn!(run_dir = %run_dir.display(), "the shim does not answer"),
@@ -60,9 +61,16 @@ impl Runtime {
     }
 }
 
-/// The connection to the shim of `run_dir` and the container's pid; `None` when no shim lives, or when it is
-/// in its last moments and `exit.json` is there.
-async fn find(run_dir: &Path) -> Option<(UnixStream, i32)> {
+/// A shim that answers, and what it said.
+struct Found {
+    socket: UnixStream,
+    pid: i32,
+    started: bool,
+    paused: bool,
+}
+
+/// The shim of `run_dir`; `None` when none lives, or when it is in its last moments and `exit.json` is there.
+async fn find(run_dir: &Path) -> Option<Found> {
     loop {
         match greet(run_dir).await {
             Ok(found) => return Some(found),
@@ -79,11 +87,11 @@ async fn find(run_dir: &Path) -> Option<(UnixStream, i32)> {
 }
 
 /// Watches the shim of `run_dir`, which answers when its container is made.
-async fn greet(run_dir: &Path) -> io::Result<(UnixStream, i32)> {
+async fn greet(run_dir: &Path) -> io::Result<Found> {
     let mut socket = client::connect(run_dir).await?;
     wire::send(&mut socket, &Request::Watch).await?;
     match wire::receive(&mut socket).await? {
-        Reply::State { pid, .. } => Ok((socket, pid)),
+        Reply::State { pid, started, paused } => Ok(Found { socket, pid, started, paused }),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }

@@ -36,7 +36,7 @@ pub fn observe_facts() -> Facts {
         cgroup_v2,
         cgroup_v1_mounts: mounts,
         swap_limit: swap_limit(cgroup_v2),
-        without: without(&there),
+        without: without(&there).into_iter().chain(without_weight(cgroup_v2)).collect(),
         capabilities: capabilities(&read("/proc/self/status")),
         hard_limits: hard_limits(),
         oom_score_adj: read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0),
@@ -74,6 +74,13 @@ fn without(there: &str) -> Vec<Controller> {
     let absent =
         known.into_iter().filter(|(_, names)| !there.split(',').any(|n| names.contains(&n)));
     absent.map(|(controller, _)| controller).collect()
+}
+
+/// The first version shows it in its root, the second nowhere but below.
+fn without_weight(cgroup_v2: bool) -> Option<Controller> {
+    let files = ["blkio.weight", "blkio.bfq.weight"];
+    let there = files.iter().any(|file| Path::new("/sys/fs/cgroup/blkio").join(file).exists());
+    (!cgroup_v2 && !there).then_some(Controller::IoWeight)
 }
 
 fn swap_limit(cgroup_v2: bool) -> bool {

@@ -154,6 +154,32 @@ fn what_ended_while_the_daemon_was_dead_has_its_own_exit_code_and_time() {
     assert!(!inspect(&daemon, "alpha", ".State.FinishedAt").starts_with("0001"));
 }
 
+/// Each ends while the next daemon finds what runs: whatever it saw first, it learns the code.
+#[test]
+fn what_ends_while_the_daemon_comes_up_has_its_own_exit_code() {
+    let mut daemon = started();
+    let (dir, bind) = signals(&daemon);
+    let names: Vec<String> = (0..12).map(|n| format!("c{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        let script = format!("while [ ! -e /s/{n} ]; do usleep 1000; done; exit 7");
+        daemon
+            .docker(&["run", "-d", "--name", name, "-v", &bind, "busybox", "sh", "-c", &script])
+            .ok();
+    }
+    daemon.kill9();
+    let one_by_one = std::thread::spawn(move || {
+        for n in 0..12 {
+            std::fs::write(dir.join(n.to_string()), "").unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    daemon.again();
+    one_by_one.join().unwrap();
+    for name in &names {
+        assert_eq!(exited(&daemon, name), "7", "{name}");
+    }
+}
+
 #[test]
 fn restart_policies_resume_with_the_next_daemon() {
     let mut daemon = started();

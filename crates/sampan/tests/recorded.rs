@@ -29,6 +29,11 @@ fn containers_answer_as_dockerd() {
 }
 
 #[test]
+fn options_of_containers_are_taken_and_refused_as_by_dockerd() {
+    answers_as_recorded("options");
+}
+
+#[test]
 fn images_answer_as_dockerd() {
     answers_as_recorded("images");
 }

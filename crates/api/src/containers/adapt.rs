@@ -1,8 +1,9 @@
 //! What older clients mean by a create request, and what the wire says beside the fields.
 
 use crate::version::ApiVersion;
+use engine::Error;
 use serde_json::Value;
-use types::container::CreateRequest;
+use types::container::{CreateRequest, Inspect};
 
 /// Whether a create body holds anything of a `Config` at all. dockerd refuses one that does not.
 pub(super) fn names_a_config(body: &Value) -> bool {
@@ -10,6 +11,42 @@ pub(super) fn names_a_config(body: &Value) -> bool {
     body.as_object().is_some_and(|fields| {
         fields.keys().any(|name| !extras.iter().any(|extra| extra.eq_ignore_ascii_case(name)))
     })
+}
+
+/// Before 1.44 a container was created on one network, and connected to the others afterwards.
+pub(super) fn check_endpoints(request: &CreateRequest, version: ApiVersion) -> Result<(), Error> {
+    let endpoints = request.networking_config.endpoints_config.as_ref();
+    match endpoints.filter(|endpoints| endpoints.len() > 1 && version < ApiVersion(1, 44)) {
+        None => Ok(()),
+        Some(endpoints) => {
+            let names = endpoints.keys().cloned().collect::<Vec<_>>().join(", ");
+            let text = format!("Container cannot be connected to network endpoints: {names}");
+            Err(Error::invalid(text))
+        }
+    }
+}
+
+/// What older clients find in an inspected container.
+pub(super) fn inspect(container: &mut Inspect, version: ApiVersion) {
+    if version >= ApiVersion(1, 45) {
+        return;
+    }
+    let (short, hostname) = (container.id.short().to_owned(), container.config.hostname.clone());
+    let mode = container.host_config.network_mode.as_str();
+    if matches!(mode, "bridge" | "host" | "none" | "default") || mode.starts_with("container:") {
+        return;
+    }
+    for (name, endpoint) in &mut container.network_settings.networks {
+        if name == "bridge" {
+            continue;
+        }
+        let aliases = endpoint.aliases.get_or_insert_default();
+        for own in [&short, &hostname] {
+            if !own.is_empty() && !aliases.contains(own) {
+                aliases.push(own.clone());
+            }
+        }
+    }
 }
 
 /// Applies what dockerd's router applies before its engine sees the request.

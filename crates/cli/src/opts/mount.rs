@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bollard::models::{
-    Mount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountTmpfsOptions,
-    MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig,
+    Mount, MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountImageOptions,
+    MountTmpfsOptions, MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig,
 };
 
 /// What a `-v` word means: an anonymous volume or an entry of `HostConfig.Binds`.
@@ -47,7 +47,9 @@ pub(crate) fn mount(text: &str) -> Result<Mount, String> {
     let mut bind = MountBindOptions::default();
     let mut volume = MountVolumeOptions::default();
     let mut tmpfs = MountTmpfsOptions::default();
+    let mut image = MountImageOptions::default();
     let (mut has_bind, mut has_volume, mut has_tmpfs) = (false, false, false);
+    let mut has_image = false;
     for field in csv(text) {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
@@ -87,6 +89,10 @@ pub(crate) fn mount(text: &str) -> Result<Mount, String> {
             "volume-subpath" => {
                 volume.subpath = Some(given.to_owned());
                 has_volume = true;
+            }
+            "image-subpath" => {
+                image.subpath = Some(given.to_owned());
+                has_image = true;
             }
             "volume-label" => {
                 let (k, v) = given.split_once('=').unwrap_or((given, ""));
@@ -136,6 +142,10 @@ pub(crate) fn mount(text: &str) -> Result<Mount, String> {
     if has_tmpfs && kind != Some(MountType::TMPFS) {
         return wrong("tmpfs-*");
     }
+    if has_image && kind != Some(MountType::IMAGE) {
+        return wrong("image-*");
+    }
+    mount.image_options = has_image.then_some(image);
     mount.bind_options = has_bind.then_some(bind);
     mount.volume_options = has_volume.then_some(volume);
     mount.tmpfs_options = has_tmpfs.then_some(tmpfs);

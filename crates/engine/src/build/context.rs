@@ -1,6 +1,7 @@
 //! The build context: a directory of the builder's own, gone with the build.
 
-use super::{BuildOptions, archive, fetch, git, scope};
+use super::{BuildOptions, archive, git, scope};
+use crate::fetch;
 use crate::{Body, Engine, Error, Result};
 use dockerfile::{Dockerfile, Ignore};
 use std::fs;
@@ -80,7 +81,7 @@ impl Context {
             Error::invalid(format!("failed to download remote context {url}: {message}"))
         };
         let to = self.root().join(".remote-context");
-        let file = fetch::download(url, &to).await.map_err(|failure| failed(failure.message))?;
+        let file = fetch::download(url, &to).await.map_err(|err| failed(err.to_string()))?;
         if file.content_type.starts_with("text/plain") {
             let text = fs::read_to_string(&to).map_err(|err| failed(err.to_string()))?;
             self.only_file = Some(text);

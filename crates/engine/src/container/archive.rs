@@ -142,8 +142,15 @@ impl Engine {
                 mounts: Vec::new(),
             });
         }
-        let mounts =
-            mounts.into_iter().filter(|mount| Path::new(&mount.point.source).is_dir()).collect();
+        for mount in mounts.iter().filter(|mount| mount.point.kind == "image") {
+            self.mount_image(&container.id, mount).await?;
+        }
+        let mut mounts = mounts;
+        for mount in &mut mounts {
+            let source = crate::spec::mount_source(mount);
+            mount.point.source = source.map(|path| path.display().to_string()).unwrap_or_default();
+        }
+        mounts.retain(|mount| Path::new(&mount.point.source).is_dir());
         Ok(Root { dir: self.mount_rootfs(&container.id).await?, mounts })
     }
 
@@ -169,10 +176,11 @@ impl Drop for RootfsHold {
             async move {
                 let _one_at_a_time = container.op.lock().await;
                 let last = container.rootfs_holds.fetch_sub(1, Ordering::SeqCst) == 1;
-                if last
-                    && !container.record().state.running
-                    && let Err(err) = engine.unmount_rootfs(&container.id).await
-                {
+                if !last || container.record().state.running {
+                    return;
+                }
+                engine.unmount_images(&container).await;
+                if let Err(err) = engine.unmount_rootfs(&container.id).await {
                     tracing::debug!(container = container.id.short(), error = %err, "still in use");
                 }
             },

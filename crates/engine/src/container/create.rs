@@ -22,13 +22,18 @@ impl Engine {
             &request.host_config,
             std::thread::available_parallelism().map_or(1, usize::from),
         )?;
+        self.check_sets(&request.host_config)?;
         let image = self.image_for_container(&request.config.image, request.platform.as_deref())?;
+        warnings.extend(image.warning.clone());
         merge::merge(&mut request.config, &image.config);
         if merge::command_line(&request.config).iter().all(String::is_empty) {
             return Err(Error::invalid("no command specified"));
         }
         self.default_host_config(&mut request.host_config)?;
         warnings.append(&mut self.kernel_warnings(&request.host_config)?);
+        if self.0.facts.without.contains(&ocispec::Controller::IoWeight) {
+            request.host_config.blkio_weight = 0;
+        }
         let mounts = self.resolve_mounts(&request)?;
         check_bind_sources(&mounts)?;
         self.check_network_mode(&mut request).await?;
@@ -58,7 +63,11 @@ impl Engine {
                     .ok()
                     .and_then(|name| name.into_string().ok())
                     .unwrap_or_default(),
-                mode if mode.starts_with("container:") => String::new(),
+                // The other's name is the name of the network that they share.
+                mode if mode.starts_with("container:") => {
+                    let other = self.0.containers.find(&mode["container:".len()..]);
+                    other.map(|other| other.record().config.hostname.clone()).unwrap_or_default()
+                }
                 _ => id.short().to_owned(),
             };
         }
@@ -105,8 +114,8 @@ impl Engine {
     async fn discard(&self, container: &Container) {
         self.0.volumes.release(&container.id);
         self.remove_anonymous_volumes(container).await;
-        if let Err(err) = self.remove_rootfs(&container.id).await {
-            tracing::warn!(container = container.id.short(), error = %err, "failed to remove the layer");
+        for err in self.remove_rootfs(container).await {
+            tracing::warn!(container = container.id.short(), error = %err, "failed to remove a layer");
         }
         if let Err(err) = std::fs::remove_dir_all(&container.dir) {
             tracing::warn!(container = container.id.short(), error = %err, "failed to remove the directory");
@@ -138,6 +147,15 @@ impl Engine {
         defaults(&mut host.cgroupns_mode, if v2 { "private" } else { "host" });
         defaults(&mut host.runtime, self.0.runtimes.default_name());
         defaults(&mut host.restart_policy.name, "no");
+        if !v2 {
+            host.oom_kill_disable.get_or_insert_default();
+        }
+        let shares = host.pid_mode == "host" || host.ipc_mode == "host" || host.privileged;
+        let labels = host.security_opt.get_or_insert_default();
+        if shares && !labels.iter().any(|option| option.starts_with("label")) {
+            labels.push("label=disable".to_owned());
+        }
+        host.security_opt.take_if(|options| options.is_empty());
         if host.shm_size == 0 {
             host.shm_size = 64 * 1024 * 1024;
         }
@@ -166,6 +184,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Refuses CPUs and memory nodes that this machine has not.
+    pub(crate) fn check_sets(&self, host: &HostConfig) -> Result<()> {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let cpus = read("/sys/devices/system/cpu/online");
+        let mems = read("/sys/devices/system/node/online");
+        validate::sets(host, &validate::Available { cpus: cpus.trim(), mems: mems.trim() })
+    }
+
     fn resolve_mounts(&self, request: &CreateRequest) -> Result<Vec<MountRecord>> {
         let mut inherited = Vec::new();
         for entry in request.host_config.volumes_from.iter().flatten() {
@@ -175,20 +201,26 @@ impl Engine {
                 "ro" => false,
                 mode => return Err(Error::invalid(format!("invalid mode: {mode}"))),
             };
-            inherited.push((self.0.containers.find(name)?.record().mounts.clone(), writable));
+            let other = self.0.containers.find(name);
+            let other = other.map_err(|err| err.with_kind(errdefs::ErrorKind::InvalidParameter))?;
+            inherited.push((other.record().mounts.clone(), writable));
         }
         mounts::resolve(&request.config, &request.host_config, &inherited, random_hex)
     }
 
-    /// Makes the volumes that are not there yet and fills in where they are.
+    /// Makes the volumes and the images' layers that are not there yet and fills in where they are.
     async fn claim_volumes(&self, container: &Arc<Container>) -> Result<()> {
         let wanted = container.record().mounts.clone();
         let mut settled = Vec::with_capacity(wanted.len());
         for mut mount in wanted {
-            if mount.point.kind == "volume" {
-                let volume = self.claim_volume(container, &mount)?;
-                mount.point.source = volume.mountpoint;
-                mount.point.driver = volume.driver;
+            match mount.point.kind.as_str() {
+                "volume" => {
+                    let volume = self.claim_volume(container, &mount)?;
+                    mount.point.source = volume.mountpoint;
+                    mount.point.driver = volume.driver;
+                }
+                "image" => self.claim_image(&container.id, &mut mount).await?,
+                _ => {}
             }
             settled.push(mount);
         }

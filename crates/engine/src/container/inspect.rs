@@ -26,6 +26,14 @@ impl Engine {
         let exec_ids = self.0.execs.live_ids(&record.id);
         let mut network_settings = record.network_settings.clone();
         network_settings.networks.clone_from(&record.networks);
+        // Fields of the time before networks: they tell of the default bridge, whatever the others are.
+        if let Some(bridge) = record.networks.get("bridge").filter(|_| record.state.running) {
+            network_settings.endpoint_id.clone_from(&bridge.endpoint_id);
+            network_settings.gateway.clone_from(&bridge.gateway);
+            network_settings.ip_address.clone_from(&bridge.ip_address);
+            network_settings.ip_prefix_len = bridge.ip_prefix_len;
+            network_settings.mac_address.clone_from(&bridge.mac_address);
+        }
         Inspect {
             id: record.id.clone(),
             created: record.created,
@@ -34,7 +42,9 @@ impl Engine {
             resolv_conf_path: network_file("resolv.conf"),
             hostname_path: network_file("hostname"),
             hosts_path: network_file("hosts"),
+            // That of the other drivers is nobody's business in Docker either.
             log_path: super::logs::log_path(container, &record)
+                .filter(|_| record.has_run && record.host_config.log_config.driver == "json-file")
                 .map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
             name: format!("/{}", record.name),
             restart_count: record.restart_count,
@@ -47,7 +57,7 @@ impl Engine {
             },
             size_rw: sizes.0,
             size_root_fs: sizes.1,
-            mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
+            mounts: record.shown_mounts(),
             image: record.image,
             state: record.state,
             host_config: record.host_config,

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use types::Timestamp;
-use types::container::{Health, Status, Summary, SummaryHostConfig, SummaryNetworkSettings};
+use types::container::{
+    Config, Health, Status, Summary, SummaryHostConfig, SummaryNetworkSettings,
+};
 use types::port::{PortMap, PortSummary, parse_port};
 
 const FILTERS: &[&str] = &[
@@ -38,6 +40,11 @@ impl Engine {
         if let Some(wrong) = filters.get("status").find(|status| !STATUSES.contains(status)) {
             return Err(Error::invalid(format!("invalid filter 'status={wrong}'")));
         }
+        let healths = ["none", "starting", "healthy", "unhealthy"];
+        if let Some(wrong) = filters.get("health").find(|health| !healths.contains(health)) {
+            return Err(Error::invalid(format!("Unrecognised filter value for health: {wrong}")));
+        }
+        let task = filters.flag("is-task")?;
         for code in filters.get("exited") {
             code.parse::<i64>()
                 .map_err(|_| Error::invalid(format!("invalid filter 'exited={code}'")))?;
@@ -51,10 +58,7 @@ impl Engine {
             .collect();
         found.sort_by(|(_, a), (_, b)| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
         let bounds = self.bounds(&options)?;
-        let stopped_too = options.all
-            || options.limit > 0
-            || filters.contains("status")
-            || filters.contains("exited");
+        let stopped_too = options.all || options.limit > 0 || filters.contains("status");
         let ancestors = self.ancestor_ids(&options);
         let now = Timestamp::from(std::time::SystemTime::now());
         let mut rows = Vec::new();
@@ -62,6 +66,7 @@ impl Engine {
             let wanted = (stopped_too || record.state.running)
                 && bounds.hold(record.created)
                 && ancestors.as_ref().is_none_or(|ids| ids.contains(&record.image))
+                && task.is_none_or(|task| task == is_task(&record))
                 && matches(&record, &options);
             if !wanted {
                 continue;
@@ -153,8 +158,7 @@ fn matches(record: &Record, options: &ListOptions) -> bool {
             record.has_run && !record.state.running && code.parse() == Ok(record.state.exit_code)
         })
         && filters.matches("health", |wanted| wanted == health)
-        && filters.matches("isolation", |wanted| wanted == record.host_config.isolation)
-        && filters.matches("is-task", |wanted| matches!(wanted, "false" | "0"))
+        && filters.matches("isolation", |wanted| wanted == isolation(record))
         && filters.matches_labels("label", labels)
         && filters.matches("volume", mount)
         && filters.matches("network", network)
@@ -168,6 +172,29 @@ fn matches(record: &Record, options: &ListOptions) -> bool {
         && filters.matches("expose", |wanted| {
             record.config.exposed_ports.iter().flatten().any(|(port, _)| matches_port(port, wanted))
         })
+}
+
+/// The agent marks what it makes for the cluster.
+fn is_task(record: &Record) -> bool {
+    let labels = record.config.labels.as_ref();
+    labels.is_some_and(|labels| labels.contains_key("com.docker.swarm.task.id"))
+}
+
+fn isolation(record: &Record) -> &str {
+    match record.host_config.isolation.as_str() {
+        "" => "default",
+        isolation => isolation,
+    }
+}
+
+/// Path and arguments, those with spaces in quotes.
+fn shown_command(config: &Config) -> String {
+    let words = super::command_line(config);
+    let quoted = words.iter().enumerate().map(|(n, word)| match word.contains(' ') && n > 0 {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// Docker matches names as regular expressions, with and without the leading slash.
@@ -193,7 +220,7 @@ fn summary(record: &Record, now: Timestamp) -> Summary {
         names: vec![format!("/{}", record.name)],
         image: record.config.image.clone(),
         image_id: record.image.clone(),
-        command: super::command_line(&record.config).join(" "),
+        command: shown_command(&record.config),
         created: record.created.seconds(),
         ports: port_rows(record),
         labels: record.config.labels.clone().unwrap_or_default(),
@@ -204,7 +231,7 @@ fn summary(record: &Record, now: Timestamp) -> Summary {
             annotations: record.host_config.annotations.clone(),
         },
         network_settings: SummaryNetworkSettings { networks: record.networks.clone() },
-        mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
+        mounts: record.shown_mounts(),
         ..Summary::default()
     }
 }
@@ -296,6 +323,13 @@ mod tests {
         assert_eq!(shown(3600), "About an hour");
         assert_eq!(shown(3600 * 47), "47 hours");
         assert_eq!(shown(3600 * 24 * 3), "3 days");
+    }
+
+    #[test]
+    fn arguments_with_spaces_are_quoted() {
+        let words = ["sh", "-c", "exit 5"].map(str::to_owned).to_vec();
+        let config = Config { cmd: Some(words), ..Config::default() };
+        assert_eq!(shown_command(&config), "sh -c 'exit 5'");
     }
 
     #[test]

@@ -4,9 +4,14 @@
 use super::options::LogsOptions;
 use super::record::{Container, Record};
 use crate::{ByteStream, Engine, Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
+use types::Timestamp;
 use types::container::HostConfig;
+
+/// Enough for a command that does nothing but speak, on a busy machine.
+const FIRST_WORDS: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// `GET /containers/{id}/logs`. Framed unless the container has a tty; the flag tells which.
@@ -25,6 +30,9 @@ impl Engine {
                 "configured logging driver does not support reading",
             ));
         };
+        if !options.follow {
+            first_words(&container, &path).await;
+        }
         let tty = record.config.tty;
         let query = logs::ReadOptions {
             stdout: options.stdout,
@@ -62,6 +70,21 @@ impl Engine {
     pub(crate) fn check_log_config(&self, host: &HostConfig) -> Result<()> {
         let log = &host.log_config;
         logs::LogOptions::parse(&log.driver, &log.config).map(drop).map_err(Error::from_lower)
+    }
+}
+
+/// A client that starts a container and asks for its log at once means to see what a short command says: dockerd's own
+/// start takes longer than such a command. Waits for the first bytes while the container is younger than [`FIRST_WORDS`].
+async fn first_words(container: &Container, log: &Path) {
+    let said = || std::fs::metadata(log).is_ok_and(|meta| meta.len() > 0);
+    let is_young = || {
+        let record = container.record();
+        let state = &record.state;
+        let age = Timestamp::from(SystemTime::now()).since(state.started_at);
+        state.running && age < FIRST_WORDS
+    };
+    while is_young() && !said() {
+        tokio::time::sleep(FIRST_WORDS / 50).await;
     }
 }
 

@@ -11,12 +11,9 @@ pub(crate) fn merge(config: &mut Config, image: &Config) {
         config.exposed_ports.get_or_insert_default().extend(ports.clone());
     }
     merge_env(config, image);
-    if let Some(labels) = &image.labels {
-        let own = config.labels.take().unwrap_or_default();
-        let mut all = labels.clone();
-        all.extend(own);
-        config.labels = Some(all);
-    }
+    let mut labels = image.labels.clone().unwrap_or_default();
+    labels.extend(config.labels.take().unwrap_or_default());
+    config.labels = Some(labels);
     let no_command = config.cmd.as_ref().is_none_or(Vec::is_empty);
     if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
         if no_command {

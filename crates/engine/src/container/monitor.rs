@@ -169,6 +169,7 @@ impl Engine {
         if let Err(err) = self.unmount_rootfs(&container.id).await {
             tracing::warn!(container = container.id.short(), error = %err, "failed to unmount the container's file system");
         }
+        self.unmount_images(container).await;
         self.unmount_volumes(container).await;
     }
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use types::container::{Config, HostConfig};
 use types::mount::{BindOptions, Mount, MountPoint, VolumeOptions};
 
+const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+
 /// What one container's mounts come to. Later sources give way to earlier ones of the same target.
 pub(crate) fn resolve(
     config: &Config,
@@ -154,8 +156,10 @@ fn parse_mode(mode: &str, is_bind: bool) -> Option<Modes> {
             }
             "z" | "Z" | "consistent" | "cached" | "delegated" => {}
             "nocopy" if !is_bind => modes.no_copy = true,
-            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave"
-                if is_bind && modes.propagation.is_empty() =>
+            propagation
+                if PROPAGATIONS.contains(&propagation)
+                    && is_bind
+                    && modes.propagation.is_empty() =>
             {
                 option.clone_into(&mut modes.propagation);
             }
@@ -253,7 +257,7 @@ fn from_mount(spec: &Mount, new_name: &mut impl FnMut() -> String) -> Result<Mou
     let invalid = |reason: String| {
         Error::invalid(format!("invalid mount config for type \"{}\": {reason}", spec.kind))
     };
-    let extra = |field: &str| invalid(format!("{field} must not be specified"));
+    let extra = |field: &str| invalid(format!("field {field} must not be specified"));
     if spec.target.is_empty() {
         return Err(invalid("field Target must not be empty".to_owned()));
     }
@@ -267,6 +271,16 @@ fn from_mount(spec: &Mount, new_name: &mut impl FnMut() -> String) -> Result<Mou
         return Err(invalid("invalid specification: destination can't be '/'".to_owned()));
     }
     let spec_clean = Mount { target: clean(&spec.target), ..spec.clone() };
+    let others = |own: &str| {
+        let options = [
+            ("bind", "BindOptions", spec.bind_options.is_some()),
+            ("volume", "VolumeOptions", spec.volume_options.is_some()),
+            ("image", "ImageOptions", spec.image_options.is_some()),
+            ("tmpfs", "TmpfsOptions", spec.tmpfs_options.is_some()),
+        ];
+        let wrong = options.into_iter().find(|(kind, _, given)| *given && *kind != own);
+        wrong.map_or(Ok(()), |(_, field, _)| Err(extra(field)))
+    };
     match spec.kind.as_str() {
         "bind" => {
             if spec.source.is_empty() {
@@ -278,27 +292,35 @@ fn from_mount(spec: &Mount, new_name: &mut impl FnMut() -> String) -> Result<Mou
                     spec.source
                 )));
             }
-            if spec.volume_options.is_some() {
-                return Err(extra("VolumeOptions"));
-            }
-            if spec.tmpfs_options.is_some() {
-                return Err(extra("TmpfsOptions"));
+            others("bind")?;
+            let propagation = spec.bind_options.as_ref().map_or("", |options| &options.propagation);
+            if !propagation.is_empty() && !PROPAGATIONS.contains(&propagation) {
+                return Err(invalid(format!("invalid propagation mode: {propagation}")));
             }
             Ok(bind(Mount { source: clean(&spec.source), ..spec_clean }, String::new(), false))
         }
         "volume" => {
-            if spec.bind_options.is_some() {
-                return Err(extra("BindOptions"));
-            }
-            if spec.tmpfs_options.is_some() {
-                return Err(extra("TmpfsOptions"));
-            }
+            others("volume")?;
             let nameless = spec.source.is_empty();
+            let options = spec.volume_options.as_ref();
+            if let Some(subpath) =
+                options.map(|options| &options.subpath).filter(|sub| !sub.is_empty())
+            {
+                if nameless {
+                    let refused = "must not set Subpath when using anonymous volumes";
+                    return Err(invalid(refused.to_owned()));
+                }
+                check_subpath(subpath).map_err(invalid)?;
+            }
+            if nameless && spec.read_only {
+                let refused = "must not set ReadOnly mode when using anonymous volumes";
+                return Err(invalid(refused.to_owned()));
+            }
             let name = if nameless { new_name() } else { spec.source.clone() };
-            let mode = if spec.read_only { "ro" } else { "z" }.to_owned();
-            Ok(volume(spec_clean, name, nameless, mode, !spec.read_only))
+            Ok(volume(spec_clean, name, nameless, "z".to_owned(), !spec.read_only))
         }
         "tmpfs" => {
+            others("tmpfs")?;
             if !spec.source.is_empty() {
                 return Err(extra("Source"));
             }
@@ -308,8 +330,51 @@ fn from_mount(spec: &Mount, new_name: &mut impl FnMut() -> String) -> Result<Mou
             mount.spec = spec_clean;
             Ok(mount)
         }
-        unknown => Err(Error::invalid(format!("mount type unknown: \"{unknown}\""))),
+        "image" => {
+            others("image")?;
+            if spec.source.is_empty() {
+                return Err(invalid("field Source must not be empty".to_owned()));
+            }
+            if let Some(options) =
+                spec.image_options.as_ref().filter(|given| !given.subpath.is_empty())
+            {
+                check_subpath(&options.subpath).map_err(invalid)?;
+            }
+            Ok(image(spec_clean))
+        }
+        _ => Err(invalid("mount type unknown".to_owned())),
     }
+}
+
+/// Where it is and which image it is comes when it is made.
+fn image(spec: Mount) -> MountRecord {
+    MountRecord {
+        point: MountPoint {
+            kind: "image".to_owned(),
+            name: spec.source.clone(),
+            destination: spec.target.clone(),
+            ..MountPoint::default()
+        },
+        spec,
+        ..MountRecord::default()
+    }
+}
+
+/// Go's `filepath.IsLocal`.
+fn check_subpath(subpath: &str) -> std::result::Result<(), String> {
+    let mut depth = 0_i32;
+    let inside = subpath.split('/').all(|part| {
+        depth += match part {
+            "" | "." => 0,
+            ".." => -1,
+            _ => 1,
+        };
+        depth >= 0
+    });
+    if inside && !subpath.starts_with('/') {
+        return Ok(());
+    }
+    Err("subpath must be a relative path within the volume".to_owned())
 }
 
 fn tmpfs_mode(spec: &Mount) -> String {
@@ -386,6 +451,43 @@ mod tests {
         assert_eq!(refusal(&["/a:/b", "c:/b"]), "Duplicate mount point: /b");
         assert!(refusal(&["a:b"]).starts_with("invalid volume specification: 'a:b'"));
         assert!(refusal(&["/a:/"]).contains("destination can't be '/'"));
+    }
+
+    fn mount(spec: Mount) -> std::result::Result<MountRecord, String> {
+        from_mount(&spec, &mut || "fresh".to_owned()).map_err(|err| err.to_string())
+    }
+
+    fn of(kind: &str, source: &str) -> Mount {
+        let text = |text: &str| text.to_owned();
+        Mount { kind: text(kind), source: text(source), target: text("/t"), ..Mount::default() }
+    }
+
+    #[test]
+    fn an_image_is_mounted_read_only() {
+        let made = mount(of("image", "busybox")).unwrap();
+        assert_eq!((made.point.name.as_str(), made.point.rw), ("busybox", false));
+        let refused = mount(of("image", "")).unwrap_err();
+        assert!(refused.ends_with("field Source must not be empty"), "{refused}");
+        let volume_options = Some(VolumeOptions::default());
+        let refused = mount(Mount { volume_options, ..of("image", "busybox") }).unwrap_err();
+        assert!(refused.ends_with("field VolumeOptions must not be specified"), "{refused}");
+    }
+
+    #[test]
+    fn a_subpath_stays_inside_a_named_volume() {
+        let with = |name: &str, subpath: &str| {
+            let options = VolumeOptions { subpath: subpath.to_owned(), ..VolumeOptions::default() };
+            mount(Mount { volume_options: Some(options), ..of("volume", name) })
+        };
+        with("v", "a/../b").unwrap();
+        for outside in ["/a", "..", "a/../../b"] {
+            let refused = with("v", outside).unwrap_err();
+            assert!(refused.contains("subpath must be a relative path"), "{outside}: {refused}");
+        }
+        let refused = with("", "a").unwrap_err();
+        assert!(refused.contains("must not set Subpath when using anonymous"), "{refused}");
+        let refused = mount(of("nonsense", "")).unwrap_err();
+        assert_eq!(refused, "invalid mount config for type \"nonsense\": mount type unknown");
     }
 
     #[test]

@@ -58,6 +58,24 @@ pub(crate) struct MountRecord {
     pub(crate) create_source: bool,
 }
 
+impl Record {
+    /// As `inspect` and `ps` list them: what `--tmpfs` mounts stands in `HostConfig.Tmpfs` alone, and the options of a
+    /// tmpfs are nobody's mode.
+    pub(crate) fn shown_mounts(&self) -> Vec<MountPoint> {
+        let by_flag =
+            self.host_config.tmpfs.iter().flatten().map(|(target, _)| super::clean(target));
+        let by_flag: Vec<String> = by_flag.collect();
+        let points = self.mounts.iter().map(|mount| mount.point.clone());
+        points
+            .filter(|point| point.kind != "tmpfs" || !by_flag.contains(&point.destination))
+            .map(|point| match point.kind.as_str() {
+                "tmpfs" => MountPoint { mode: String::new(), ..point },
+                _ => point,
+            })
+            .collect()
+    }
+}
+
 /// One container in memory.
 pub(crate) struct Container {
     pub(crate) id: ContainerId,

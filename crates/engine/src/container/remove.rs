@@ -102,7 +102,7 @@ impl Engine {
         if volumes {
             self.remove_anonymous_volumes(container).await;
         }
-        let layer = self.discard_rootfs(&container.id).await?;
+        let layers = self.discard_rootfs(container).await?;
         let path = container.dir.join("container.json");
         match crate::blocking::run(|| std::fs::remove_file(&path)) {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
@@ -111,19 +111,19 @@ impl Engine {
             _ => {}
         }
         let (engine, container) = (self.clone(), container.clone());
-        self.0.tasks.spawn(async move { engine.remove_files(&container, layer).await });
+        self.0.tasks.spawn(async move { engine.remove_files(&container, layers).await });
         Ok(())
     }
 
     /// The slow part of a removal.
-    async fn remove_files(&self, container: &Container, layer: Option<image::Discarded>) {
+    async fn remove_files(&self, container: &Container, layers: Vec<image::Discarded>) {
         let warn = |err: &dyn std::fmt::Display| {
             tracing::warn!(container = container.id.short(), error = %err, "files of a removed container are left");
         };
-        if let Some(layer) = layer
-            && let Err(err) = layer.removed().await
-        {
-            warn(&err);
+        for layer in layers {
+            if let Err(err) = layer.removed().await {
+                warn(&err);
+            }
         }
         let dirs = [container.run_dir.clone(), container.dir.clone()];
         let removed = tokio::task::spawn_blocking(move || {

@@ -37,19 +37,18 @@ impl Engine {
         for container in found {
             let adopted = self.0.runtime.adopt(&container.run_dir).await;
             match adopted {
-                Ok(Adopted::Running(shim)) => match shim.state().await {
-                    Ok((true, paused)) => {
-                        container.modify(|record| record.state.paused = paused);
-                        running.push((container, shim));
+                // It may have ended since: its watch learns how.
+                Ok(Adopted::Running { shim, started: true, paused }) => {
+                    container.modify(|record| record.state.paused = paused);
+                    running.push((container, shim));
+                }
+                // The daemon died in the middle of the start.
+                Ok(Adopted::Running { shim, .. }) => {
+                    if let Err(err) = shim.delete().await {
+                        tracing::warn!(container = container.id.short(), error = %err, "failed to undo a start");
                     }
-                    // Created and never started: the daemon died in the middle of the start.
-                    _ => {
-                        if let Err(err) = shim.delete().await {
-                            tracing::warn!(container = container.id.short(), error = %err, "failed to undo a start");
-                        }
-                        self.not_running(&container, &mut to_start).await;
-                    }
-                },
+                    self.not_running(&container, &mut to_start).await;
+                }
                 Ok(Adopted::Exited(status)) => {
                     self.ended_unseen(&container, status, &mut to_start).await
                 }
@@ -104,7 +103,7 @@ impl Engine {
                 continue;
             }
             // Waits for its end: its shim still writes into the directory.
-            if let Ok(Adopted::Running(shim)) = self.0.runtime.adopt(&dir).await
+            if let Ok(Adopted::Running { shim, .. }) = self.0.runtime.adopt(&dir).await
                 && let Err(err) = shim.delete().await
             {
                 tracing::warn!(dir = %dir.display(), error = %err, "failed to end a stray container");

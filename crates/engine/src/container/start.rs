@@ -199,7 +199,9 @@ impl Engine {
 
 /// moby's `setExitCodeFromError`: what the shell would say, and whose fault it is.
 fn classify_failure(text: &str, kind: ErrorKind) -> (i64, ErrorKind) {
-    let any = |reasons: &[&str]| reasons.iter().any(|reason| text.contains(reason));
+    // A missing device, say, is no missing command.
+    let of_command = text.contains("OCI runtime create failed") || text.contains("exec: ");
+    let any = |reasons: &[&str]| of_command && reasons.iter().any(|reason| text.contains(reason));
     if any(&[
         "executable file not found",
         "no such file or directory",
@@ -221,7 +223,9 @@ mod tests {
     fn a_missing_command_is_127_and_the_users_fault() {
         let text = "exec: \"nope\": executable file not found in $PATH";
         assert_eq!(classify_failure(text, ErrorKind::System), (127, ErrorKind::InvalidParameter));
-        assert_eq!(classify_failure("permission denied", ErrorKind::System).0, 126);
+        assert_eq!(classify_failure("exec: \"/x\": permission denied", ErrorKind::System).0, 126);
+        let device = "error gathering device information: no such file or directory";
+        assert_eq!(classify_failure(device, ErrorKind::System), (128, ErrorKind::System));
         assert_eq!(classify_failure("port in use", ErrorKind::System), (128, ErrorKind::System));
     }
 }

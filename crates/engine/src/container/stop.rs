@@ -60,12 +60,12 @@ impl Engine {
 
     /// `POST /containers/{id}/kill`.
     pub async fn container_kill(&self, id: &str, signal: &str) -> Result<()> {
-        let container = self.0.containers.find(id)?;
         let number = match signal {
             "" => SIGKILL,
             text => signal::parse(text)
                 .ok_or_else(|| Error::invalid(format!("invalid signal: {text}")))?,
         };
+        let container = self.0.containers.find(id)?;
         if container.status() == Status::Restarting && number == SIGKILL {
             let at_once = StopOptions { timeout: Some(0), signal: Some("SIGKILL".to_owned()) };
             return self.give_up_restart(&container, &at_once).await;
@@ -162,9 +162,17 @@ impl Engine {
         if container.status() != Status::Paused {
             return Ok(());
         }
-        container.running_shim()?.resume().await.map_err(|err| {
-            Error::from_lower(err).context(format!("cannot unpause container {}", container.id))
-        })?;
+        let thawed = match container.running_shim() {
+            Ok(shim) => shim.resume().await.map_err(Error::from_lower),
+            Err(ended) => Err(ended),
+        };
+        if let Err(err) = thawed {
+            // What was about to end when it was frozen cannot be thawed.
+            if stopped_within(container, Some(EXIT_TIMEOUT)).await {
+                return Ok(());
+            }
+            return Err(err.context(format!("cannot unpause container {}", container.id)));
+        }
         container.update(|record| {
             // It may have ended in between.
             if record.state.running {

@@ -27,7 +27,8 @@ impl Engine {
             .map_err(|err| Error::caused("error running ps", err))?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
-            return Err(Error::system(format!("error running ps: {}", text.trim())));
+            let why = text.lines().find(|line| !line.is_empty()).unwrap_or_default();
+            return Err(Error::system(format!("ps: {why}")));
         }
         narrow(&String::from_utf8_lossy(&output.stdout), &pids)
     }

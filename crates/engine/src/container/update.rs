@@ -22,8 +22,17 @@ impl Engine {
             )));
         }
         let mut record = container.snapshot();
+        let swap = record.host_config.memory_swap;
+        let more_than_swap = |memory: i64| swap > 0 && memory > swap;
+        if request.memory_swap.unwrap_or(0) == 0 && request.memory.is_some_and(more_than_swap) {
+            return Err(refused(Error::conflict(
+                "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+            )));
+        }
         let resources_change = apply(&mut record.host_config, &request);
-        let warnings = validate::request(&record.config, &record.host_config)?;
+        let mut warnings = validate::settings(&record.config, &record.host_config)?;
+        self.check_sets(&record.host_config)?;
+        warnings.append(&mut self.kernel_warnings(&record.host_config)?);
         if resources_change && record.state.running {
             let resources = self.oci_resources(&record.host_config)?;
             container

@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use lifecycle::Restart;
+use std::collections::BTreeSet;
 use types::container::{Config, HostConfig};
 use types::port::parse_port;
 
@@ -23,9 +24,59 @@ pub(crate) fn name(name: &str) -> Result<()> {
 
 /// Refuses what no container could be made of. Warnings are what is accepted and not done.
 pub(crate) fn request(config: &Config, host: &HostConfig) -> Result<Vec<String>> {
+    network_mode(config, host)?;
+    settings(config, host)
+}
+
+/// As [`request`], of a container that is there: what it shares with another has been filled in.
+pub(crate) fn settings(config: &Config, host: &HostConfig) -> Result<Vec<String>> {
     config_part(config)?;
     host_part(host)?;
     resources(host)
+}
+
+/// What makes no sense beside the network mode or the UTS mode (moby's `validateNetMode`).
+fn network_mode(config: &Config, host: &HostConfig) -> Result<()> {
+    let refuse = |what: &str| Err(Error::invalid(what));
+    let has_links = host.links.as_ref().is_some_and(|links| !links.is_empty());
+    let undefined = "can't be used with links. This would result in undefined behavior";
+    if let Some(other) = host.network_mode.strip_prefix("container:") {
+        let filled =
+            |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        let conflicts = [
+            (!config.hostname.is_empty(), "hostname and the network mode"),
+            (
+                has_links,
+                "container type network can't be used with links. This would result in undefined behavior",
+            ),
+            (!host.dns.is_empty(), "dns and the network mode"),
+            (filled(&host.extra_hosts), "custom host-to-IP mapping and the network mode"),
+            (!config.mac_address.is_empty(), "mac-address and the network mode"),
+            (
+                !host.port_bindings.is_empty() || host.publish_all_ports,
+                "port publishing and the container type network mode",
+            ),
+            (
+                config.exposed_ports.as_ref().is_some_and(|ports| !ports.is_empty()),
+                "port exposing and the container type network mode",
+            ),
+        ];
+        if other.is_empty() {
+            return refuse("Invalid network mode: invalid container format container:<name|id>");
+        }
+        if let Some((_, conflict)) = conflicts.into_iter().find(|(conflict, _)| *conflict) {
+            return Err(Error::invalid(format!("conflicting options: {conflict}")));
+        }
+    }
+    if host.uts_mode == "host" && !config.hostname.is_empty() {
+        return refuse("conflicting options: hostname and the UTS mode");
+    }
+    if host.network_mode == "host" && has_links {
+        return Err(Error::invalid(format!(
+            "conflicting options: host type networking {undefined}"
+        )));
+    }
+    Ok(())
 }
 
 fn config_part(config: &Config) -> Result<()> {
@@ -94,18 +145,14 @@ fn host_part(host: &HostConfig) -> Result<()> {
     if !isolated.contains(&host.isolation.as_str()) {
         return Err(Error::invalid(format!("invalid isolation '{}' on linux", host.isolation)));
     }
-    if host.network_mode.starts_with("container:") && host.publish_all_ports {
-        return Err(Error::invalid(
-            "conflicting options: port publishing and the container type network mode",
-        ));
+    if !matches!(host.cgroupns_mode.as_str(), "" | "host" | "private") {
+        let mode = &host.cgroupns_mode;
+        return Err(Error::invalid(format!("invalid cgroup namespace mode: {mode}")));
     }
-    if let Some(request) = host.device_requests.iter().flatten().next() {
-        let driver = &request.driver;
-        let wanted =
-            request.capabilities.iter().flatten().flatten().cloned().collect::<Vec<_>>().join(" ");
-        return Err(Error::invalid(format!(
-            "could not select device driver \"{driver}\" with capabilities: [[{wanted}]]"
-        )));
+    if host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
+        return Err(Error::system(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+        ));
     }
     Ok(())
 }
@@ -179,6 +226,51 @@ fn resources(host: &HostConfig) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
+/// Which CPUs and memory nodes a container may be bound to; both as the kernel lists them (`0-1,4`).
+pub(crate) struct Available<'a> {
+    pub(crate) cpus: &'a str,
+    pub(crate) mems: &'a str,
+}
+
+/// Refuses a set that is none, or of what is not there.
+pub(crate) fn sets(host: &HostConfig, available: &Available<'_>) -> Result<()> {
+    let kinds = [
+        ("cpus", "CPUs", &host.cpuset_cpus, available.cpus),
+        ("mems", "memory nodes", &host.cpuset_mems, available.mems),
+    ];
+    for (kind, what, wanted, there) in kinds {
+        let wanted_numbers = numbers(wanted).ok_or_else(|| {
+            Error::invalid(format!(
+                "Invalid value {wanted} for cpuset {kind}: invalid format: {wanted}"
+            ))
+        })?;
+        let Some(there_numbers) = numbers(there) else { continue };
+        if !there.is_empty() && !wanted_numbers.is_subset(&there_numbers) {
+            return Err(Error::invalid(format!(
+                "Requested {what} are not available - requested {wanted}, available: {there}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Far above what any kernel numbers: a range is not to fill our memory.
+const HIGHEST: u32 = 8192;
+
+/// `0-2,5`; `None` when it is no such list.
+fn numbers(list: &str) -> Option<BTreeSet<u32>> {
+    let mut found = BTreeSet::new();
+    for part in list.split(',').filter(|_| !list.is_empty()) {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        let (low, high): (u32, u32) = (low.parse().ok()?, high.parse().ok()?);
+        if low > high || high > HIGHEST {
+            return None;
+        }
+        found.extend(low..=high);
+    }
+    Some(found)
+}
+
 /// As [`Config`] says, with a number of CPUs that the machine has.
 pub(crate) fn cpus(host: &HostConfig, online: usize) -> Result<()> {
     let most = i64::try_from(online).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
@@ -203,6 +295,38 @@ mod tests {
             "Invalid container name (-web), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
         );
         assert!(name("a").is_err());
+    }
+
+    #[test]
+    fn sets_of_cpus_are_read_as_the_kernel_writes_them() {
+        let available = Available { cpus: "0-1,4", mems: "0" };
+        let check = |cpus: &str| {
+            let host = HostConfig { cpuset_cpus: cpus.to_owned(), ..HostConfig::default() };
+            sets(&host, &available).map_err(|err| err.to_string())
+        };
+        assert_eq!([check(""), check("0,4"), check("0-1")], [Ok(()), Ok(()), Ok(())]);
+        assert_eq!(check("x").unwrap_err(), "Invalid value x for cpuset cpus: invalid format: x");
+        check("1-0").unwrap_err();
+        let refused = "Requested CPUs are not available - requested 0-2, available: 0-1,4";
+        assert_eq!(check("0-2").unwrap_err(), refused);
+    }
+
+    #[test]
+    fn who_shares_anothers_network_brings_no_names_and_ports_of_its_own() {
+        let host =
+            || HostConfig { network_mode: "container:a".to_owned(), ..HostConfig::default() };
+        let refused =
+            |config: &Config, host: &HostConfig| request(config, host).unwrap_err().to_string();
+        let config = Config { hostname: "x".to_owned(), ..Config::default() };
+        assert_eq!(refused(&config, &host()), "conflicting options: hostname and the network mode");
+        let dns = HostConfig { dns: vec!["1.1.1.1".to_owned()], ..host() };
+        assert_eq!(
+            refused(&Config::default(), &dns),
+            "conflicting options: dns and the network mode"
+        );
+        let nobody = HostConfig { network_mode: "container:".to_owned(), ..HostConfig::default() };
+        assert!(refused(&Config::default(), &nobody).starts_with("Invalid network mode"));
+        request(&Config::default(), &host()).unwrap();
     }
 
     #[test]

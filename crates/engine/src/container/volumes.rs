@@ -18,6 +18,7 @@ impl Engine {
             match mount.point.kind.as_str() {
                 "volume" => self.prepare_volume(container, mount, rootfs).await?,
                 "bind" => prepare_bind(mount)?,
+                "image" => self.mount_image(&container.id, mount).await?,
                 _ => {}
             }
         }
@@ -30,7 +31,10 @@ impl Engine {
         mount: &MountRecord,
         rootfs: &Path,
     ) -> Result<()> {
-        let seed = mount.copy_up.then_some(Seed { rootfs, path: &mount.point.destination });
+        let options = mount.spec.volume_options.as_ref();
+        let whole = options.is_none_or(|options| options.subpath.is_empty());
+        let seed =
+            (mount.copy_up && whole).then_some(Seed { rootfs, path: &mount.point.destination });
         self.0.volumes.mount(&mount.point.name, &container.id, seed).await.map(drop)
     }
 

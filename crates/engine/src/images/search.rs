@@ -44,7 +44,7 @@ fn stars(filters: &Filters) -> Result<i64> {
     let mut most = 0;
     for text in filters.get("stars") {
         let stars: i64 =
-            text.parse().map_err(|_| Error::invalid(format!("invalid filter 'stars=[{text}]'")))?;
+            text.parse().map_err(|_| Error::invalid(format!("invalid filter 'stars={text}'")))?;
         most = most.max(stars);
     }
     Ok(most)

@@ -5,7 +5,7 @@ use ocispec::{BlockDevice, Device};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
-use types::container::{DeviceMapping, HostConfig};
+use types::container::{DeviceMapping, DeviceRequest, HostConfig};
 
 /// The wanted devices; with `--privileged` all that the host has.
 pub(crate) fn resolve(host: &HostConfig) -> Result<Vec<Device>> {
@@ -16,7 +16,20 @@ pub(crate) fn resolve(host: &HostConfig) -> Result<Vec<Device>> {
     for mapping in host.devices.iter().flatten() {
         add(mapping, &mut devices)?;
     }
-    Ok(devices)
+    match host.device_requests.iter().flatten().next() {
+        Some(request) => Err(no_driver(request)),
+        None => Ok(devices),
+    }
+}
+
+/// Nobody here knows how to give a `--gpus`; Docker, too, says so when the container starts.
+fn no_driver(request: &DeviceRequest) -> Error {
+    let sets = request.capabilities.iter().flatten().map(|set| format!("[{}]", set.join(" ")));
+    Error::system(format!(
+        "could not select device driver \"{}\" with capabilities: [{}]",
+        request.driver,
+        sets.collect::<Vec<_>>().join(" ")
+    ))
 }
 
 fn add(mapping: &DeviceMapping, devices: &mut Vec<Device>) -> Result<()> {

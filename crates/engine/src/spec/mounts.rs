@@ -2,7 +2,10 @@
 
 use crate::container::{Container, MountRecord, Record, Sandbox};
 use crate::{Error, Result};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
 use ocispec::Mount;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 /// In the order of their depth, so that none hides another.
@@ -57,28 +60,28 @@ fn bind(mount: &MountRecord) -> Result<Mount> {
     })
 }
 
-fn source(mount: &MountRecord) -> Result<PathBuf> {
+/// What is bound: all of the volume or image, or the part of it that the user named.
+pub(crate) fn source(mount: &MountRecord) -> Result<PathBuf> {
     let path = PathBuf::from(&mount.point.source);
-    let subpath = mount
-        .spec
-        .volume_options
-        .as_ref()
-        .map(|options| options.subpath.as_str())
-        .unwrap_or_default();
-    if subpath.is_empty() {
+    let of_volume = mount.spec.volume_options.as_ref().map(|options| &options.subpath);
+    let of_image = mount.spec.image_options.as_ref().map(|options| &options.subpath);
+    let Some(subpath) = of_volume.or(of_image).filter(|subpath| !subpath.is_empty()) else {
         return Ok(path);
-    }
-    let inside = path.join(subpath);
-    let real = std::fs::canonicalize(&inside).map_err(|_| {
-        Error::invalid(format!(
-            "cannot access path {}: no such file or directory",
-            inside.display()
-        ))
-    })?;
-    if !real.starts_with(&path) {
-        return Err(Error::invalid(format!("subpath {subpath} leads out of the volume")));
-    }
-    Ok(real)
+    };
+    inside(&path, subpath).map_err(|err| {
+        let inside = path.join(subpath);
+        Error::invalid(format!("cannot access path {}: {}", inside.display(), err.desc()))
+    })
+}
+
+/// The path of `subpath`, resolved by the kernel and never out of `root`: containers write into volumes, symlinks too.
+fn inside(root: &Path, subpath: &str) -> nix::Result<PathBuf> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let base = open(root, flags | OFlag::O_DIRECTORY, Mode::empty())?;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH);
+    let found = openat2(&base, subpath, how)?;
+    let real = format!("/proc/self/fd/{}", found.as_raw_fd());
+    nix::fcntl::readlink(real.as_str()).map(PathBuf::from)
 }
 
 fn tmpfs(mount: &MountRecord) -> Mount {

@@ -350,7 +350,7 @@ async fn a_second_daemon_finds_what_runs(world in World) {
     let script = "while [ ! -e /go ]; do sleep 0.01; done; exit 5";
     drop(shim.exec(world.exec_request("detached", &["sh", "-c", script])).await.unwrap());
     drop(shim);
-    let Adopted::Running(shim) = world::runtime().adopt(&world.run_dir()).await.unwrap() else {
+    let Adopted::Running { shim, .. } = world::runtime().adopt(&world.run_dir()).await.unwrap() else {
         panic!("not found")
     };
     assert_eq!(shim.pid(), pid);
@@ -380,8 +380,8 @@ async fn a_container_still_being_made_is_waited_for_and_found(mut world in World
         tokio::task::yield_now().await;
         std::fs::write(&go, "").unwrap();
     });
-    let Adopted::Running(shim) = adopted.unwrap() else { panic!("not found") };
-    assert_eq!(shim.state().await.unwrap(), (false, false));
+    let Adopted::Running { shim, started, paused } = adopted.unwrap() else { panic!("not found") };
+    assert_eq!((started, paused), (false, false));
     shim.delete().await.unwrap();
     world.is_deserted().await;
     assert_eq!(world.cgroups(), Vec::<std::path::PathBuf>::new());
@@ -390,7 +390,7 @@ async fn a_container_still_being_made_is_waited_for_and_found(mut world in World
 async fn a_run_directory_serves_again_after_the_end(world in World) {
     assert_eq!(world.run(&["sh", "-c", "exit 1"]).await.wait().await.exit_code, 1);
     let shim = world.run(&["sleep", "1000"]).await;
-    assert!(matches!(world.runtime.adopt(&world.run_dir()).await.unwrap(), Adopted::Running(_)));
+    assert!(matches!(world.runtime.adopt(&world.run_dir()).await.unwrap(), Adopted::Running { .. }));
     shim.signal(libc::SIGKILL).await.unwrap();
     assert_eq!(shim.wait().await.exit_code, 137);
 }

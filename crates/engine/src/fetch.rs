@@ -1,9 +1,10 @@
-//! `ADD https://…` and remote contexts: one GET into a file.
+//! One GET: `ADD https://…`, remote contexts, `import` of a URL.
 
-use super::output::Failure;
-use http_body_util::{BodyExt, Empty};
+use crate::{Error, Result};
+use errdefs::ErrorKind;
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
-use hyper::{Request, Response, Uri, header};
+use hyper::{Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::path::Path;
@@ -15,38 +16,68 @@ use tokio::net::TcpStream;
 /// As Go's client has it.
 const MAX_REDIRECTS: usize = 10;
 const DIAL: Duration = Duration::from_secs(30);
+/// Of what a server says of a refusal; more is not shown.
+const REFUSAL_BYTES: usize = 4096;
 
 /// What came with the bytes.
 #[derive(Debug, Default)]
-pub(super) struct Downloaded {
-    pub(super) content_type: String,
+pub(crate) struct Downloaded {
+    pub(crate) content_type: String,
     /// The last part of the URL's path; empty when it has none.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
-/// Writes what `url` answers to `to`. Follows redirects; any other answer than 200 is a failure.
-pub(super) async fn download(url: &str, to: &Path) -> Result<Downloaded, Failure> {
-    let failed = |why: String| Failure::new(format!("Get {url:?}: {why}"));
-    let mut uri: Uri = url.parse().map_err(|err| failed(format!("{err}")))?;
-    let name = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+/// Writes what `url` answers to `to`.
+pub(crate) async fn download(url: &str, to: &Path) -> Result<Downloaded> {
+    let reply = open(url).await?;
+    let content_type = reply.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type.to_owned();
+    save(reply, to).await.map_err(|err| failed(url, err))?;
+    let path = url.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+    Ok(Downloaded { content_type, name })
+}
+
+/// The reply of `url`, with its body still to come. Follows redirects; a refusal has the class of its status.
+pub(crate) async fn open(url: &str) -> Result<Response<Incoming>> {
+    let mut uri: Uri = url.parse().map_err(|_| failed(url, "http: no Host in request URL"))?;
     for _ in 0..=MAX_REDIRECTS {
-        let reply = get(&uri).await.map_err(|err| failed(err.to_string()))?;
-        let header = |name| reply.headers().get(name).and_then(|value| value.to_str().ok());
-        if reply.status().is_redirection()
-            && let Some(location) = header(header::LOCATION)
-        {
-            uri =
-                redirected(&uri, location).ok_or_else(|| failed("invalid redirect".to_owned()))?;
+        let reply = get(&uri).await.map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => failed(url, err).with_kind(ErrorKind::NotFound),
+            _ => failed(url, err),
+        })?;
+        let location = reply.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        if let Some(location) = location.filter(|_| reply.status().is_redirection()) {
+            uri = redirected(&uri, location).ok_or_else(|| failed(url, "invalid redirect"))?;
             continue;
         }
-        if reply.status() != hyper::StatusCode::OK {
-            return Err(Failure::new(format!("{url} status: {}", reply.status())));
+        let status = reply.status();
+        if status.as_u16() < 400 {
+            return Ok(reply);
         }
-        let content_type = header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
-        save(reply, to).await.map_err(|err| failed(err.to_string()))?;
-        return Ok(Downloaded { content_type, name });
+        let said = Limited::new(reply.into_body(), REFUSAL_BYTES).collect().await;
+        let said = said.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned());
+        let said = said.unwrap_or_else(|_| "error reading body".to_owned());
+        let refused = Error::system(format!("failed to GET {url} with status {status}: {said}"));
+        return Err(refused.with_kind(match status {
+            StatusCode::NOT_FOUND => ErrorKind::NotFound,
+            StatusCode::BAD_REQUEST => ErrorKind::InvalidParameter,
+            StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,
+            StatusCode::FORBIDDEN => ErrorKind::Forbidden,
+            _ => ErrorKind::System,
+        }));
     }
-    Err(failed(format!("stopped after {MAX_REDIRECTS} redirects")))
+    Err(failed(url, format!("stopped after {MAX_REDIRECTS} redirects")))
+}
+
+fn failed(url: &str, why: impl std::fmt::Display) -> Error {
+    Error::system(format!("Get {url:?}: {why}"))
+}
+
+/// The C library's words, as Go writes them.
+fn reason(code: i32) -> String {
+    nix::errno::Errno::from_raw(code).desc().to_ascii_lowercase()
 }
 
 fn redirected(from: &Uri, location: &str) -> Option<Uri> {
@@ -73,10 +104,17 @@ async fn get(uri: &Uri) -> io::Result<Response<Incoming>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let secure = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let dial = TcpStream::connect((bare.as_str(), port));
+    let found = tokio::net::lookup_host((bare.as_str(), port)).await.map_err(|_| {
+        let unknown = format!("dial tcp: lookup {bare}: no such host");
+        io::Error::new(io::ErrorKind::NotFound, unknown)
+    })?;
+    let found: Vec<_> = found.collect();
+    let dial = TcpStream::connect(found.as_slice());
     let stream = tokio::time::timeout(DIAL, dial).await.map_err(|_| io::ErrorKind::TimedOut)?;
-    let stream =
-        stream.map_err(|err| io::Error::other(format!("dial tcp {bare}:{port}: {err}")))?;
+    let stream = stream.map_err(|err| {
+        let why = err.raw_os_error().map_or_else(|| err.to_string(), |code| reason(code));
+        io::Error::other(format!("dial tcp {bare}:{port}: connect: {why}"))
+    })?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::get(path)
         .header(header::HOST, uri.authority().map_or(host, |authority| authority.as_str()))
@@ -158,9 +196,12 @@ mod tests {
 
     #[tokio::test]
     async fn another_answer_is_a_failure() {
-        let base = server(vec!["HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"]).await;
+        let base =
+            server(vec!["HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\n\r\nnot here\n"]).await;
         let dir = tempfile::tempdir().unwrap();
         let failure = download(&base, &dir.path().join("file")).await.unwrap_err();
-        assert_eq!(failure.message, format!("{base} status: 404 Not Found"));
+        assert_eq!(errdefs::Classify::kind(&failure), ErrorKind::NotFound);
+        let told = format!("failed to GET {base} with status 404 Not Found: not here");
+        assert_eq!(failure.to_string(), told);
     }
 }
