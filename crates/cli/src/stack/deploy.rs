@@ -428,11 +428,13 @@ fn with_ids(
     Ok(spec)
 }
 
+/// The names of the secrets or configs in a spec.
+type Names = fn(&ServiceSpec) -> Vec<String>;
+
 /// Removes versions of secrets and configs that nothing uses and nothing would be rolled back to.
 async fn clean(client: &Client, stack: &str) -> Result<()> {
     let services = observe::services(client, stack).await?;
-    let kinds: [(&str, fn(&ServiceSpec) -> Vec<String>); 2] =
-        [("/secrets", secrets_of), ("/configs", configs_of)];
+    let kinds: [(&str, Names); 2] = [("/secrets", secrets_of), ("/configs", configs_of)];
     for (path, used) in kinds {
         let known = observe::known(client, path).await?;
         for (_, old) in outdated(stack, &known, &services, used) {

@@ -23,8 +23,11 @@ pub(crate) struct RmArgs {
     stacks: Vec<String>,
 }
 
-/// The kinds of a stack's objects, in the order of their removal: word, path, where their id is, and their name.
-const KINDS: [(&str, &str, &str, fn(&Value) -> &Value); 4] = [
+/// A kind of a stack's objects: word, path, where their id is, and their name.
+type Kind = (&'static str, &'static str, &'static str, fn(&Value) -> &Value);
+
+/// In the order of their removal.
+const KINDS: [Kind; 4] = [
     ("service", "/services", "ID", |row| &row["Spec"]["Name"]),
     ("secret", "/secrets", "ID", |row| &row["Spec"]["Name"]),
     ("config", "/configs", "ID", |row| &row["Spec"]["Name"]),
