@@ -97,14 +97,30 @@ pub fn end_processes(token: &str) {
     }
 }
 
-/// All live processes that carry `token`; never this one.
+/// All live processes that carry `token`; never this one, nor those that it was started by: whoever wants a cluster cleared
+/// may have its socket in the environment.
 pub(crate) fn processes(token: &str) -> Vec<Process> {
     let mut found = Vec::new();
+    let own = ancestors();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        if let Some(pid) = pid.filter(|&pid| pid != std::process::id()) {
+        if let Some(pid) = pid.filter(|pid| !own.contains(pid)) {
             found.extend(inspect(pid, &entry.path(), token));
         }
+    }
+    found
+}
+
+/// This process, its parent and so on.
+fn ancestors() -> Vec<u32> {
+    let mut found = vec![std::process::id()];
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // `pid (name) state parent …`
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    while let Some(next) = parent(found[found.len() - 1]).filter(|next| *next > 0) {
+        found.push(next);
     }
     found
 }
@@ -166,4 +182,17 @@ fn remove_cgroups(dir: &Path) {
         }
     }
     let _ = fs::remove_dir(dir);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_and_who_started_it_are_spared() {
+        let own = ancestors();
+        assert_eq!(own[0], std::process::id());
+        // None that can be seen where a namespace hides it.
+        assert_eq!(own.get(1).copied().unwrap_or(0), std::os::unix::process::parent_id());
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) fn measure(bench: &Bench, size: &Size) -> Result<String> {
     let addresses: Vec<String> =
         hosts.iter().map(|host| format!("{}:2377", host.address())).collect();
     let mut command = hosts.hub().namespace().command("sh");
-    command.args(["-c", "ulimit -n 65536; exec \"$0\" \"$@\""]).arg(&program);
+    command.args(["-c", "ulimit -n \"$(ulimit -Hn)\"; exec \"$0\" \"$@\""]).arg(&program);
     command
         .arg(hosts[0].socket())
         .arg(addresses.join(","))
