@@ -67,13 +67,13 @@ pub(crate) async fn run(ctx: &Ctx, command: Command) -> Result<Exit> {
     let client = ctx.client().await?;
     match command {
         Command::Add(args) => {
-            let mut rules = read(&client, &args.network).await?;
+            let mut rules = read(client, &args.network).await?;
             rules.push(PolicyRule { to: args.to, from: args.from, ports: args.port });
-            write(&client, &args.network, &rules).await?;
+            write(client, &args.network, &rules).await?;
         }
-        Command::Ls(args) => list(&read(&client, &args.network).await?, &args.format)?,
+        Command::Ls(args) => list(&read(client, &args.network).await?, &args.format)?,
         Command::Rm(args) => {
-            let mut rules = read(&client, &args.network).await?;
+            let mut rules = read(client, &args.network).await?;
             if let Some(number) =
                 args.numbers.iter().find(|number| !(1..=rules.len()).contains(*number))
             {
@@ -84,7 +84,7 @@ pub(crate) async fn run(ctx: &Ctx, command: Command) -> Result<Exit> {
                 number += 1;
                 !args.all && !args.numbers.contains(&number)
             });
-            write(&client, &args.network, &rules).await?;
+            write(client, &args.network, &rules).await?;
         }
     }
     Ok(report::OK)
