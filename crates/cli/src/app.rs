@@ -13,7 +13,7 @@ use crate::ctx::Ctx;
 use crate::report::{self, Exit};
 use crate::{
     blob, cluster, compose, container, image, insight, inspect, network, node, registry, service,
-    start, swarm, system, task, volume,
+    stack, start, swarm, system, task, volume,
 };
 
 /// The client.
@@ -143,6 +143,9 @@ enum Command {
     /// Manage services
     #[command(subcommand)]
     Service(service::Command),
+    /// Manage stacks: Compose files deployed on the cluster
+    #[command(subcommand)]
+    Stack(stack::Command),
     /// Manage tasks
     #[command(subcommand)]
     Task(task::Command),
@@ -215,6 +218,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Result<Exit> {
         Command::Doctor(args) => insight::doctor(ctx, &args).await,
         Command::Node(command) => node::run(ctx, command).await,
         Command::Service(command) => service::run(ctx, command).await,
+        Command::Stack(command) => stack::run(ctx, command).await,
         Command::Task(command) => task::run(ctx, command).await,
         Command::Secret(command) => blob::run(ctx, blob::Blob::Secret, command).await,
         Command::Config(command) => blob::run(ctx, blob::Blob::Config, command).await,

@@ -30,6 +30,7 @@ mod report;
 mod service;
 mod session;
 mod sink;
+mod stack;
 mod start;
 mod swarm;
 mod system;
