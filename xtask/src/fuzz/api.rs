@@ -35,10 +35,11 @@ const ALLOWED: &[(&str, &str)] = &[
     ("cannot join network of", "settled at the start"),
     ("No such image", "as dockerd's own"),
     ("error processing tar file", "an import that is no tar, as dockerd's"),
-    ("import from", "501: only archives that are sent are taken"),
     ("BuildKit", "501: clients fall back"),
     ("plugins are not supported", "501: there are none"),
     ("does not support reading", "501, as dockerd's"),
+    ("--storage-opt is supported", "as dockerd's on any file system but xfs"),
+    ("http: no Host in request URL", "an import from nowhere, as dockerd's"),
     ("This node is not a swarm manager", "503, as dockerd's"),
 ];
 
