@@ -112,7 +112,7 @@ async fn get(uri: &Uri) -> io::Result<Response<Incoming>> {
     let dial = TcpStream::connect(found.as_slice());
     let stream = tokio::time::timeout(DIAL, dial).await.map_err(|_| io::ErrorKind::TimedOut)?;
     let stream = stream.map_err(|err| {
-        let why = err.raw_os_error().map_or_else(|| err.to_string(), |code| reason(code));
+        let why = err.raw_os_error().map_or_else(|| err.to_string(), reason);
         io::Error::other(format!("dial tcp {bare}:{port}: connect: {why}"))
     })?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
