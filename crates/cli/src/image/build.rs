@@ -218,7 +218,7 @@ fn secrets(words: &[String]) -> Result<HeaderValue> {
     }
     let encoded = base64::engine::general_purpose::URL_SAFE.encode(Value::Object(all).to_string());
     if encoded.len() > MOST {
-        bail!("the secrets of a build may have {} KiB in all", MOST * 9 / 16 >> 10);
+        bail!("the secrets of a build may have {} KiB in all", (MOST * 9 / 16) >> 10);
     }
     let mut value = HeaderValue::try_from(encoded)?;
     value.set_sensitive(true);
