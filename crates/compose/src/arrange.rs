@@ -2,7 +2,7 @@
 //! says nothing: false, zero, empty text, empty lists and mappings, unless the table says that they mean something.
 
 use crate::node::{Map, Node, Value};
-use crate::schema::{Field, Object, Shape};
+use crate::schema::{Object, Shape};
 use std::cmp::Ordering;
 
 /// Arranges `node` in place.
@@ -30,7 +30,7 @@ fn fields(map: &mut Map, object: &'static Object) {
     }
     map.retain(|key, child| match object.field(key) {
         Some(field) if field.opt_out => child.value == Value::Bool(false),
-        Some(Field { shape: Shape::Bytes, kept: false, .. }) => child.as_str() != Some("0"),
+        Some(field) if !field.kept && is_size(field.shape) => child.as_str() != Some("0"),
         Some(field) => field.kept || !says_nothing(child),
         None => true,
     });
@@ -39,6 +39,13 @@ fn fields(map: &mut Map, object: &'static Object) {
         known.unwrap_or(object.fields.len())
     };
     map.sort_by(|a, _, b, _| rank(a).cmp(&rank(b)).then_with(|| natural(a, b)));
+}
+
+fn is_size(shape: &Shape) -> bool {
+    match shape {
+        Shape::Form(_, inner) => is_size(inner),
+        shape => matches!(shape, Shape::Bytes),
+    }
 }
 
 fn says_nothing(node: &Node) -> bool {

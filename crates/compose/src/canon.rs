@@ -169,7 +169,9 @@ impl<'a> Canon<'a> {
                 }
             }
         }
-        let missing = |field: &&Field| field.required && !done.contains_key(field.name);
+        // a command that is taken away, as `command:` without a value does, is none
+        let given = |node: &Node| node.tag != Tag::Reset || !node.is_null();
+        let missing = |field: &&Field| field.required && !done.get(field.name).is_some_and(given);
         for field in object.fields.iter().filter(missing) {
             let path = format!("{}.{}", self.path(), field.name);
             if !self.diagnostics[before..].iter().any(|d| d.path == path) {

@@ -240,6 +240,7 @@ fn values_have_the_types_that_the_specification_gives_them() {
             "networks.n: unknown key `k` of `external`",
         ),
         ("services: {a: {image: x, post_start: [{user: u}]}}\n", "`command` is missing"),
+        ("services: {a: {image: x, pre_stop: [{command: }]}}\n", "`command` is missing"),
         ("web: {image: x}\n", "unknown key `web`"),
         ("services: {a: {image: x}, b: {image: y, depends_on: [c]}}\n", "undefined service c"),
     ] {

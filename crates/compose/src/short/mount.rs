@@ -65,10 +65,7 @@ fn short(canon: &mut Canon<'_>, text: &str, span: Span) -> Option<Node> {
     }
     entries.push(("target", text_node(target)));
     let mut long = Node::map(entries, span);
-    // an anonymous volume has no options
-    if !source.is_empty() {
-        default(&mut long, if bind { "bind" } else { "volume" }, Node::map([], span));
-    }
+    default(&mut long, if bind { "bind" } else { "volume" }, Node::map([], span));
     for word in mode.split(',').filter(|word| !word.is_empty()) {
         option(canon, &mut long, word, span);
     }
