@@ -128,6 +128,8 @@ fn come_back_anew(hosts: &Hosts) {
     hosts[2].docker(&["swarm", "leave", "--force"]).ok();
     let old = hosts[0].docker(&["node", "ls", "--filter", "name=node3", "-q"]).ok();
     hosts[0].docker(&["node", "demote", &old]).ok();
+    let vote = ["node", "ls", "--filter", "name=node3", "--format", "{{.ManagerStatus}}"];
+    eventually("it has no vote any more", || hosts[0].docker(&vote).ok().is_empty().then_some(()));
     eventually("the others let it go", || {
         (hosts[0].docker(&["node", "rm", "--force", &old]).status == 0).then_some(())
     });
