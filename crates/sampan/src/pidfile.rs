@@ -1,9 +1,16 @@
 //! One daemon per pid file, and one per data root.
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// For so long a daemon that starts takes the one before it for dying rather than for running: a process that was
+/// killed keeps its pid and its locks until the last of its threads has come back from the disk.
+const DYING: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The pid file of this process; removed when dropped.
 pub(crate) struct PidFile(PathBuf);
@@ -11,12 +18,16 @@ pub(crate) struct PidFile(PathBuf);
 impl PidFile {
     /// Writes our pid, unless the file names a process that runs.
     pub(crate) fn claim(path: &Path) -> Result<Self> {
-        if let Some(pid) = running(path) {
-            bail!(
-                "failed to start daemon, ensure sampan is not running or delete {}: process with PID {pid} is still \
-                 running",
-                path.display()
-            );
+        let start = Instant::now();
+        while let Some(pid) = running(path) {
+            if start.elapsed() > DYING {
+                bail!(
+                    "failed to start daemon, ensure sampan is not running or delete {}: process with PID {pid} is \
+                     still running",
+                    path.display()
+                );
+            }
+            std::thread::sleep(PAUSE);
         }
         let fail = || format!("failed to write the pid file {}", path.display());
         if let Some(parent) = path.parent() {
@@ -48,18 +59,26 @@ impl Drop for PidFile {
 pub(crate) fn lock_data_root(dir: &Path) -> Result<Flock<File>> {
     std::fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
     let path = dir.join("daemon.lock");
-    let file = File::options()
+    let mut file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&path)
         .with_context(|| format!("failed to open {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-            bail!("failed to start daemon: another daemon is using the data root {}", dir.display())
-        }
-        Err((_, err)) => Err(err).with_context(|| format!("failed to lock {}", path.display())),
+    let start = Instant::now();
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EWOULDBLOCK)) if start.elapsed() < DYING => file,
+            Err((_, Errno::EWOULDBLOCK)) => bail!(
+                "failed to start daemon: another daemon is using the data root {}",
+                dir.display()
+            ),
+            Err((_, err)) => {
+                return Err(err).with_context(|| format!("failed to lock {}", path.display()));
+            }
+        };
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -88,5 +107,22 @@ mod tests {
         assert!(lock_data_root(dir.path()).is_err());
         drop(held);
         assert!(lock_data_root(dir.path()).is_ok());
+    }
+    #[test]
+    fn a_daemon_that_dies_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock_data_root(dir.path()).unwrap();
+        let mut before = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let pid = dir.path().join("pid");
+        std::fs::write(&pid, before.id().to_string()).unwrap();
+        std::thread::scope(|scope| {
+            let claim = scope.spawn(|| PidFile::claim(&pid).map(|_| ()));
+            let lock = scope.spawn(|| lock_data_root(dir.path()).map(|_| ()));
+            before.kill().unwrap();
+            before.wait().unwrap();
+            drop(held);
+            claim.join().unwrap().unwrap();
+            lock.join().unwrap().unwrap();
+        });
     }
 }
