@@ -71,12 +71,7 @@ impl Pulls {
     }
 }
 
-async fn fetch(
-    engine: &Engine,
-    image: &str,
-    auth: AuthConfig,
-    renew: Renew,
-) -> Result<(), String> {
+async fn fetch(engine: &Engine, image: &str, auth: AuthConfig, renew: Renew) -> Result<(), String> {
     let (progress, mut unread) = tokio::sync::mpsc::channel(PROGRESS);
     let named = image.rsplit('/').next().unwrap_or(image);
     // A name alone means its latest, here: all tags is what nobody runs.

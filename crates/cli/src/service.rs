@@ -108,7 +108,12 @@ async fn get(client: &Client, service: &str) -> Result<Value> {
 }
 
 /// Writes the service's spec back; the version read must still be there.
-pub(crate) async fn put(client: &Client, service: &Value, query: Query, auth: HeaderMap) -> Result<()> {
+pub(crate) async fn put(
+    client: &Client,
+    service: &Value,
+    query: Query,
+    auth: HeaderMap,
+) -> Result<()> {
     let path = format!("/services/{}/update", text(&service["ID"]));
     let query = query.with("version", service["Version"]["Index"].to_string());
     let answer = client.json_with(Method::POST, &path, &query, auth, &service["Spec"]).await?;

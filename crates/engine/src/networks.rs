@@ -41,8 +41,8 @@ mod six;
 
 pub(crate) use attach::{DNS_TCP, DNS_UDP, Joining, Publishing};
 pub use beyond::ClusterNetworks;
-pub use objects::NetworkCreated;
 pub use netdev::Passes;
+pub use objects::NetworkCreated;
 pub use paths::PathReport;
 
 use crate::container::write_atomically;
