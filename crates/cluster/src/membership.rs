@@ -280,7 +280,7 @@ impl Inner {
     ) -> Result<Arc<Node>, Error> {
         self.forget()?;
         identity.save(&certificates(&self.config.dir), lock.as_ref()).map_err(certificate)?;
-        let shared = self.shared(identity, state.clone(), lock)?;
+        let shared = self.shared(identity, state, lock)?;
         let node = match Node::start(shared, listener, begin).await {
             Ok(node) => Arc::new(node),
             Err(err) => {
@@ -288,7 +288,9 @@ impl Inner {
                 return Err(err);
             }
         };
-        if let Err(err) = state.save(&self.config.dir) {
+        // What it has learnt of the managers since it started is in it, and written by it, too: one writer at a time.
+        let saved = guard(&node.shared.state).save(&self.config.dir);
+        if let Err(err) = saved {
             node.leave().await;
             self.forget()?;
             return Err(Error::caused("failed to write the node's state", err));
