@@ -27,6 +27,8 @@ const WORKERS: usize = 2;
 const BLOCKING_THREADS: usize = 64;
 /// Heaps of the C library: what threads of file work have freed serves the others too.
 const ARENAS: i32 = 2;
+/// How often what bursts of work have freed goes back to the kernel.
+const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(30);
 /// What is still running after the server has drained does not hold the end up for longer.
 const LAST_WORK: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -108,11 +110,12 @@ async fn run(
     });
     notify::tell("READY=1");
     let watchdog = tokio::spawn(notify::feed_watchdog(engine.clone(), stop.clone()));
+    let heap = tokio::spawn(give_memory_back(stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "daemon has completed initialization");
     signals.wait_for_end(cli, level).await;
     notify::tell("STOPPING=1");
     stop.cancel();
-    let (served, watched) = tokio::join!(server, watchdog);
+    let (served, watched, _) = tokio::join!(server, watchdog, heap);
     if let Some(registry) = registry {
         registry.await.context("the registry failed")?;
     }
@@ -121,6 +124,13 @@ async fn run(
     served.and(watched).context("a part of the daemon failed")?;
     tracing::info!("daemon has ended; containers go on");
     Ok(())
+}
+
+/// Hundreds of containers started at once leave their buffers on the heap; nobody is to see that for days.
+async fn give_memory_back(stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(GIVE_BACK)).await.is_some() {
+        let _ = tokio::task::spawn_blocking(sys::heap::give_back).await;
+    }
 }
 
 struct Signals {
