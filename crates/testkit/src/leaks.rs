@@ -61,7 +61,7 @@ pub(crate) fn compare(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     now.lines.iter().filter_map(grown).collect()
 }
 
-fn cgroups(token: &str) -> BTreeSet<PathBuf> {
+pub(crate) fn cgroups(token: &str) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for root in sweep::cgroup_roots(token) {
         below(&root, &mut found);

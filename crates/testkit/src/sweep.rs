@@ -90,10 +90,22 @@ pub fn end_processes(token: &str) {
         if left.is_empty() {
             return;
         }
+        thaw(token);
         for process in left {
             let _ = kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL);
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A paused container's processes do not end before they are thawed (cgroup v1's freezer).
+fn thaw(token: &str) {
+    for cgroup in crate::leaks::cgroups(token) {
+        // Only the freezer's directories have it.
+        let state = cgroup.join("freezer.state");
+        if state.exists() {
+            let _ = fs::write(state, "THAWED");
+        }
     }
 }
 
