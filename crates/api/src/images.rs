@@ -173,10 +173,11 @@ async fn save(
 }
 
 async fn save_several(State(app): State<App>, context: Context, query: Query) -> Reply {
-    for name in query.all("names") {
-        check_platform(&app, &context, &name, &query)?;
+    let names = query.all("names");
+    for name in &names {
+        check_platform(&app, &context, name, &query)?;
     }
-    Ok(reply::stream(reply::TAR, app.engine.image_save(&query.all("names"))?))
+    Ok(reply::stream(reply::TAR, app.engine.image_save(&names)?))
 }
 
 async fn inspect(

@@ -108,6 +108,7 @@ mod tests {
         drop(held);
         assert!(lock_data_root(dir.path()).is_ok());
     }
+
     #[test]
     fn a_daemon_that_dies_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();

@@ -19,23 +19,11 @@ fn lines(hosts: &Hosts, on: usize, args: &[&str]) -> Vec<String> {
     lines
 }
 
-/// The nodes on which the service's tasks run and shall run, sorted; none while nobody can say.
-fn running_on(hosts: &Hosts, on: usize, service: &str) -> Vec<String> {
-    let format = "{{.Node}} {{.CurrentState}}";
-    let args = ["service", "ps", service, "--filter", "desired-state=running", "--format", format];
-    let output = hosts[on].docker(&args);
-    let running = output.stdout.lines().filter(|line| line.contains(" Running "));
-    let mut nodes: Vec<String> =
-        running.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
-    nodes.sort();
-    nodes
-}
-
 /// Waits until the service's tasks run on these nodes.
 #[track_caller]
 fn settles_on(hosts: &Hosts, on: usize, service: &str, nodes: &[&str]) {
     eventually(&format!("{service} runs on {nodes:?}"), || {
-        (running_on(hosts, on, service) == nodes).then_some(())
+        (hosts.running_on(on, service) == nodes).then_some(())
     });
 }
 
@@ -43,7 +31,7 @@ fn settles_on(hosts: &Hosts, on: usize, service: &str, nodes: &[&str]) {
 #[track_caller]
 fn settles_without(hosts: &Hosts, on: usize, service: &str, count: usize, without: &str) {
     eventually(&format!("{count} tasks of {service} run, none on {without}"), || {
-        let nodes = running_on(hosts, on, service);
+        let nodes = hosts.running_on(on, service);
         (nodes.len() == count && !nodes.iter().any(|node| node == without)).then_some(())
     });
 }

@@ -8,18 +8,6 @@ use testkit::{Daemon, Hosts, Options, eventually};
 /// A command that ends at once on SIGTERM.
 const WAIT: &str = "trap 'exit 0' TERM; sleep 86400 & wait";
 
-/// The nodes on which the service's tasks run and shall run, sorted; none while nobody can say.
-fn running_on(hosts: &Hosts, on: usize, service: &str) -> Vec<String> {
-    let format = "{{.Node}} {{.CurrentState}}";
-    let args = ["service", "ps", service, "--filter", "desired-state=running", "--format", format];
-    let output = hosts[on].docker(&args);
-    let running = output.stdout.lines().filter(|line| line.contains(" Running "));
-    let mut nodes: Vec<String> =
-        running.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
-    nodes.sort();
-    nodes
-}
-
 /// Builds `name` on a host from busybox, with `version` in it.
 fn build(hosts: &Hosts, on: usize, name: &str, version: &str) -> String {
     let context = tempfile::tempdir().unwrap();
@@ -74,7 +62,7 @@ fn what_is_built_on_one_node_runs_on_all() {
     let command = ["app:v1", "sh", "-c", WAIT];
     hosts[0].docker(&[&create[..], &monitor, &command].concat()).ok();
     let all = ["node1", "node2", "node3"];
-    eventually("a task runs on each node", || (running_on(&hosts, 0, "app") == all).then_some(()));
+    eventually("a task runs on each node", || (hosts.running_on(0, "app") == all).then_some(()));
     assert_eq!(versions(&hosts, "app"), ["one", "one", "one"]);
     let image = ["service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}"];
     let image = hosts[0].docker(&[&image[..], &["app"]].concat()).ok();
@@ -186,7 +174,7 @@ fn what_is_pushed_from_outside_runs_in_the_cluster() {
         ["service", "create", "--name", "base", "--mode", "global", "--restart-delay", "0s"];
     hosts[0].docker(&[&create[..], &[&image, "sh", "-c", WAIT]].concat()).ok();
     let all = ["node1", "node2", "node3"];
-    eventually("it runs on each node", || (running_on(&hosts, 0, "base") == all).then_some(()));
+    eventually("it runs on each node", || (hosts.running_on(0, "base") == all).then_some(()));
     let pinned = ["service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}"];
     let pinned = hosts[0].docker(&[&pinned[..], &["base"]].concat()).ok();
     assert_eq!(pinned, format!("{image}@{digest}"));

@@ -196,6 +196,19 @@ impl Hosts {
         self.hosts.iter()
     }
 
+    /// The nodes on which the service's tasks run and shall run, as host `on` says it, sorted; none while nobody can say.
+    pub fn running_on(&self, on: usize, service: &str) -> Vec<String> {
+        let format = "{{.Node}} {{.CurrentState}}";
+        let filter = "desired-state=running";
+        let args = ["service", "ps", service, "--filter", filter, "--format", format];
+        let output = self.hosts[on].docker(&args);
+        let running = output.stdout.lines().filter(|line| line.contains(" Running "));
+        let mut nodes: Vec<String> =
+            running.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+        nodes.sort();
+        nodes
+    }
+
     /// `docker swarm init` on the first, `join` on the others: as managers up to this many, as workers after.
     #[track_caller]
     pub fn swarm(&self, managers: usize) {
