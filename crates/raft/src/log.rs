@@ -9,17 +9,21 @@
 //! cluster is decided above ([`State::lost`]); here it is only noticed and remembered.
 
 mod frame;
+mod memory;
+mod open;
 mod writer;
 
 pub(crate) use frame::{Record, State, payload_bytes, payload_of};
+pub(crate) use open::exists;
 pub(crate) use writer::Place;
 
 use crate::kinds::{Ballot, Id, Kinds, RaftEntry};
 use crate::{Error, Keys, disk, seal};
-use frame::{BadHead, End, Head};
+use frame::Head;
+use memory::Memory;
+use open::{read_all, take};
 use openraft::EntryPayload;
-use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -27,10 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
-use writer::{Closed, Found, Hard, Writer};
-
-/// Payloads kept in memory, newest first. Older ones are read from the disk when a follower needs them.
-const CACHE_BYTES: usize = 8 << 20;
+use writer::{Hard, Writer};
 
 /// The log of one manager. Clones are handles to the same.
 #[derive(Clone)]
@@ -62,27 +63,6 @@ pub(crate) struct Faults {
     pub(crate) full: std::sync::atomic::AtomicBool,
     pub(crate) stalled: Mutex<bool>,
     pub(crate) moved: std::sync::Condvar,
-}
-
-#[derive(Default)]
-struct Memory {
-    slots: VecDeque<Slot>,
-    hard: Hard,
-    /// Written with the next frame: losing it costs nothing.
-    committed_since: Option<Id>,
-    cached: usize,
-    /// Slots before this one have no payload in memory.
-    cached_from: usize,
-    /// Bytes ever appended.
-    appended: u64,
-}
-
-struct Slot {
-    id: Id,
-    bytes: usize,
-    /// There once it is on the disk.
-    place: Option<Place>,
-    payload: Option<EntryPayload<Kinds>>,
 }
 
 type Done<T> = Box<dyn FnOnce(io::Result<T>) + Send>;
@@ -362,57 +342,6 @@ impl Command {
     }
 }
 
-impl Memory {
-    fn push(&mut self, entry: &RaftEntry) {
-        let (_, payload) = payload_bytes(&entry.payload);
-        let bytes = payload.len() + 64;
-        let payload = Some(entry.payload.clone());
-        self.slots.push_back(Slot { id: entry.log_id, bytes, place: None, payload });
-        self.appended += bytes as u64;
-        self.cached += bytes;
-    }
-    fn placed(&mut self, range: Range<u64>, place: Place) {
-        if let Some(first) = self.slots.front().map(|slot| slot.id.index) {
-            for index in range {
-                let at = index.checked_sub(first).map(|at| at as usize);
-                if let Some(slot) = at.and_then(|at| self.slots.get_mut(at)) {
-                    slot.place = Some(place);
-                }
-            }
-        }
-        self.evict();
-    }
-    fn evict(&mut self) {
-        while self.cached > CACHE_BYTES {
-            match self.slots.get_mut(self.cached_from) {
-                Some(slot) if slot.place.is_some() => {
-                    slot.payload = None;
-                    self.cached -= slot.bytes;
-                    self.cached_from += 1;
-                }
-                _ => break,
-            }
-        }
-    }
-    fn truncate(&mut self, since: u64) {
-        while let Some(slot) = self.slots.pop_back_if(|slot| slot.id.index >= since) {
-            if slot.payload.is_some() {
-                self.cached -= slot.bytes;
-            }
-        }
-        self.cached_from = self.cached_from.min(self.slots.len());
-    }
-    fn purge(&mut self, upto: Id) {
-        while let Some(slot) = self.slots.pop_front_if(|slot| slot.id.index <= upto.index) {
-            match slot.payload {
-                Some(_) => self.cached -= slot.bytes,
-                None => self.cached_from -= 1,
-            }
-        }
-        self.hard.purged = self.hard.purged.max(Some(upto));
-    }
-}
-
 /// The writer thread. After a failed write it writes no more: what is on the disk then is not known.
 fn run(mut writer: Writer, inbox: &mpsc::Receiver<Command>, shared: &Shared) {
     while let Ok(command) = inbox.recv() {
@@ -484,190 +413,3 @@ impl Faults {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// Takes the directory for this process, until the last handle is gone.
-fn take(dir: &Path) -> Result<File, Error> {
-    let failed = |source| Error::Io { action: "lock", path: dir.to_owned(), source };
-    let file = File::options().create(true).append(true).open(dir.join("lock")).map_err(failed)?;
-    // A raft that was just dropped finishes what it is writing.
-    for _ in 0..500 {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
-            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
-        }
-    }
-    Err(Error::InUse(dir.to_owned()))
-}
-
-/// Whether a log was ever begun in the directory.
-pub(crate) fn exists(dir: &Path) -> io::Result<bool> {
-    let files = match segments(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        files => files?,
-    };
-    if let [(_, only)] = files.as_slice() {
-        let bytes = fs::read(only)?;
-        let begun = |head: Head| !frame::scan(&bytes, head.first).0.is_empty();
-        // Damage is not emptiness: only zeros are.
-        return Ok(Head::decode(&bytes).is_ok_and(begun) || bytes.iter().any(|byte| *byte != 0));
-    }
-    Ok(!files.is_empty())
-}
-
-/// The segments of a directory, by number.
-fn segments(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("log-"));
-        if let Some(number) = number.and_then(|number| u64::from_str_radix(number, 16).ok()) {
-            found.push((number, entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn read_all(dir: &Path, keys: &Keys) -> Result<(Memory, Found), Error> {
-    let failed = |source| Error::Io { action: "read", path: dir.to_owned(), source };
-    let mut files = segments(dir).map_err(failed)?;
-    let mut memory = Memory::default();
-    let mut found: Option<Found> = None;
-    let mut cut = false;
-    if let Some((_, path)) = files.last().filter(|_| files.len() > 1)
-        && is_cut(&fs::read(path).map_err(failed)?)
-    {
-        tracing::warn!(path = %path.display(), "a segment of the raft log is cut to nothing");
-        fs::remove_file(path).map_err(failed)?;
-        files.pop();
-        cut = true;
-    }
-    let last = files.last().map(|(number, _)| *number);
-    for (number, path) in files {
-        let bytes = fs::read(&path).map_err(failed)?;
-        let found_here = Reading { path: &path, keys, is_last: Some(number) == last };
-        found = Some(found_here.segment(&bytes, number, found.take(), &mut memory)?);
-    }
-    let mut found = found.ok_or_else(|| Error::Empty(dir.to_owned()))?;
-    memory.hard = found.hard;
-    if let Some(purged) = found.hard.purged {
-        memory.purge(purged);
-    }
-    memory.appended = 0;
-    memory.evict();
-    // Entries are numbered without gaps, from what was purged.
-    let first = found.hard.purged.map_or(0, |id| id.index + 1);
-    let gap = memory.slots.iter().zip(first..).find(|(slot, index)| slot.id.index != *index);
-    if let Some((slot, index)) = gap {
-        let what = format!("entry {index} is missing before entry {}", slot.id.index);
-        return Err(Error::Damaged { path: dir.to_owned(), at: 0, what });
-    }
-    found.cut |= cut;
-    found.torn |= cut;
-    if found.torn {
-        let before = found.hard.state;
-        found.hard.state = State { lost: true, cut: before.cut || found.cut, ..before };
-        memory.hard.state = found.hard.state;
-    }
-    Ok((memory, found))
-}
-
-/// Whether a segment has not even its first frame left, and nothing behind it.
-fn is_cut(bytes: &[u8]) -> bool {
-    match Head::decode(bytes) {
-        Ok(head) => {
-            let (frames, end) = frame::scan(bytes, head.first);
-            frames.is_empty() && !matches!(end, End::Damaged(_))
-        }
-        Err(BadHead::Broken) => bytes.len() < frame::SEGMENT_HEADER,
-        Err(BadHead::Newer(_)) => false,
-    }
-}
-
-/// One segment being read.
-struct Reading<'a> {
-    path: &'a Path,
-    keys: &'a Keys,
-    is_last: bool,
-}
-
-impl Reading<'_> {
-    fn segment(
-        &self,
-        bytes: &[u8],
-        number: u64,
-        before: Option<Found>,
-        memory: &mut Memory,
-    ) -> Result<Found, Error> {
-        let head = Head::decode(bytes).map_err(|error| match error {
-            BadHead::Newer(found) => Error::Newer { path: self.path.to_owned(), found },
-            BadHead::Broken => self.damaged(0, "it has no head"),
-        })?;
-        let expected = before.as_ref().map(|found| (found.head.number + 1, found.sequence));
-        if head.number != number || expected.is_some_and(|next| next != (number, head.first)) {
-            return Err(self.damaged(0, "what was written before it is missing"));
-        }
-        let (frames, end) = frame::scan(bytes, head.first);
-        let (at, torn) = match end {
-            End::Damaged(at) => {
-                return Err(self.damaged(at, "a record does not match its checksum"));
-            }
-            End::Torn(at) if !self.is_last => {
-                return Err(self.damaged(at, "a record does not match its checksum"));
-            }
-            End::Torn(at) => (at, true),
-            // A frame begins with its magic: four zeros prove that none was here.
-            End::Clean(at) => (at, self.is_last && bytes.len() < at + 4),
-        };
-        if torn {
-            tracing::warn!(path = %self.path.display(), at, "the end of the raft log is missing");
-        }
-        let key = self.keys.get(head.key).ok_or_else(|| {
-            self.damaged(0, &format!("its data key {} is not in the key file", head.key))
-        })?;
-        let (closed, mut hard) = match before {
-            Some(found) => {
-                let Found { head, highest, mut closed, hard, .. } = found;
-                closed.push(Closed { number: head.number, key: head.key, highest });
-                (closed, hard)
-            }
-            None => (Vec::new(), Hard::default()),
-        };
-        let mut highest = 0;
-        let sequence = head.first + frames.len() as u64;
-        for frame in frames {
-            let aad = writer::place_of(number, frame.sequence);
-            let body = seal::open(&key, &aad, frame.body)
-                .map_err(|_| self.damaged(frame.offset, "a record does not open with its key"))?;
-            let records = Record::decode_all(body.into())
-                .ok_or_else(|| self.damaged(frame.offset, "a record cannot be read"))?;
-            let place = Place { segment: number, offset: frame.offset as u64 };
-            for record in records {
-                hard.take(&record);
-                match record {
-                    Record::Entry(entry) => {
-                        highest = highest.max(entry.log_id.index);
-                        memory.truncate(entry.log_id.index);
-                        memory.push(&entry);
-                        memory.placed(entry.log_id.index..entry.log_id.index + 1, place);
-                    }
-                    Record::Truncate(since) => memory.truncate(since),
-                    Record::Purged(upto) => memory.purge(upto),
-                    Record::Vote(_) | Record::Committed(_) | Record::State(_) => {}
-                }
-            }
-        }
-        // Space is claimed in whole pieces before it is used.
-        let cut = torn && !(bytes.len() as u64).is_multiple_of(writer::PIECE);
-        Ok(Found { head, at: at as u64, torn, cut, sequence, highest, closed, hard })
-    }
-
-    fn damaged(&self, at: usize, what: &str) -> Error {
-        Error::Damaged { path: self.path.to_owned(), at: at as u64, what: what.to_owned() }
-    }
-}
-
-#[cfg(test)]
-mod tests;
