@@ -79,7 +79,8 @@ impl<'a> Canon<'a> {
 
     /// An absolute path for a path of this file.
     pub(crate) fn absolute(&self, text: &str) -> PathBuf {
-        if self.keep.paths {
+        // an absolute path stays as it is spelled
+        if self.keep.paths || text.starts_with('/') {
             return PathBuf::from(text);
         }
         paths::absolute(self.dir, self.home, text)

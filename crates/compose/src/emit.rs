@@ -150,7 +150,8 @@ fn is_ambiguous(text: &str) -> bool {
     if words.contains(&lower.as_str()) || matches!(sign, ".inf" | ".nan") {
         return true;
     }
-    let digits = sign.replace('_', "");
+    // `_1` is a word to every reader
+    let digits = if sign.starts_with('_') { String::new() } else { sign.replace('_', "") };
     let radix = |prefix: &str, radix: u32| {
         let rest = digits.strip_prefix(prefix).unwrap_or_default();
         !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix))
@@ -214,6 +215,7 @@ mod tests {
             "8080:80",
             "02:42:72:98:65:08",
             "127.0.0.1:80",
+            "_1",
         ] {
             assert_eq!(scalar(plain), plain);
         }

@@ -167,7 +167,7 @@ impl Loader<'_> {
         let profiles = normalise::all_profiles(tree);
         let disabled = normalise::profiles(tree, &options.profiles, &options.services);
         if checked {
-            validate::services(tree, &mut self.diagnostics);
+            validate::services(tree, self.target, &mut self.diagnostics);
             validate::references(tree, &disabled, &mut self.diagnostics);
         }
         if !options.keep_env && !variables {

@@ -4,7 +4,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::node::{Node, Value};
-use crate::schema::{Object, Shape};
+use crate::schema::Shape;
 
 /// Reports every key of a known mapping that is left without a value, and takes it out.
 pub(crate) fn report(tree: &mut Node, shape: &'static Shape, diagnostics: &mut Vec<Diagnostic>) {
@@ -25,7 +25,8 @@ fn walk(
                 let Some(field) = object.field(key) else { continue };
                 path.push(key.clone());
                 if child.is_null() && !field.nullable {
-                    diagnostics.push(missing(child, object, field.shape, path));
+                    let help = format!("give it a value or take it out of {}", object.what);
+                    diagnostics.push(missing(child, field.shape, path, help));
                 }
                 walk(child, field.shape, path, diagnostics);
                 path.pop();
@@ -35,6 +36,10 @@ fn walk(
         (Value::Map(map), Shape::Map(inner)) => {
             for (key, child) in map.iter_mut() {
                 path.push(key.clone());
+                if child.is_null() && is_word(inner) {
+                    let help = "give it a value or take it out".to_owned();
+                    diagnostics.push(missing(child, inner, path, help));
+                }
                 walk(child, inner, path, diagnostics);
                 path.pop();
             }
@@ -50,11 +55,17 @@ fn walk(
     }
 }
 
-fn missing(node: &Node, object: &Object, shape: &'static Shape, path: &mut [String]) -> Diagnostic {
+/// Whether a mapping's entries are words, not things that may say nothing of themselves.
+fn is_word(shape: &Shape) -> bool {
+    match shape {
+        Shape::Form(_, inner) => is_word(inner),
+        shape => matches!(shape, Shape::Str | Shape::Word | Shape::Scalar | Shape::List(..)),
+    }
+}
+
+fn missing(node: &Node, shape: &'static Shape, path: &[String], help: String) -> Diagnostic {
     let expected = shape.expected();
     let at = path.join(".").replace(".[", "[");
     let message = format!("must be {expected}, not nothing");
-    Diagnostic::error(at, message, node.place())
-        .label(format!("expected {expected}"))
-        .help(format!("give it a value or take it out of {}", object.what))
+    Diagnostic::error(at, message, node.place()).label(format!("expected {expected}")).help(help)
 }

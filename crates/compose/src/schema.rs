@@ -174,4 +174,8 @@ const STR_LIST: &Shape = &Shape::List(STR, None);
 const LABELS: &Shape = &Shape::Dict { bare_is_null: false };
 /// `KEY` alone means the value of the caller's environment.
 const ENVIRONMENT: &Shape = &Shape::Dict { bare_is_null: true };
-const OPTIONS: &Shape = &Shape::Form(short::options, &Shape::Map(&Shape::Word));
+const OPTIONS: &Shape = &Shape::Map(&Shape::Word);
+// What one file must not say twice; the same of two files is one.
+const DISTINCT: &Shape = &Shape::Form(short::distinct, STR_SET);
+const DISTINCT_LIST: &Shape = &Shape::Form(short::distinct, STR_LIST);
+const DISTINCT_LABELS: &Shape = &Shape::Form(short::distinct, LABELS);

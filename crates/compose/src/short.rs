@@ -17,11 +17,23 @@ fn boolean(value: bool, span: Span) -> Node {
 
 /// Gives a long form its default for a key that is not there.
 fn default(node: &mut Node, key: &str, value: Node) {
-    if let Some(map) = node.as_map_mut()
-        && map.get(key).is_none_or(|node| node.is_null() || node.as_str() == Some(""))
-    {
-        map.insert(key.to_owned(), value);
+    if let Some(map) = node.as_map_mut() {
+        map.entry(key.to_owned()).or_insert(value);
     }
+}
+
+/// A list, or a string in its place, that names nothing twice
+pub(crate) fn distinct(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let mut seen = std::collections::BTreeSet::new();
+    for item in node.as_seq().unwrap_or_default() {
+        if let Some(text) = item.as_str()
+            && item.tag != Tag::Reset
+            && !seen.insert(text)
+        {
+            canon.error(format!("`{text}` is listed twice"), item.span, "listed before");
+        }
+    }
+    vec![node]
 }
 
 /// `build: .`
@@ -40,6 +52,7 @@ pub(crate) fn build(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
 /// Makes the folder of a context absolute; other kinds of contexts stay.
 fn local(canon: &Canon<'_>, context: &mut Node) {
     if let Value::Str(text) = &mut context.value
+        && !text.is_empty()
         && !crate::paths::is_remote(text)
         && !text.starts_with("service:")
     {
@@ -76,7 +89,7 @@ pub(crate) fn contexts(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     vec![node]
 }
 
-/// `ssh: [default, key=~/.ssh/key]` or a mapping; kept as a list.
+/// `ssh: [default, key=~/.ssh/key]` or a mapping; kept as a list of `key: path`, as Compose v2 prints it.
 pub(crate) fn ssh(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let span = node.span;
     let mut words = Vec::new();
@@ -87,19 +100,19 @@ pub(crate) fn ssh(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
                     canon.mismatch(&path, "a key's path");
                     continue;
                 }
-                let word = match path.as_str() {
-                    Some(path) => format!("{id}={}", canon.absolute(path).display()),
-                    None => id,
+                let word = match &path.value {
+                    Value::Str(path) => format!("{id}: {}", canon.absolute(path).display()),
+                    _ => path.as_str().map_or_else(|| id.clone(), |path| format!("{id}: {path}")),
                 };
                 words.push(Node::text(word, path.span));
             }
         }
         Value::Seq(items) => {
             for item in items {
-                match item.as_str().map(|text| text.split_once('=').unwrap_or((text, ""))) {
+                match item.as_str().map(key_and_path) {
                     Some(("default", "")) => words.push(Node::text("default", item.span)),
                     Some((id, path)) if !path.is_empty() => {
-                        let word = format!("{id}={}", canon.absolute(path).display());
+                        let word = format!("{id}: {}", canon.absolute(path).display());
                         words.push(Node::text(word, item.span));
                     }
                     _ => canon.error("is not an SSH key", item.span, "expected default or id=path"),
@@ -109,6 +122,11 @@ pub(crate) fn ssh(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
         _ => return vec![node],
     }
     vec![Node::new(Value::Seq(words), span)]
+}
+
+/// `id=path` as people write it, or `id: path` as it is printed.
+fn key_and_path(text: &str) -> (&str, &str) {
+    text.split_once('=').or_else(|| text.split_once(": ")).unwrap_or((text, ""))
 }
 
 /// A volume of the old or new dialect; the device of a bound folder becomes absolute.
@@ -282,6 +300,15 @@ pub(crate) fn options(_: &mut Canon<'_>, mut node: Node) -> Vec<Node> {
     vec![node]
 }
 
+/// A value that must not be blank
+pub(crate) fn given(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    if node.as_str() == Some("") {
+        canon.error("must not be blank", node.span, "expected a value");
+        return Vec::new();
+    }
+    vec![node]
+}
+
 /// A value that must be written without quotes
 pub(crate) fn unquoted(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     if matches!(node.value, Value::Str(_)) {
@@ -313,6 +340,16 @@ pub(crate) fn no_number(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
 pub(crate) fn natural(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     if node.as_str().is_some_and(|text| text.trim_start().starts_with('-')) {
         canon.error("must be greater than or equal to 0", node.span, "expected 0 or more");
+        return Vec::new();
+    }
+    vec![node]
+}
+
+/// A share of the kernel's choice of whom to kill
+pub(crate) fn score(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
+    let number = node.as_str().and_then(crate::canon::integer);
+    if number.is_some_and(|number| !(-1000..=1000).contains(&number)) {
+        canon.error("must be from -1000 to 1000", node.span, "out of range");
         return Vec::new();
     }
     vec![node]

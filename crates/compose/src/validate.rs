@@ -4,6 +4,7 @@ mod consistency;
 
 use crate::diagnostic::{Diagnostic, Level, nearest};
 use crate::graph;
+use crate::load::Target;
 use crate::node::{Node, Value};
 use crate::source::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ fn names<'t>(tree: &'t Node, key: &str) -> BTreeSet<&'t str> {
 }
 
 /// Rules that hold inside each service of an active profile.
-pub(crate) fn services(tree: &Node, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn services(tree: &Node, target: Target, diagnostics: &mut Vec<Diagnostic>) {
     let errors = diagnostics.iter().filter(|d| d.level == Level::Error);
     let blamed: BTreeSet<String> = errors.map(|d| d.path.clone()).collect();
     for (name, service) in entries(tree, "services") {
@@ -63,7 +64,7 @@ pub(crate) fn services(tree: &Node, diagnostics: &mut Vec<Diagnostic>) {
     }
     for kind in ["secrets", "configs"] {
         for (name, node) in entries(tree, kind) {
-            file_source(&format!("{kind}.{name}"), node, diagnostics);
+            file_source(&format!("{kind}.{name}"), node, target, diagnostics);
         }
     }
     for (name, node) in entries(tree, "volumes") {
@@ -122,13 +123,15 @@ fn external(node: &Node) -> bool {
     node.get("external").map(|e| &e.value) == Some(&Value::Bool(true))
 }
 
-fn file_source(at: &str, node: &Node, diagnostics: &mut Vec<Diagnostic>) {
+fn file_source(at: &str, node: &Node, target: Target, diagnostics: &mut Vec<Diagnostic>) {
     if external(node) {
         return external_alone(at, node, Level::Warning, diagnostics);
     }
     let given =
         ["file", "environment", "content"].iter().filter(|key| node.get(key).is_some()).count();
-    let plugin = node.get("driver").is_some() || node.get("template_driver").is_some();
+    // a cluster's drivers bring the content themselves
+    let driven = node.get("driver").is_some() || node.get("template_driver").is_some();
+    let plugin = target == Target::Cluster && driven;
     if given > 1 {
         let message = "`file`, `environment` and `content` exclude each other";
         diagnostics.push(Diagnostic::error(at, message, node.place()).label("keep one"));

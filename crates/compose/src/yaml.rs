@@ -233,11 +233,15 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&str>) -> Value {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => Value::Plain(text.to_owned()),
         _ if is_number(text) => Value::Plain(text.to_owned()),
+        // `1_000` is 1000, `_1` is a word
+        _ if text.contains('_') && !text.starts_with('_') && is_number(&text.replace('_', "")) => {
+            Value::Plain(text.replace('_', ""))
+        }
         _ => Value::Str(text.to_owned()),
     }
 }
 
-/// YAML's numbers: decimal, `0o`/`0x`/`0b`, fractions and exponents; not `1.2.3`, `12:30` or `1_000`.
+/// YAML's numbers: decimal, `0o`/`0x`/`0b`, fractions and exponents; not `1.2.3` or `12:30`.
 fn is_number(text: &str) -> bool {
     let digits = text.trim_start_matches(['+', '-']);
     if text.len() - digits.len() > 1 {

@@ -255,10 +255,94 @@ fn what_an_unset_variable_leaves_says_nothing() {
     insta::assert_snapshot!(service(body), @r#"
         deploy: {}
         ports:
-          - mode: ingress
-            target: 80
+          - target: 80
             protocol: tcp
     "#);
+}
+
+#[test]
+fn numbers_are_what_yaml_makes_of_them() {
+    let body = "    environment: {A: 1_000, B: 1e6, C: 1000000.5, D: 123456.5, E: 18446744073709551615, F: 1e-5, G: _1, H: 0x1_0}\n    pids_limit: 1_0\n";
+    insta::assert_snapshot!(service(body), @r#"
+        environment:
+          A: "1000"
+          B: "1e+06"
+          C: "1.0000005e+06"
+          D: "123456.5"
+          E: "18446744073709551615"
+          F: "1e-05"
+          G: _1
+          H: "16"
+        pids_limit: 10
+    "#);
+}
+
+#[test]
+fn what_a_file_says_twice_is_told_and_what_two_files_say_is_one() {
+    let body = "services:\n  a:\n    image: x\n    security_opt: [a, a]\n    group_add: [1, '1']\n    develop: {watch: [{path: '', action: rebuild, ignore: [b, b]}]}\nvolumes: {v: {labels: [c=d, c=d]}}\n";
+    let told = config(body);
+    for place in ["security_opt", "group_add", "develop.watch[0].ignore", "volumes.v.labels"] {
+        let line = format!("{place}: `");
+        assert!(told.contains(&line), "{place} is not in {told}");
+    }
+    assert!(told.contains("watch[0].path: must not be blank"), "{told}");
+    let one = "services: {a: {image: x, security_opt: [a]}}\n";
+    let files = [("compose.yaml", one), ("over.yaml", one)];
+    let read = printed(&files, |o| o.files.push("/app/over.yaml".into()));
+    assert_eq!(read.matches("- a").count(), 1, "{read}");
+}
+
+#[test]
+fn keys_of_builds_and_absolute_paths_stand_as_they_are_written() {
+    let body = "    volumes: ['/etc/dir/:/etc/dir', './a/../b:/b']\n    build:\n      context: .\n      ssh: [default, key=./id]\n";
+    insta::assert_snapshot!(service(body), @r"
+    build:
+      context: /app
+      dockerfile: Dockerfile
+      ssh:
+        - default
+        - 'key: /app/id'
+    volumes:
+      - type: bind
+        source: /etc/dir/
+        target: /etc/dir
+        bind: {}
+      - type: bind
+        source: /app/b
+        target: /b
+        bind: {}
+    ");
+    let again = "services: {a: {build: {context: /app, ssh: ['key: /app/id']}}}\n";
+    assert!(config(again).contains("- 'key: /app/id'"), "what is printed is read");
+}
+
+#[test]
+fn a_service_of_nothing_cannot_be_extended_and_is_left_where_it_stands() {
+    let files = [
+        ("compose.yaml", "services: {a: {image: x, extends: {file: base.yaml, service: nil}}}\n"),
+        ("base.yaml", "services: {nil: }\n"),
+    ];
+    let read = printed(&files, |_| {});
+    assert!(read.contains("file: /app/base.yaml"), "{read}");
+}
+
+#[test]
+fn numbers_out_of_their_range_and_secrets_of_drivers_are_refused() {
+    for (body, told) in [
+        (
+            "services: {a: {image: x, oom_score_adj: 2000}}\n",
+            "oom_score_adj: must be from -1000 to 1000",
+        ),
+        ("services: {a: {image: x, ports: [0]}}\n", "`0` is not a port"),
+        (
+            "services: {a: {image: x, networks: {n: {driver_opts: {k: }}}}}\nnetworks: {n: }\n",
+            "driver_opts.k: must be a string or a number, not nothing",
+        ),
+        ("services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {driver: d}}\n", "says no source"),
+    ] {
+        let read = config(body);
+        assert!(read.contains(told), "{told} is not in {read}");
+    }
 }
 
 #[test]

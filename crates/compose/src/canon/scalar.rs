@@ -92,24 +92,42 @@ fn as_text(value: &Value) -> String {
     }
 }
 
-/// A bare scalar as YAML's value prints: `0x10` is 16 and `1.50` is 1.5; text stays.
+/// A bare scalar as Compose v2 prints YAML's value: `0x10` is 16, `1.50` is 1.5 and `1e6` is 1e+06; text stays.
 pub(crate) fn printed(text: &str) -> String {
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
-    match (integer(text), number) {
+    match (literal(text), number) {
         (Some(number), _) => number.to_string(),
-        (None, Some(number)) if number != 0.0 && !(1e-4..1e21).contains(&number.abs()) => {
-            let text = format!("{number:e}");
-            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            let (sign, exponent) = match exponent.strip_prefix('-') {
-                Some(rest) => ('-', rest),
-                None => ('+', exponent),
-            };
-            format!("{digits}e{sign}{exponent:0>2}")
-        }
-        (None, Some(number)) => number.to_string(),
+        (None, Some(number)) => float(number),
         (None, None) if is_boolean(&Value::Plain(text.to_owned())) => text.to_lowercase(),
         (None, None) => text.to_owned(),
     }
+}
+
+/// A fraction as Go prints it: with an exponent below 0.0001 and from a million on.
+fn float(number: f64) -> String {
+    if number == 0.0 || (1e-4..1e6).contains(&number.abs()) {
+        return number.to_string();
+    }
+    let text = format!("{number:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(rest) => ('-', rest),
+        None => ('+', exponent),
+    };
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
+/// A number without point and exponent, in the range of 64 bits with a sign or without.
+fn literal(text: &str) -> Option<i128> {
+    let digits = text.trim_start_matches(['+', '-']);
+    if digits.starts_with(|c: char| c.is_ascii_digit()) && digits.contains(['x', 'o', 'b']) {
+        return integer(text).map(i128::from);
+    }
+    if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let number = integer(text).map(i128::from).or_else(|| text.parse().ok())?;
+    (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&number).then_some(number)
 }
 
 fn typed(shape: &Shape, value: &Value) -> Option<Value> {

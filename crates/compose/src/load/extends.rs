@@ -7,7 +7,7 @@ use super::{Loader, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::graph;
 use crate::merge::merge;
-use crate::node::Node;
+use crate::node::{Node, Value};
 use crate::paths;
 use crate::schema::{SERVICE, Shape};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,6 +82,12 @@ impl Resolver<'_> {
             chain.push((at.clone(), service));
             let Some(extends) = extends else { break true };
             let Some(next) = self.next(loader, &at, &extends) else { break false };
+            if self.service(&next).is_some_and(Node::is_null) {
+                // nothing to begin with: left where it stands, as Compose v2 leaves it
+                let file = self.files.get(next.0).filter(|_| next.0 > 0);
+                leave(&mut chain, extends, file.map(|file| file.path.as_path()));
+                break true;
+            }
             if open.contains(&next) {
                 circle(loader, &chain, &next, &extends);
                 break false;
@@ -141,6 +147,19 @@ impl Resolver<'_> {
         let layer = loader.layer(document.unwrap_or_else(empty), &dir, self.scope);
         self.files.push(File { path, dir, layer });
         Some(self.files.len() - 1)
+    }
+}
+
+/// Puts an `extends` back, its file absolute.
+fn leave(chain: &mut [(At, Node)], mut extends: Node, file: Option<&Path>) {
+    if let Some(file) = file
+        && let Some(Value::Str(text)) =
+            extends.as_map_mut().and_then(|map| map.get_mut("file")).map(|node| &mut node.value)
+    {
+        *text = file.to_string_lossy().into_owned();
+    }
+    if let Some(service) = chain.last_mut().and_then(|(_, service)| service.as_map_mut()) {
+        service.insert("extends".to_owned(), extends);
     }
 }
 

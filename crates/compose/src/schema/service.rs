@@ -1,8 +1,9 @@
 //! A service and everything inside it.
 
 use super::{
-    BOOL, BYTES, COMMAND, DURATION, ENVIRONMENT, FLOAT, Field, INT, LABELS, OPTIONS, Object, PATH,
-    SCALAR, SCALAR_SET, STR, STR_LIST, STR_SET, STRINGS, Shape, keys,
+    BOOL, BYTES, COMMAND, DISTINCT, DISTINCT_LABELS, DISTINCT_LIST, DURATION, ENVIRONMENT, FLOAT,
+    Field, INT, LABELS, OPTIONS, Object, PATH, SCALAR, SCALAR_SET, STR, STR_LIST, STR_SET, STRINGS,
+    Shape, keys,
 };
 use crate::{check, short};
 
@@ -29,7 +30,8 @@ pub(crate) static SERVICE: Object = Object::new(
         f("cgroup_parent", STR),
         f("cgroup", &Shape::Enum(&["host", "private"])),
         f("cpu_count", &Shape::Form(short::natural, INT)).unsupported(WINDOWS),
-        f("cpu_percent", &Shape::Form(short::natural, FLOAT)).unsupported(WINDOWS),
+        f("cpu_percent", &Shape::Form(short::natural, &Shape::Form(short::whole, FLOAT)))
+            .unsupported(WINDOWS),
         f("cpu_period", INT),
         f("cpu_quota", INT),
         f("cpu_rt_period", &Shape::Form(short::microseconds, INT)).unsupported(KERNEL),
@@ -46,7 +48,7 @@ pub(crate) static SERVICE: Object = Object::new(
         f("credential_spec", &Shape::Object(&CREDENTIAL_SPEC)).kept().unsupported(WINDOWS),
         f("depends_on", &Shape::Form(short::depends_on, &Shape::Map(&Shape::Object(&DEPENDENCY)))),
         f("deploy", &Shape::Object(&DEPLOY)).kept().nullable(),
-        f("device_cgroup_rules", STR_SET),
+        f("device_cgroup_rules", DISTINCT),
         f(
             "devices",
             &Shape::List(&Shape::Form(short::device, &Shape::Object(&DEVICE)), Some(keys::target)),
@@ -67,9 +69,9 @@ pub(crate) static SERVICE: Object = Object::new(
         ),
         f("expose", SCALAR_SET),
         f("extends", &Shape::Form(short::extends, &Shape::Object(&EXTENDS))),
-        f("external_links", STR_SET),
+        f("external_links", DISTINCT),
         f("extra_hosts", HOSTS),
-        f("group_add", SCALAR_SET),
+        f("group_add", &Shape::Form(short::distinct, SCALAR_SET)),
         f(
             "gpus",
             &Shape::Form(
@@ -92,16 +94,16 @@ pub(crate) static SERVICE: Object = Object::new(
         f("links", STR_SET),
         f("logging", &Shape::Object(&LOGGING)).kept(),
         f("mem_limit", BYTES),
-        f("mem_reservation", BYTES),
+        f("mem_reservation", &Shape::Form(short::whole, BYTES)),
         f("memswap_limit", BYTES),
-        f("mem_swappiness", BYTES).kept(),
+        f("mem_swappiness", &Shape::Form(short::whole, BYTES)),
         f("mac_address", STR),
         f("models", &Shape::Form(short::names_to_map, &Shape::Map(&Shape::Object(&SERVICE_MODEL))))
             .unsupported("models are not run"),
         f("network_mode", STR),
         f("networks", &Shape::Form(short::names_to_map, &Shape::Map(&Shape::Object(&ENDPOINT)))),
         f("oom_kill_disable", BOOL),
-        f("oom_score_adj", INT),
+        f("oom_score_adj", &Shape::Form(short::score, INT)),
         f("pid", STR),
         f("pids_limit", INT),
         f("platform", STR),
@@ -120,12 +122,12 @@ pub(crate) static SERVICE: Object = Object::new(
             "secrets",
             &Shape::List(&Shape::Form(short::secret, &Shape::Object(&GRANT)), Some(keys::grant)),
         ),
-        f("security_opt", STR_SET),
+        f("security_opt", DISTINCT),
         f("shm_size", BYTES),
         f("stdin_open", BOOL),
         f("stop_grace_period", DURATION).kept(),
         f("stop_signal", STR),
-        f("storage_opt", OPTIONS).unsupported("layers have no quota"),
+        f("storage_opt", &Shape::Form(short::options, OPTIONS)).unsupported("layers have no quota"),
         f("sysctls", LABELS),
         f("tmpfs", STRINGS),
         f("tty", BOOL),
@@ -170,7 +172,8 @@ static BUILD: Object = Object::new(
         f("cache_from", STR_LIST),
         f("cache_to", STR_LIST).unsupported("the build cache is not exported"),
         f("no_cache", BOOL),
-        f("no_cache_filter", STRINGS).unsupported("the cache is used for all stages or for none"),
+        f("no_cache_filter", &Shape::Form(short::distinct, STRINGS))
+            .unsupported("the cache is used for all stages or for none"),
         f("additional_contexts", &Shape::Form(short::contexts, LABELS)),
         f("pull", BOOL),
         f("extra_hosts", HOSTS),
@@ -181,10 +184,10 @@ static BUILD: Object = Object::new(
             "secrets",
             &Shape::List(&Shape::Form(short::config, &Shape::Object(&GRANT)), Some(keys::grant)),
         ),
-        f("shm_size", BYTES),
+        f("shm_size", &Shape::Form(short::whole, BYTES)),
         f("tags", STR_SET),
         f("ulimits", ULIMITS),
-        f("platforms", STR_SET),
+        f("platforms", STR_LIST),
         f("privileged", BOOL).unsupported("builds get no privileges"),
     ],
 );
@@ -192,7 +195,7 @@ static BUILD: Object = Object::new(
 static BLKIO: Object = Object::new(
     "a block IO limit",
     &[
-        f("weight", INT),
+        f("weight", &Shape::Form(short::unquoted, INT)),
         f("weight_device", &Shape::List(&Shape::Object(&BLKIO_WEIGHT), Some(keys::path))),
         f("device_read_bps", &Shape::List(&Shape::Object(&BLKIO_RATE), Some(keys::path))),
         f("device_read_iops", &Shape::List(&Shape::Object(&BLKIO_RATE), Some(keys::path))),
@@ -227,7 +230,11 @@ static DEVICE: Object = Object::new(
 
 static ENV_FILE: Object = Object::new(
     "an env_file",
-    &[f("path", PATH).required(), f("required", BOOL).kept(), f("format", &Shape::Enum(&["raw"]))],
+    &[
+        f("path", PATH).required(),
+        f("required", BOOL).kept(),
+        f("format", &Shape::Form(short::or_nothing, &Shape::Enum(&["raw"]))),
+    ],
 );
 
 static EXTENDS: Object = Object::new("an extends", &[f("file", STR), f("service", STR).required()]);
@@ -278,7 +285,7 @@ static HOOK: Object = Object::new(
         f("user", STR),
         f("privileged", BOOL),
         f("working_dir", STR),
-        f("environment", ENVIRONMENT),
+        f("environment", &Shape::Form(short::distinct, ENVIRONMENT)),
     ],
 );
 static INIT_HOOK: Object = Object::new(
@@ -289,14 +296,14 @@ static INIT_HOOK: Object = Object::new(
         f("user", STR),
         f("privileged", BOOL),
         f("working_dir", STR),
-        f("environment", ENVIRONMENT),
+        f("environment", &Shape::Form(short::distinct, ENVIRONMENT)),
         f("per_replica", BOOL),
     ],
 );
 
 static LOGGING: Object = Object {
     what: "a logging section",
-    fields: &[f("driver", STR), f("options", OPTIONS)],
+    fields: &[f("driver", STR), f("options", &Shape::Form(short::options, OPTIONS))],
     identity: Some("driver"),
 };
 
@@ -307,7 +314,7 @@ static PORT: Object = Object::new(
         f("mode", &Shape::Form(short::or_nothing, &Shape::Enum(&["host", "ingress"]))),
         f("host_ip", STR),
         f("target", INT).required(),
-        f("published", &Shape::Word),
+        f("published", &Shape::Form(short::whole, &Shape::Word)),
         f("protocol", &Shape::Form(short::or_nothing, &Shape::Enum(&["tcp", "udp", "sctp"]))),
         f("app_protocol", STR),
     ],
@@ -340,11 +347,11 @@ static MOUNT_BIND: Object = Object::new(
 static MOUNT_IMAGE: Object = Object::new("the options of an image mount", &[f("subpath", STR)]);
 static MOUNT_TMPFS: Object = Object::new(
     "the options of a tmpfs",
-    &[f("size", &Shape::Form(short::whole, BYTES)), f("mode", INT)],
+    &[f("size", &Shape::Form(short::whole, BYTES)), f("mode", &Shape::Form(short::unquoted, INT))],
 );
 static MOUNT_VOLUME: Object = Object::new(
     "the options of a volume",
-    &[f("labels", LABELS), f("nocopy", BOOL), f("subpath", STR)],
+    &[f("labels", DISTINCT_LABELS), f("nocopy", BOOL), f("subpath", STR)],
 );
 
 static DEVELOP: Object =
@@ -352,13 +359,13 @@ static DEVELOP: Object =
 static WATCH: Object = Object::new(
     "a watch rule",
     &[
-        f("path", PATH).required(),
+        f("path", &Shape::Form(short::given, PATH)).required(),
         f("action", &Shape::Enum(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"]))
             .required(),
         f("target", STR),
         f("exec", &Shape::Object(&HOOK)),
-        f("include", STRINGS),
-        f("ignore", STRINGS),
+        f("include", &Shape::Form(short::distinct, STRINGS)),
+        f("ignore", &Shape::Form(short::distinct, STRINGS)),
         f("initial_sync", &Shape::Form(short::unquoted, BOOL)),
     ],
 );
@@ -453,21 +460,21 @@ static DISCRETE: Object =
 static RESERVED_DEVICE: Object = Object::new(
     "a device request",
     &[
-        f("capabilities", STR_LIST).required(),
+        f("capabilities", DISTINCT_LIST).required(),
         f("driver", STR),
         f("count", &Shape::Form(short::count, INT)),
-        f("device_ids", STR_LIST),
-        f("options", LABELS),
+        f("device_ids", DISTINCT_LIST),
+        f("options", DISTINCT_LABELS),
     ],
 );
 static DEVICE_REQUEST: Object = Object::new(
     "a GPU request",
     &[
-        f("capabilities", STR_LIST),
+        f("capabilities", DISTINCT_LIST),
         f("driver", STR),
         f("count", &Shape::Form(short::count, INT)),
-        f("device_ids", STR_LIST),
-        f("options", LABELS),
+        f("device_ids", DISTINCT_LIST),
+        f("options", DISTINCT_LABELS),
     ],
 );
 

@@ -1,7 +1,8 @@
 //! The top level of a file: services, networks, volumes, secrets, configs.
 
 use super::{
-    BOOL, Field, INT, LABELS, OPTIONS, Object, PATH, SERVICE, STR, STR_LIST, STRINGS, Shape, keys,
+    BOOL, DISTINCT_LABELS, Field, INT, LABELS, OPTIONS, Object, PATH, SERVICE, STR, STR_LIST,
+    STRINGS, Shape, keys,
 };
 use crate::short;
 
@@ -50,12 +51,17 @@ static IPAM: Object = Object::new(
     &[
         f("driver", STR),
         f("config", &Shape::List(&Shape::Object(&IPAM_POOL), Some(keys::subnet))),
-        f("options", OPTIONS),
+        f("options", &Shape::Map(STR)),
     ],
 );
 static IPAM_POOL: Object = Object::new(
     "an address pool",
-    &[f("subnet", STR), f("gateway", STR), f("ip_range", STR), f("aux_addresses", OPTIONS)],
+    &[
+        f("subnet", STR),
+        f("gateway", STR),
+        f("ip_range", STR),
+        f("aux_addresses", &Shape::Map(STR)),
+    ],
 );
 
 static VOLUME: Object = Object::new(
@@ -65,7 +71,7 @@ static VOLUME: Object = Object::new(
         f("driver", STR),
         f("driver_opts", OPTIONS),
         f("external", BOOL),
-        f("labels", LABELS),
+        f("labels", DISTINCT_LABELS),
     ],
 );
 
@@ -76,7 +82,7 @@ static SECRET: Object = Object::new(
         f("file", PATH),
         f("environment", STR),
         f("external", BOOL),
-        f("labels", LABELS),
+        f("labels", DISTINCT_LABELS),
         f("driver", STR).unsupported("secrets come from files and the environment"),
         f("driver_opts", OPTIONS),
         f("template_driver", STR).unsupported("secrets are not templates"),
@@ -91,7 +97,7 @@ static CONFIG: Object = Object::new(
         f("environment", STR),
         f("content", STR),
         f("external", BOOL),
-        f("labels", LABELS),
+        f("labels", DISTINCT_LABELS),
         f("template_driver", STR).unsupported("configs are not templates"),
     ],
 );
@@ -101,7 +107,7 @@ static MODEL: Object = Object::new(
     &[
         f("name", STR),
         f("model", STR).required(),
-        f("context_size", INT),
+        f("context_size", &Shape::Form(short::unquoted, INT)),
         f("runtime_flags", STR_LIST),
     ],
 );

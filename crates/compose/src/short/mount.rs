@@ -65,7 +65,10 @@ fn short(canon: &mut Canon<'_>, text: &str, span: Span) -> Option<Node> {
     }
     entries.push(("target", text_node(target)));
     let mut long = Node::map(entries, span);
-    default(&mut long, if bind { "bind" } else { "volume" }, Node::map([], span));
+    // of a place of one or two letters Compose v2 asks no more
+    if text.len() > 2 {
+        default(&mut long, if bind { "bind" } else { "volume" }, Node::map([], span));
+    }
     for word in mode.split(',').filter(|word| !word.is_empty()) {
         option(canon, &mut long, word, span);
     }

@@ -81,6 +81,9 @@ fn parse(text: &str) -> Result<Vec<Long>, &'static str> {
         return Err("the host address is not an IP address");
     }
     let targets = range(target)?;
+    if targets.0 == 0 {
+        return Err("a container's port is a number from 1 to 65535");
+    }
     let published = if published.is_empty() { None } else { Some((published, range(published)?)) };
     let count = targets.1 - targets.0;
     if let Some((_, hosts)) = &published

@@ -111,9 +111,6 @@ fn watches(service: &Node, error: &mut impl FnMut(String, Span, &str)) {
     for rule in service.at(&["develop", "watch"]).and_then(Node::as_seq).unwrap_or_default() {
         let action = rule.get("action").and_then(Node::as_str).unwrap_or_default();
         let target = rule.get("target").and_then(Node::as_str).unwrap_or_default();
-        if rule.get("path").and_then(Node::as_str) == Some("") {
-            error("the path of a watch rule is blank".to_owned(), rule.place(), "needs `path`");
-        }
         if target.is_empty() && !matches!(action, "" | "rebuild" | "restart") {
             let message = format!("the watch action {action} needs a `target`");
             error(message, rule.place(), "needs `target`");

@@ -33,7 +33,7 @@ fn merge_keys_yield_to_written_keys_and_to_earlier_sources() {
 
 #[test]
 fn yes_and_on_are_words_and_numbers_keep_their_spelling() {
-    let root = one("a: yes\nb: 0440\nc: 1.10\nd: 12:30\ne: null\nf: '1'\ng: 1_0\n");
+    let root = one("a: yes\nb: 0440\nc: 1.10\nd: 12:30\ne: null\nf: '1'\ng: 1_0\nh: _1\n");
     let value = |key: &str| root.get(key).expect("there").value.clone();
     assert_eq!(value("a"), Value::Str("yes".into()));
     assert_eq!(value("b"), Value::Plain("0440".into()));
@@ -41,7 +41,8 @@ fn yes_and_on_are_words_and_numbers_keep_their_spelling() {
     assert_eq!(value("d"), Value::Str("12:30".into()));
     assert_eq!(value("e"), Value::Null);
     assert_eq!(value("f"), Value::Str("1".into()));
-    assert_eq!(value("g"), Value::Str("1_0".into()));
+    assert_eq!(value("g"), Value::Plain("10".into()));
+    assert_eq!(value("h"), Value::Str("_1".into()));
 }
 
 #[test]
