@@ -251,13 +251,17 @@ impl Executor {
         for (key, bindings) in inspect.network_settings.ports {
             let Some((target_port, protocol)) = types::port::parse_port(&key) else { continue };
             for binding in bindings.into_iter().flatten() {
-                ports.push(PortConfig {
+                let port = PortConfig {
                     protocol: protocol.as_str().to_owned(),
                     target_port,
                     published_port: binding.host_port.parse().unwrap_or(0),
                     publish_mode: "host".to_owned(),
                     ..PortConfig::default()
-                });
+                };
+                // Once for both families.
+                if !ports.contains(&port) {
+                    ports.push(port);
+                }
             }
         }
         ports

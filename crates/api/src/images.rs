@@ -122,7 +122,9 @@ async fn create(
 async fn load(State(app): State<App>, context: Context, query: Query, archive: Body) -> Reply {
     let engine = app.engine.clone();
     let archive = body::reader_to_the_end(archive);
-    let work = async move |sender| engine.image_load(archive, sender).await;
+    let platform = query.text("platform").filter(|_| context.version >= ApiVersion(1, 48));
+    let platform = platform.map(|text| engine::read_platform(&text)).transpose()?;
+    let work = async move |sender| engine.image_load(archive, platform, sender).await;
     Ok(progress::stream(context, query.flag_or("quiet", true), work))
 }
 
@@ -227,9 +229,20 @@ async fn tag(State(app): State<App>, Path(name): Path<String>, query: Query) -> 
     Ok(StatusCode::CREATED.into_response())
 }
 
-async fn remove(State(app): State<App>, Path(name): Path<String>, query: Query) -> Reply {
+async fn remove(
+    State(app): State<App>,
+    context: Context,
+    Path(name): Path<String>,
+    query: Query,
+) -> Reply {
     if name.trim().is_empty() {
         return Err(Error::invalid("image name cannot be blank").into());
+    }
+    if context.version >= ApiVersion(1, 50) {
+        // An image here is for one platform: it goes if it is for all that are named.
+        for platform in query.all("platforms") {
+            app.engine.image_is_for(&name, &platform)?;
+        }
     }
     reply::json(&app.engine.image_remove(&name, query.flag("force"), query.flag("noprune")).await?)
 }

@@ -43,7 +43,7 @@ fn in_sandbox(test: impl AsyncFnOnce(watch::Sender<Arc<View>>) + Send) {
 
 fn view(upstream: &[SocketAddr]) -> View {
     let names = ["web".to_owned()];
-    let zone = Zone::new("front", [Entry { names: &names, address: WEB }]);
+    let zone = Zone::new("front", [Entry { names: &names, address: WEB, six: None }]);
     View { zones: vec![Arc::new(zone)], upstream: upstream.to_vec() }
 }
 

@@ -16,6 +16,7 @@ mod search;
 mod transfer;
 
 pub use nodes::Renew;
+pub use platform::read_platform;
 pub use transfer::{ImportRequest, ImportSource, PullRequest};
 
 use crate::container::{Container, until};

@@ -46,7 +46,9 @@ pub use events::{EventStream, EventsOptions, matches as event_matches};
 pub use exec::ExecStart;
 pub use filters::Filters;
 pub use housekeeping::Housekeeping;
-pub use images::{ImageListOptions, ImportRequest, ImportSource, PullRequest, Renew};
+pub use images::{
+    ImageListOptions, ImportRequest, ImportSource, PullRequest, Renew, read_platform,
+};
 pub use networks::{ClusterNetworks, NetworkCreated, Passes, PathReport};
 pub use system::{API_VERSION, DiskUsageOptions, MIN_API_VERSION};
 

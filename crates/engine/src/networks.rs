@@ -19,6 +19,7 @@
 //! | `heard` | the endpoint table on disk |
 //! | `paths` | how large packets pass to the other nodes |
 //! | `ports` | published ports |
+//! | `relay` | published ports at IPv6 addresses that lead to an IPv4 one |
 //! | `six` | IPv6 of networks that have it |
 //! | `serve` | names, and the resolvers that answer them |
 
@@ -36,6 +37,7 @@ mod member;
 mod objects;
 mod paths;
 mod ports;
+mod relay;
 mod serve;
 mod six;
 
@@ -91,6 +93,7 @@ struct State {
     members: BTreeMap<ContainerId, Member>,
     /// Resolvers of the members that have one.
     serving: BTreeMap<ContainerId, Serving>,
+    relays: BTreeMap<ContainerId, relay::Relay>,
     /// Sockets of adopted members, until all are adopted.
     unserved: BTreeMap<ContainerId, dnsd::Sockets>,
     /// A container gets its last address again while it is free.
@@ -245,6 +248,7 @@ impl Networks {
     }
 
     async fn apply_bridges(&self, state: &State) -> Result<()> {
+        state.turn_relays();
         if !state.settled {
             return Ok(());
         }

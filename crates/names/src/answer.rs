@@ -2,16 +2,16 @@
 //!
 //! | asked | known name | unknown |
 //! |---|---|---|
-//! | `A` | all addresses, rotated | forwarded |
+//! | `A`, `AAAA` | all addresses of that family, rotated | forwarded |
 //! | `SRV` | all places of the service's port, rotated | forwarded |
 //! | any other type | empty answer (NODATA), never NXDOMAIN | forwarded |
 //! | `PTR` of an address of ours | `container.network` | forwarded |
 
 use crate::{Place, Zone};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR, SRV};
+use hickory_proto::rr::rdata::{A, AAAA, PTR, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Seconds. An endpoint that goes away must not be remembered by the caller.
@@ -90,11 +90,14 @@ fn records(zones: &[Arc<Zone>], question: &Query, turn: usize) -> Option<Vec<Rec
         let places = rotated(places, turn).filter(|_| is_asked);
         return Some(places.filter_map(server).collect());
     }
-    let addresses = zones.iter().find_map(|zone| zone.addresses(&name))?;
-    if question.query_type != RecordType::A {
-        return Some(Vec::new());
-    }
-    Some(rotated(addresses, turn).map(|address| record(RData::A(A(*address)))).collect())
+    let (zone, addresses) = zones.iter().find_map(|zone| Some((zone, zone.addresses(&name)?)))?;
+    let four = |address: &Ipv4Addr| record(RData::A(A(*address)));
+    let six = |address: &Ipv6Addr| record(RData::AAAA(AAAA(*address)));
+    Some(match question.query_type {
+        RecordType::A => rotated(addresses, turn).map(four).collect(),
+        RecordType::AAAA => rotated(zone.six_addresses(&name), turn).map(six).collect(),
+        _ => Vec::new(),
+    })
 }
 
 /// All of them, beginning with another one each turn.
@@ -110,8 +113,16 @@ fn text(name: &Name) -> String {
     labels.join(".")
 }
 
-/// `2.0.18.172.in-addr.arpa` is 172.18.0.2.
-fn reversed(name: &str) -> Option<Ipv4Addr> {
+/// `2.0.18.172.in-addr.arpa` is 172.18.0.2; `….ip6.arpa` has a label for each hexadecimal digit.
+fn reversed(name: &str) -> Option<IpAddr> {
+    if let Some(digits) = name.strip_suffix(".ip6.arpa") {
+        let digits: Vec<u128> = digits
+            .split('.')
+            .map(|digit| u128::from_str_radix(digit, 16).ok().filter(|_| digit.len() == 1))
+            .collect::<Option<_>>()?;
+        let address = digits.iter().rev().fold(0, |address, digit| address << 4 | digit);
+        return (digits.len() == 32).then(|| Ipv6Addr::from(address).into());
+    }
     let octets: Vec<u8> = name
         .strip_suffix(".in-addr.arpa")?
         .split('.')
@@ -119,7 +130,7 @@ fn reversed(name: &str) -> Option<Ipv4Addr> {
         .collect::<Result<_, _>>()
         .ok()?;
     let [d, c, b, a] = octets.try_into().ok()?;
-    Some(Ipv4Addr::new(a, b, c, d))
+    Some(Ipv4Addr::new(a, b, c, d).into())
 }
 
 #[cfg(test)]

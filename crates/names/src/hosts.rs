@@ -1,6 +1,6 @@
 //! A container's `/etc/hosts` and `/etc/hostname`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What the file is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub struct Hosts {
     pub hostname: String,
     pub domainname: String,
     /// The container's own addresses, that of the first network first; none with `--network none`.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// `--add-host` entries, `NAME:ADDRESS`; an address `host-gateway` is [`Hosts::host_gateway`].
     pub extra: Vec<String>,
     pub host_gateway: Option<Ipv4Addr>,
@@ -39,7 +39,7 @@ impl Hosts {
 
     /// The container's own name, at each of its addresses.
     pub fn own_lines(&self) -> String {
-        let line = |address: &Ipv4Addr| match (self.hostname.as_str(), self.domainname.as_str()) {
+        let line = |address: &IpAddr| match (self.hostname.as_str(), self.domainname.as_str()) {
             ("", _) => String::new(),
             (host, "") => format!("{address}\t{host}\n"),
             (host, domain) => format!("{address}\t{host}.{domain} {host}\n"),
@@ -68,7 +68,7 @@ mod tests {
         let hosts = Hosts {
             hostname: "web".to_owned(),
             domainname: "example.org".to_owned(),
-            addresses: vec![Ipv4Addr::new(172, 18, 0, 2)],
+            addresses: vec![Ipv4Addr::new(172, 18, 0, 2).into()],
             extra: ["db:10.0.0.5", "gw:host-gateway", "six:2001:db8::1", "bad"]
                 .map(str::to_owned)
                 .to_vec(),

@@ -2,7 +2,7 @@
 //! shared by all sandboxes on that network.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,13 +10,16 @@ pub struct Entry<'a> {
     /// The container's name first, then aliases and its short id.
     pub names: &'a [String],
     pub address: Ipv4Addr,
+    pub six: Option<Ipv6Addr>,
 }
 
 /// Names (lower case, no trailing dot) to addresses, and back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone {
     names: BTreeMap<String, Vec<Ipv4Addr>>,
-    pointers: BTreeMap<Ipv4Addr, String>,
+    /// Of those names the ones whose endpoints have IPv6.
+    six: BTreeMap<String, Vec<Ipv6Addr>>,
+    pointers: BTreeMap<IpAddr, String>,
     /// By `_port._protocol.service`.
     places: BTreeMap<String, Vec<Place>>,
 }
@@ -32,23 +35,25 @@ impl Zone {
     /// Every name is also known as `name.network`; endpoints that share a name are all answered.
     pub fn new<'a>(network: &str, entries: impl IntoIterator<Item = Entry<'a>>) -> Self {
         let mut zone = Zone::default();
-        for Entry { names, address } in entries {
+        for Entry { names, address, six } in entries {
             for name in names {
-                zone.add(name.to_ascii_lowercase(), address);
-                zone.add(format!("{name}.{network}").to_ascii_lowercase(), address);
+                zone.call(network, name, address);
+                if let Some(six) = six {
+                    zone.call_six(network, name, six);
+                }
             }
             if let Some(first) = names.first() {
-                zone.pointers.entry(address).or_insert_with(|| format!("{first}.{network}"));
+                zone.point(network, first, address);
+                if let Some(six) = six {
+                    zone.point(network, first, six);
+                }
             }
         }
         zone
     }
 
     fn add(&mut self, name: String, address: Ipv4Addr) {
-        let addresses = self.names.entry(name).or_default();
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
+        add(&mut self.names, name, address);
     }
 
     /// A name that is known even while nobody has it: its answer is empty, never NXDOMAIN.
@@ -63,9 +68,14 @@ impl Zone {
         self.add(format!("{name}.{network}").to_ascii_lowercase(), address);
     }
 
+    pub(crate) fn call_six(&mut self, network: &str, name: &str, address: Ipv6Addr) {
+        add(&mut self.six, name.to_ascii_lowercase(), address);
+        add(&mut self.six, format!("{name}.{network}").to_ascii_lowercase(), address);
+    }
+
     /// The address's own name, unless it has one.
-    pub(crate) fn point(&mut self, network: &str, name: &str, address: Ipv4Addr) {
-        self.pointers.entry(address).or_insert_with(|| format!("{name}.{network}"));
+    pub(crate) fn point(&mut self, network: &str, name: &str, address: impl Into<IpAddr>) {
+        self.pointers.entry(address.into()).or_insert_with(|| format!("{name}.{network}"));
     }
 
     /// `name` and `name.network` are found at `place`.
@@ -88,6 +98,11 @@ impl Zone {
         self.names.get(name).map(Vec::as_slice)
     }
 
+    /// The IPv6 addresses of a name that is known; often none.
+    pub fn six_addresses(&self, name: &str) -> &[Ipv6Addr] {
+        self.six.get(name).map_or(&[], Vec::as_slice)
+    }
+
     /// What one container calls others: `links` are their names here and its own names for them. A link to
     /// nobody is left out; addresses keep their names.
     pub fn linked<'a>(&self, links: impl IntoIterator<Item = (&'a str, &'a str)>) -> Zone {
@@ -97,13 +112,24 @@ impl Zone {
             for address in found.unwrap_or_default() {
                 zone.add(alias.to_ascii_lowercase(), *address);
             }
+            for address in self.six_addresses(&target.to_ascii_lowercase()) {
+                add(&mut zone.six, alias.to_ascii_lowercase(), *address);
+            }
         }
         zone
     }
 
     /// `container.network` of an address.
-    pub fn pointer(&self, address: Ipv4Addr) -> Option<&str> {
+    pub fn pointer(&self, address: IpAddr) -> Option<&str> {
         self.pointers.get(&address).map(String::as_str)
+    }
+}
+
+/// Each address once, in the order in which they came.
+fn add<A: PartialEq>(names: &mut BTreeMap<String, Vec<A>>, name: String, address: A) {
+    let addresses = names.entry(name).or_default();
+    if !addresses.contains(&address) {
+        addresses.push(address);
     }
 }
 
@@ -114,10 +140,12 @@ mod tests {
     #[test]
     fn a_link_is_a_further_name_of_who_is_there_and_none_of_who_is_not() {
         let (names, address) = (["db".to_owned()], Ipv4Addr::new(172, 18, 0, 2));
-        let zone = Zone::new("net", [Entry { names: &names, address }]);
+        let six = Ipv6Addr::LOCALHOST;
+        let zone = Zone::new("net", [Entry { names: &names, address, six: Some(six) }]);
         let linked = zone.linked([("DB", "Store"), ("gone", "other")]);
         assert_eq!(linked.addresses("store"), Some(&[address][..]));
+        assert_eq!(linked.six_addresses("store"), [six]);
         assert_eq!(linked.addresses("other"), None);
-        assert_eq!(linked.pointer(address), None);
+        assert_eq!(linked.pointer(address.into()), None);
     }
 }

@@ -78,6 +78,18 @@ impl std::fmt::Display for PortError {
     }
 }
 
+impl PortError {
+    /// Another port may be free.
+    pub fn is_in_use(&self) -> bool {
+        self.errno == nix::errno::Errno::EADDRINUSE
+    }
+
+    /// The host does not know the address's family.
+    pub fn is_unknown_family(&self) -> bool {
+        self.errno == nix::errno::Errno::EAFNOSUPPORT
+    }
+}
+
 impl std::error::Error for PortError {}
 
 impl Classify for PortError {

@@ -1,13 +1,13 @@
 //! Ports of the host that are published.
 //!
-//! A bound socket, never listened on, holds each: packets are translated before they would reach it, and
-//! whoever else wants the port gets `address already in use`, as with any server.
+//! A bound socket holds each: packets are translated before they would reach it, and whoever else wants the port gets
+//! `address already in use`, as with any server. TCP sockets of IPv6 listen, for not everything is translated there.
 
 use crate::PortError;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, getsockname,
-    setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, getsockname,
+    listen, setsockopt, socket, sockopt,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -54,7 +54,17 @@ pub fn reserve(
             // The IPv4 half of `::` is a reservation of its own.
             setsockopt(&socket, sockopt::Ipv6V6Only, &true).map_err(|errno| failed(port, errno))?;
         }
-        match bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port))) {
+        let listens = address.is_ipv6() && protocol == Protocol::Tcp;
+        if listens {
+            // The last run's connections that still wait for their end are in nobody's way.
+            setsockopt(&socket, sockopt::ReuseAddr, &true).map_err(|errno| failed(port, errno))?;
+        }
+        let at = SockaddrStorage::from(SocketAddr::new(address, port));
+        let bound = bind(socket.as_raw_fd(), &at).and_then(|()| match listens {
+            true => listen(&socket, Backlog::MAXCONN),
+            false => Ok(()),
+        });
+        match bound {
             Ok(()) => {
                 let bound: SockaddrStorage =
                     getsockname(socket.as_raw_fd()).map_err(|errno| failed(port, errno))?;

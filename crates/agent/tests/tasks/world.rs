@@ -86,7 +86,7 @@ impl World {
         let (progress, mut unread) = mpsc::channel(16);
         let reader = async { while unread.recv().await.is_some() {} };
         let (loaded, ()) =
-            tokio::join!(world.engine().image_load(Box::pin(file), progress), reader);
+            tokio::join!(world.engine().image_load(Box::pin(file), None, progress), reader);
         loaded.unwrap();
         world
     }

@@ -9,7 +9,7 @@ use crate::networks::{DNS_TCP, DNS_UDP, Joining, Publishing};
 use crate::{Engine, Error, Result};
 use names::{DnsWishes, Hosts, ResolvConf};
 use ocispec::Namespace;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,7 +77,12 @@ impl Engine {
             (Ok(udp), Ok(tcp)) => Some(dnsd::Sockets { udp, tcp }),
             _ => None,
         };
-        self.0.networks.adopt(&container.id, sockets).await
+        let mut relayed = Vec::new();
+        for name in self.0.networks.relayed(&container.id) {
+            let socket = shim.take_fd(&name).await;
+            relayed.extend(socket.ok().map(|socket| (name, socket)));
+        }
+        self.0.networks.adopt(&container.id, sockets, &relayed).await
     }
 
     /// The networks that a run has joined, and told so.
@@ -133,7 +138,9 @@ impl Engine {
         let resolv = dnsd::host_resolv_conf().with(&self.0.networks.dns_wishes(wishes));
         let resolv =
             if attached.addresses.is_empty() { resolv.to_string() } else { resolv.embedded() };
-        let mut hosts = own_hosts(&record, attached.addresses, attached.host_gateway);
+        let four = attached.addresses.into_iter().map(IpAddr::V4);
+        let six = attached.six_addresses.into_iter().map(IpAddr::V6);
+        let mut hosts = own_hosts(&record, four.chain(six).collect(), attached.host_gateway);
         hosts.extra.extend(linked.hosts);
         self.write_files(container, &record, &hosts.to_string(), &resolv)?;
         for (network, settings) in
@@ -228,16 +235,18 @@ impl Engine {
 }
 
 impl Container {
-    /// It has an address more: its own name leads there too.
-    pub(crate) fn add_own_host(&self, address: Ipv4Addr) -> Result<()> {
+    /// It has addresses more: its own name leads there too.
+    pub(crate) fn add_own_hosts(&self, addresses: Vec<IpAddr>) -> Result<()> {
         let record = self.snapshot();
-        let line = own_hosts(&record, vec![address], None).own_lines();
-        self.edit_hosts(|text| format!("{text}{line}"))
+        let lines = own_hosts(&record, addresses, None).own_lines();
+        self.edit_hosts(|text| format!("{text}{lines}"))
     }
 
-    pub(crate) fn remove_own_host(&self, address: Ipv4Addr) -> Result<()> {
-        let address = address.to_string();
-        let others = |line: &&str| line.split_ascii_whitespace().next() != Some(address.as_str());
+    pub(crate) fn remove_own_hosts(&self, addresses: &[IpAddr]) -> Result<()> {
+        let others = |line: &&str| {
+            let first = line.split_ascii_whitespace().next().map(str::parse);
+            !matches!(first, Some(Ok(address)) if addresses.contains(&address))
+        };
         self.edit_hosts(|text| text.split_inclusive('\n').filter(others).collect())
     }
 
@@ -265,7 +274,7 @@ fn write_file(container: &Container, name: &str, text: &[u8]) -> Result<()> {
         .map_err(|err| Error::caused(format!("failed to write {}", path.display()), err))
 }
 
-fn own_hosts(record: &Record, addresses: Vec<Ipv4Addr>, host_gateway: Option<Ipv4Addr>) -> Hosts {
+fn own_hosts(record: &Record, addresses: Vec<IpAddr>, host_gateway: Option<Ipv4Addr>) -> Hosts {
     Hosts {
         hostname: record.config.hostname.clone(),
         domainname: record.config.domainname.clone(),

@@ -22,15 +22,9 @@ const KNOWN: &[&str] = &[
 ];
 
 impl Engine {
-    /// Refuses when the image called `name` is not for `platform`, JSON of an OCI platform (API 1.47 and later).
+    /// Refuses when the image called `name` is not for `platform`, as [`read_platform`] has it.
     pub fn image_is_for(&self, name: &str, platform: &str) -> Result<()> {
-        let wanted: Wanted = serde_json::from_str(platform)
-            .map_err(|err| Error::invalid(format!("failed to parse platform: {err}")))?;
-        if wanted.os.is_empty() || wanted.architecture.is_empty() {
-            return Err(Error::invalid("both OS and Architecture must be provided"));
-        }
-        let Wanted { os, architecture, variant } = wanted;
-        let wanted = Platform { os, architecture, variant };
+        let wanted = read_platform(platform)?;
         let image = self.0.images.resolve(name).map_err(Error::from_lower)?;
         if is_for(&image.config, &wanted) {
             return Ok(());
@@ -40,6 +34,17 @@ impl Engine {
             shown(&wanted)
         )))
     }
+}
+
+/// JSON of an OCI platform, as query parameters have it since API 1.47.
+pub fn read_platform(platform: &str) -> Result<Platform> {
+    let wanted: Wanted = serde_json::from_str(platform)
+        .map_err(|err| Error::invalid(format!("failed to parse platform: {err}")))?;
+    if wanted.os.is_empty() || wanted.architecture.is_empty() {
+        return Err(Error::invalid("both OS and Architecture must be provided"));
+    }
+    let Wanted { os, architecture, variant } = wanted;
+    Ok(Platform { os, architecture, variant })
 }
 
 /// `os/arch[/variant]`; empty text is no wish.

@@ -112,8 +112,14 @@ impl Engine {
     }
 
     /// `POST /images/load`. `Loaded image: …` lines come as `stream` messages.
-    pub async fn image_load(&self, archive: Body, progress: ProgressSender) -> Result<()> {
-        let images = self.0.images.load(archive, progress).await.map_err(Error::from_lower)?;
+    pub async fn image_load(
+        &self,
+        archive: Body,
+        platform: Option<image::Platform>,
+        progress: ProgressSender,
+    ) -> Result<()> {
+        let images = self.0.images.load_for(archive, platform, progress).await;
+        let images = images.map_err(Error::from_lower)?;
         for image in images {
             self.image_event("load", &image.id, image.id.as_str());
         }

@@ -9,7 +9,7 @@ use crate::container::random_hex;
 use crate::{Error, Result};
 use dnsd::Sockets;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use types::network::{EndpointSettings, NetworkSettings};
@@ -46,6 +46,7 @@ pub(crate) struct Attached {
     pub(crate) settings: NetworkSettings,
     /// Its own addresses, in the order of its interfaces.
     pub(crate) addresses: Vec<Ipv4Addr>,
+    pub(crate) six_addresses: Vec<Ipv6Addr>,
     /// What `host-gateway` means to it.
     pub(crate) host_gateway: Option<Ipv4Addr>,
     /// Sockets that must live as long as the container: the shim keeps them.
@@ -85,6 +86,7 @@ impl Networks {
             self.apply_overlay(&mut state).await?;
         }
         self.refresh_names(&mut state, &networks_of(&member));
+        state.relay(joining.id, &published.sockets)?;
         let mut keep = published.sockets;
         if !member.places.is_empty() {
             let kept = sockets
@@ -96,6 +98,7 @@ impl Networks {
         Ok(Attached {
             settings: state.settings(joining, &member, asked, &netns),
             addresses: member.places.iter().map(|place| place.address).collect(),
+            six_addresses: member.six_addresses(),
             host_gateway: state.default_gateway(),
             netns,
             keep,
@@ -133,10 +136,15 @@ impl Networks {
         outcome
     }
 
-    /// Takes over a container that kept running while no daemon did; `sockets` come from its shim. Its
-    /// links are looked at, and its queries answered, by [`Networks::settle`]: before, a name of one that
+    /// Takes over a container that kept running while no daemon did; `sockets` and what is [`Self::relayed`] come
+    /// from its shim. Its links are looked at, and its queries answered, by [`Networks::settle`]: before, a name of one that
     /// is adopted later would be answered as unknown.
-    pub(crate) async fn adopt(&self, id: &ContainerId, sockets: Option<Sockets>) -> Result<()> {
+    pub(crate) async fn adopt(
+        &self,
+        id: &ContainerId,
+        sockets: Option<Sockets>,
+        relayed: &[(String, OwnedFd)],
+    ) -> Result<()> {
         let Some(member) = self.load_member(id) else { return Ok(()) };
         let mut state = self.state.lock().await;
         for place in &member.places {
@@ -152,6 +160,7 @@ impl Networks {
         }
         let networks = networks_of(&member);
         state.members.insert(id.clone(), member);
+        state.relay(id, relayed)?;
         self.refresh_names(&mut state, &networks);
         state.unserved.extend(sockets.map(|sockets| (id.clone(), sockets)));
         match state.settled {
@@ -255,7 +264,7 @@ impl State {
                         || host_ip.is_unspecified())
             })
         };
-        let six = self.publishes_six(&gateway.network, joining.id);
+        let six = bridge.is_some() || self.publishes_six(&gateway.network, joining.id);
         joining.publishing.reserve(host_binding, six, taken).map_err(|err| {
             err.context(format!(
                 "driver failed programming external connectivity on endpoint {} ({endpoint})",
@@ -314,6 +323,7 @@ impl State {
 
     pub(super) fn remove_member(&mut self, id: &ContainerId) -> Option<Member> {
         self.serving.remove(id);
+        self.relays.remove(id);
         self.unserved.remove(id);
         let member = self.members.remove(id)?;
         self.free_places(&member.places);

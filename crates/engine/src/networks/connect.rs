@@ -8,7 +8,7 @@ use super::{Networks, State};
 use crate::container::Container;
 use crate::{Engine, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use types::container::Status;
 use types::network::{ConnectRequest, DisconnectRequest, EndpointSettings, Network};
 use types::{ContainerId, NetworkId};
@@ -33,7 +33,7 @@ impl Engine {
             Asker { id: &container.id, name: &record.name, hostname: &record.config.hostname };
         let place = self.ask_place(network.id.as_str(), &wished, asker.id, asker.name).await?;
         let granted = place.into_iter().collect();
-        let (settings, address) =
+        let (settings, addresses) =
             match self.0.networks.connect(&network, wished, &asker, &granted).await {
                 Ok(joined) => joined,
                 Err(err) => {
@@ -42,9 +42,7 @@ impl Engine {
                 }
             };
         container.update(|record| drop(record.networks.insert(network.name.clone(), settings)))?;
-        if let Some(address) = address {
-            container.add_own_host(address)?;
-        }
+        container.add_own_hosts(addresses)?;
         self.network_event("connect", &network, Some(&container.id));
         Ok(())
     }
@@ -74,10 +72,11 @@ impl Engine {
             return Err(Error::system(text));
         }
         if is_running(&container)
-            && let Some(place) = self.0.networks.disconnect(&network.id, &container.id).await?
+            && let Some((place, addresses)) =
+                self.0.networks.disconnect(&network.id, &container.id).await?
         {
             self.give_back_tasks(place.task.into_iter().collect()).await;
-            container.remove_own_host(place.address)?;
+            container.remove_own_hosts(&addresses)?;
         }
         container.update(|record| drop(record.networks.remove(&network.name)))?;
         self.network_event("disconnect", &network, Some(&container.id));
@@ -127,7 +126,7 @@ impl Networks {
         wished: EndpointSettings,
         asker: &Asker<'_>,
         granted: &Grants,
-    ) -> Result<(EndpointSettings, Option<Ipv4Addr>)> {
+    ) -> Result<(EndpointSettings, Vec<IpAddr>)> {
         let mut state = self.state.lock().await;
         let member = state.members.get(asker.id).cloned().ok_or_else(|| vanished(asker.id))?;
         if member.on(&network.id).is_some() {
@@ -169,15 +168,16 @@ impl Networks {
         let mut settings = wished;
         place.fill(&mut settings, &state);
         joined.fill_six(&place.network, &mut settings, &state);
-        Ok((settings, Some(place.address)))
+        let six = joined.six.get(&place.network).copied().map(IpAddr::V6);
+        Ok((settings, [IpAddr::V4(place.address)].into_iter().chain(six).collect()))
     }
 
-    /// Returns the place that the container had there.
+    /// Returns the place that the container had there, and its addresses.
     pub(super) async fn disconnect(
         &self,
         network: &NetworkId,
         id: &ContainerId,
-    ) -> Result<Option<Place>> {
+    ) -> Result<Option<(Place, Vec<IpAddr>)>> {
         let mut state = self.state.lock().await;
         let Some(member) = state.members.get_mut(id) else { return Ok(None) };
         let Some(position) = member.places.iter().position(|place| place.network == *network)
@@ -185,7 +185,7 @@ impl Networks {
             return Ok(None);
         };
         let place = member.places.remove(position);
-        member.six.remove(network);
+        let six = member.six.remove(network).map(IpAddr::V6);
         let member = member.clone();
         state.free_places([&place]);
         self.save_member(id, &member)?;
@@ -193,7 +193,8 @@ impl Networks {
             networks_of(&member).into_iter().chain([place.network.clone()]).collect();
         self.refresh_names(&mut state, &touched);
         self.apply(&mut state).await?;
-        Ok(Some(place))
+        let addresses = [IpAddr::V4(place.address)].into_iter().chain(six).collect();
+        Ok(Some((place, addresses)))
     }
 
     async fn apply_joined(&self, state: &mut State, place: &Place) -> Result<()> {

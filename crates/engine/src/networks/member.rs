@@ -55,7 +55,19 @@ pub(super) struct Port {
     pub(super) container_port: u16,
 }
 
+impl Port {
+    /// Under which the shim keeps its socket.
+    pub(super) fn socket_name(&self) -> String {
+        format!("port-{}-{}-{}", self.protocol.as_str(), self.host_ip, self.host_port)
+    }
+}
+
 impl Member {
+    /// The ports whose sockets listen; see [`super::relay`].
+    pub(super) fn relayed(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter().filter(|port| port.host_ip.is_ipv6())
+    }
+
     pub(super) fn on(&self, network: &NetworkId) -> Option<&Place> {
         self.places.iter().find(|place| place.network == *network)
     }

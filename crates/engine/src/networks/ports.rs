@@ -2,12 +2,15 @@
 
 use super::member::Port;
 use crate::{Error, Result};
-use netdev::{PortRange, reserve};
+use netdev::{PortError, PortRange, Reservation, reserve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use types::container::Empty;
 use types::port::{PortBinding, PortMap, Protocol, parse_port};
+
+/// Ports of the kernel's choice that are tried before one is refused that is taken in the other family.
+const ATTEMPTS: u32 = 50;
 
 /// What a container asks to have published.
 #[derive(Debug, Clone, Copy)]
@@ -27,8 +30,8 @@ pub(super) struct Published {
 }
 
 impl Publishing<'_> {
-    /// Binds all of them, or none. `host_binding`: where those go that name no address; with `six` those that name none
-    /// at all go to every IPv6 address too. `taken`: whether another container of ours has that port, for which Docker
+    /// Binds all of them, or none. `host_binding`: where those go that name no address; with `six` IPv6 addresses lead to the
+    /// container, and ports that name none at all go to every one of them too. `taken`: whether another container of ours has that port, for which Docker
     /// has words of its own.
     pub(super) fn reserve(
         &self,
@@ -40,23 +43,26 @@ impl Publishing<'_> {
         for (key, binding) in self.wanted() {
             let (container_port, protocol) = parse_port(&key)
                 .ok_or_else(|| Error::invalid(format!("invalid port specification: \"{key}\"")))?;
-            let mut range = host_range(&binding.host_port)?;
-            for host_ip in host_addresses(&binding.host_ip, host_binding, six)? {
+            let range = host_range(&binding.host_port)?;
+            let addresses = host_addresses(&binding.host_ip, host_binding, six)?;
+            for host_ip in &addresses {
                 if range.first != 0
-                    && (range.first..=range.last).all(|port| taken(protocol, host_ip, port))
+                    && (range.first..=range.last).all(|port| taken(protocol, *host_ip, port))
                 {
-                    let at = std::net::SocketAddr::new(host_ip, range.first);
+                    let at = std::net::SocketAddr::new(*host_ip, range.first);
                     return Err(Error::system(format!(
                         "Bind for {at} failed: port is already allocated"
                     )));
                 }
-                let reservation = reserve(protocol, host_ip, range).map_err(Error::from_lower)?;
-                let host_port = reservation.host_port;
-                // The same for both families.
-                range = PortRange { first: host_port, last: host_port };
-                let name = format!("port-{}-{host_ip}-{host_port}", protocol.as_str());
-                published.sockets.extend(reservation.socket.map(|socket| (name, socket)));
-                published.ports.push(Port { protocol, host_ip, host_port, container_port });
+            }
+            for (host_ip, reservation) in
+                reserve_at(protocol, &addresses, range).map_err(Error::from_lower)?
+            {
+                let port =
+                    Port { protocol, host_ip, host_port: reservation.host_port, container_port };
+                let named = reservation.socket.map(|socket| (port.socket_name(), socket));
+                published.sockets.extend(named);
+                published.ports.push(port);
             }
         }
         Ok(published)
@@ -99,13 +105,45 @@ impl Publishing<'_> {
     }
 }
 
+/// One port of `range` that is free at all addresses. A host without IPv6 does without it where an IPv4 address is there.
+fn reserve_at(
+    protocol: Protocol,
+    addresses: &[IpAddr],
+    range: PortRange,
+) -> Result<Vec<(IpAddr, Reservation)>, PortError> {
+    let Some((first, others)) = addresses.split_first() else { return Ok(Vec::new()) };
+    let mut from = range.first;
+    let mut attempts = ATTEMPTS;
+    'port: loop {
+        attempts -= 1;
+        let reserved = reserve(protocol, *first, PortRange { first: from, last: range.last })?;
+        let host_port = reserved.host_port;
+        let mut all = vec![(*first, reserved)];
+        for address in others {
+            match reserve(protocol, *address, PortRange { first: host_port, last: host_port }) {
+                Ok(reserved) => all.push((*address, reserved)),
+                Err(err) if err.is_unknown_family() => {}
+                Err(err) if err.is_in_use() && range == PortRange::ANY && attempts > 0 => {
+                    continue 'port;
+                }
+                Err(err) if err.is_in_use() && host_port < range.last => {
+                    from = host_port + 1;
+                    continue 'port;
+                }
+                Err(err) => return Err(err),
+            }
+        }
+        return Ok(all);
+    }
+}
+
 /// `80` is `80/tcp`.
 fn key_of(key: &str) -> String {
     parse_port(key)
         .map_or_else(|| key.to_owned(), |(port, protocol)| format!("{port}/{}", protocol.as_str()))
 }
 
-/// Where a binding goes; nowhere for an IPv6 wildcard without `six`: IPv4 networks are not reached there.
+/// Where a binding goes; nowhere for an IPv6 wildcard without `six`.
 fn host_addresses(text: &str, default: Ipv4Addr, six: bool) -> Result<Vec<IpAddr>> {
     let wildcard = six.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     match text.trim_matches(['[', ']']) {
@@ -116,7 +154,7 @@ fn host_addresses(text: &str, default: Ipv4Addr, six: bool) -> Result<Vec<IpAddr
         "::" => Ok(wildcard.into_iter().collect()),
         text => match text.parse() {
             Ok(IpAddr::V6(address)) if !six => Err(Error::invalid(format!(
-                "cannot publish on {address}: the container has no IPv6 address there"
+                "cannot publish on {address}: the cluster's networks have no IPv6"
             ))),
             Ok(address) => Ok(vec![address]),
             Err(_) => Err(Error::invalid(format!("invalid host IP address: {text}"))),
@@ -174,6 +212,29 @@ mod tests {
         );
         assert!(TcpListener::bind(("127.0.0.1", free)).is_ok());
         drop(holder);
+    }
+
+    #[test]
+    fn a_port_that_names_no_address_is_taken_in_both_families_and_a_range_goes_on_for_both() {
+        let holder = TcpListener::bind("[::1]:0").unwrap();
+        let taken = holder.local_addr().unwrap().port();
+        let next = taken.checked_add(1).unwrap();
+        let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let only = PortRange { first: taken, last: taken };
+        assert!(reserve_at(Protocol::Tcp, &addresses, only).err().unwrap().is_in_use());
+        let more = PortRange { first: taken, last: next.saturating_add(50) };
+        let both = reserve_at(Protocol::Tcp, &addresses, more).unwrap();
+        let ports: BTreeSet<u16> = both.iter().map(|(_, it)| it.host_port).collect();
+        assert_eq!((both.len(), ports.len()), (2, 1));
+        assert!(ports.iter().all(|port| *port > taken));
+        drop(both);
+        let map = bindings(&[("80/tcp", "", "")]);
+        let some = Publishing { bindings: &map, exposed: None, all: false };
+        let published = some.reserve(Ipv4Addr::UNSPECIFIED, true, |_, _, _| false).unwrap();
+        let shown = some.shown(&published.ports);
+        let shown: Vec<_> =
+            shown["80/tcp"].iter().flatten().map(|binding| binding.host_ip.as_str()).collect();
+        assert_eq!(shown, ["0.0.0.0", "::"]);
     }
 
     #[test]

@@ -73,8 +73,12 @@ impl State {
         }
         let name =
             self.networks.get(network).map(|known| known.record.name.as_str()).unwrap_or_default();
-        let places = self.members.values().filter_map(|member| member.on(network));
-        Zone::new(name, places.map(|place| Entry { names: &place.names, address: place.address }))
+        let entries = self.members.values().filter_map(|member| {
+            let place = member.on(network)?;
+            let six = member.six.get(network).copied();
+            Some(Entry { names: &place.names, address: place.address, six })
+        });
+        Zone::new(name, entries)
     }
 
     /// The zones of a member's networks, that of the first joined first; before them its own links.

@@ -219,6 +219,11 @@ impl Known {
 }
 
 impl Member {
+    /// In the order of its interfaces.
+    pub(super) fn six_addresses(&self) -> Vec<Ipv6Addr> {
+        self.places.iter().filter_map(|place| self.six.get(&place.network)).copied().collect()
+    }
+
     /// What inspect shows of an endpoint's IPv6.
     pub(super) fn fill_six(
         &self,

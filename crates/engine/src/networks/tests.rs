@@ -131,7 +131,7 @@ fn a_restarted_daemon_finds_containers_addresses_ports_and_queries_that_waited()
             web.keep.iter().find(|(kept, _)| kept == name).unwrap().1.try_clone().unwrap()
         };
         let sockets = dnsd::Sockets { udp: shim(DNS_UDP), tcp: shim(DNS_TCP) };
-        world.networks().adopt(&world::id("web"), Some(sockets)).await.unwrap();
+        world.networks().adopt(&world::id("web"), Some(sockets), &[]).await.unwrap();
         world.networks().settle().await.unwrap();
         assert_eq!(world::receive(waiting).await, web.addresses);
         assert!(world.reaches(port));
@@ -260,5 +260,50 @@ fn a_running_container_joins_and_leaves_a_network() {
         assert!(!world.ip(&web.netns, &["-o", "link"]).contains("eth1"));
         let nobody: &ContainerId = &world::id("nobody");
         assert!(world.networks().detach(nobody).await.is_ok());
+    });
+}
+
+#[test]
+fn ipv6_reaches_ports_of_ipv4_networks_after_a_restart_and_where_the_container_goes() {
+    World::run(async |world| {
+        world.create("web-net", |_| {}).await.unwrap();
+        world.create("other-net", |_| {}).await.unwrap();
+        let mut joining = on("web", "web-net");
+        joining.publish("80/tcp", 0);
+        joining.publish("53/udp", 0);
+        let web = world.attach(joining).await.unwrap();
+        world.greeter(&web.netns, 80);
+        world.echo(&web.netns, 53);
+        let host_port = |key: &str| -> u16 {
+            let bindings = web.settings.ports[key].clone().unwrap();
+            assert_eq!(
+                bindings.iter().map(|it| it.host_ip.as_str()).collect::<Vec<_>>(),
+                ["0.0.0.0", "::"]
+            );
+            assert_eq!(bindings[0].host_port, bindings[1].host_port);
+            bindings[0].host_port.parse().unwrap()
+        };
+        let (tcp, udp) = (host_port("80/tcp"), host_port("53/udp"));
+        assert_eq!(world::greeting(tcp).await, "hello");
+        assert_eq!(world::echoed(udp).await, "ping");
+
+        world.stop_daemon().await;
+        world.start_daemon().await;
+        let names = world.networks().relayed(&world::id("web"));
+        assert_eq!(names.len(), 2);
+        let kept = web.keep.iter().filter(|(name, _)| names.contains(name));
+        let kept: Vec<_> =
+            kept.map(|(name, socket)| (name.clone(), socket.try_clone().unwrap())).collect();
+        world.networks().adopt(&world::id("web"), None, &kept).await.unwrap();
+        world.networks().settle().await.unwrap();
+        assert_eq!(world::greeting(tcp).await, "hello");
+        assert_eq!(world::echoed(udp).await, "ping");
+
+        world.connect("web", "other-net", EndpointSettings::default()).await.unwrap();
+        world.disconnect("web", "web-net").await.unwrap();
+        assert_eq!(world::greeting(tcp).await, "hello");
+        world.networks().detach(&world::id("web")).await.unwrap();
+        drop((kept, web));
+        assert!(world::is_refused(tcp).await, "the port is still open");
     });
 }

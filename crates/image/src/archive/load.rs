@@ -21,6 +21,8 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 use types::image::ImageConfig;
 
+const NO_IMAGE: &str = "no image for this platform";
+
 /// One entry of a docker-archive's `manifest.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -38,8 +40,20 @@ impl Store {
         archive: impl AsyncRead + Unpin,
         progress: ProgressSender,
     ) -> Result<Vec<Arc<Image>>> {
+        self.load_for(archive, None, progress).await
+    }
+
+    /// As [`Self::load`]; `platform`: of an image for several the one that is taken, instead of this machine's. An archive
+    /// without one for it is refused.
+    pub async fn load_for(
+        &self,
+        archive: impl AsyncRead + Unpin,
+        platform: Option<Platform>,
+        progress: ProgressSender,
+    ) -> Result<Vec<Arc<Image>>> {
         let inner = self.0.clone();
-        read_by(archive, move |archive| inner.load(archive, &Report(progress))).await
+        let report = Report(progress);
+        read_by(archive, move |archive| inner.load(archive, platform.as_ref(), &report)).await
     }
 }
 
@@ -53,7 +67,12 @@ impl Report {
 }
 
 impl Inner {
-    fn load(&self, archive: impl Read + Send, report: &Report) -> Result<Vec<Arc<Image>>> {
+    fn load(
+        &self,
+        archive: impl Read + Send,
+        platform: Option<&Platform>,
+        report: &Report,
+    ) -> Result<Vec<Arc<Image>>> {
         let dir = tempfile::Builder::new().prefix("load-").tempdir_in(self.tmp());
         let dir = dir.map_err(Error::io("create", &self.tmp()))?;
         let (plain, _) = crate::layer::compression::decompress(archive).map_err(Error::Stream)?;
@@ -63,7 +82,7 @@ impl Inner {
                 serde_json::from_slice(&manifest).map_err(|_| Error::Archive("manifest.json"))?;
             return images
                 .iter()
-                .map(|image| self.load_docker(dir.path(), image, report))
+                .map(|image| self.load_docker(dir.path(), image, platform, report))
                 .collect();
         }
         let Some(index) = read_file(dir.path(), "index.json")? else {
@@ -71,19 +90,35 @@ impl Inner {
         };
         let index: Index =
             serde_json::from_slice(&index).map_err(|_| Error::Archive("index.json"))?;
-        index.manifests.iter().map(|entry| self.load_oci(dir.path(), entry, report)).collect()
+        index
+            .manifests
+            .iter()
+            .map(|entry| self.load_oci(dir.path(), entry, platform, report))
+            .collect()
     }
 
-    fn load_docker(&self, dir: &Path, image: &ArchiveImage, report: &Report) -> Result<Arc<Image>> {
+    fn load_docker(
+        &self,
+        dir: &Path,
+        image: &ArchiveImage,
+        platform: Option<&Platform>,
+        report: &Report,
+    ) -> Result<Arc<Image>> {
         let document = read_file(dir, &image.config)?
             .ok_or(Error::Archive("an image's configuration is missing"))?;
-        let image_id = self.load_image(dir, &document, &image.layers, report)?;
+        let image_id = self.load_image(dir, &document, &image.layers, platform, report)?;
         let tags = image.repo_tags.iter().flatten();
         let names = tags.map(|tag| Reference::parse(tag)).collect::<Result<Vec<_>, _>>()?;
         self.name_loaded(image_id, names, report)
     }
 
-    fn load_oci(&self, dir: &Path, entry: &Descriptor, report: &Report) -> Result<Arc<Image>> {
+    fn load_oci(
+        &self,
+        dir: &Path,
+        entry: &Descriptor,
+        platform: Option<&Platform>,
+        report: &Report,
+    ) -> Result<Arc<Image>> {
         let read = |descriptor: &Descriptor| {
             let found = read_file(dir, &blob_name(&descriptor.digest))?
                 .ok_or(Error::Archive("a manifest or configuration is missing"))?;
@@ -95,14 +130,15 @@ impl Inner {
         };
         let mut bytes = read(entry)?;
         while let Some(index) = manifest::as_index(&bytes) {
-            let chosen = manifest::choose(&index.manifests, &Platform::host())
-                .ok_or(Error::Archive("no image for this platform"))?;
+            let wanted = platform.cloned().unwrap_or_else(Platform::host);
+            let chosen =
+                manifest::choose(&index.manifests, &wanted).ok_or(Error::Archive(NO_IMAGE))?;
             bytes = read(chosen)?;
         }
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|_| Error::Archive("a manifest"))?;
         let layers: Vec<_> = manifest.layers.iter().map(|layer| blob_name(&layer.digest)).collect();
-        let image = self.load_image(dir, &read(&manifest.config)?, &layers, report)?;
+        let image = self.load_image(dir, &read(&manifest.config)?, &layers, platform, report)?;
         self.name_loaded(image, oci_name(entry), report)
     }
 
@@ -112,9 +148,16 @@ impl Inner {
         dir: &Path,
         document: &[u8],
         layers: &[String],
+        platform: Option<&Platform>,
         report: &Report,
     ) -> Result<Arc<Image>> {
         let config: ImageConfig = serde_json::from_slice(document).map_err(Error::Config)?;
+        let other = |wanted: &Platform| {
+            (&wanted.os, &wanted.architecture) != (&config.os, &config.architecture)
+        };
+        if platform.is_some_and(other) {
+            return Err(Error::Archive(NO_IMAGE));
+        }
         let chains = chains(&config)?;
         if chains.len() != layers.len() {
             return Err(Error::LayerMismatch);

@@ -8,8 +8,12 @@ fn zones() -> Vec<Arc<Zone>> {
     let second = owned(&["web_2", "web"]);
     let elsewhere = owned(&["web", "db"]);
     let ip = |last| Ipv4Addr::new(172, 18, 0, last);
-    let front = [Entry { names: &web, address: ip(2) }, Entry { names: &second, address: ip(3) }];
-    let back = [Entry { names: &elsewhere, address: Ipv4Addr::new(172, 19, 0, 9) }];
+    let six = Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3));
+    let front = [
+        Entry { names: &web, address: ip(2), six: None },
+        Entry { names: &second, address: ip(3), six },
+    ];
+    let back = [Entry { names: &elsewhere, address: Ipv4Addr::new(172, 19, 0, 9), six: None }];
     vec![Arc::new(Zone::new("front", front)), Arc::new(Zone::new("back", back))]
 }
 
@@ -43,9 +47,19 @@ fn a_shared_alias_rotates_and_the_first_network_wins() {
 
 #[test]
 fn a_known_name_never_is_nxdomain() {
-    assert_snapshot!(ask("web.", RecordType::AAAA, 0), @"No Error");
+    assert_snapshot!(ask("db.", RecordType::AAAA, 0), @"No Error");
     assert_snapshot!(ask("web.", RecordType::HTTPS, 0), @"No Error");
     assert_snapshot!(ask("2.0.18.172.in-addr.arpa.", RecordType::A, 0), @"No Error");
+}
+
+#[test]
+fn who_has_ipv6_is_found_there_too() {
+    assert_snapshot!(ask("web.", RecordType::AAAA, 0), @"No Error fd00::3");
+    assert_snapshot!(ask("web_2.front.", RecordType::AAAA, 0), @"No Error fd00::3");
+    let zeros = "0.".repeat(24);
+    let name = format!("3.0.0.0.{zeros}0.0.d.f.ip6.arpa.");
+    assert_snapshot!(ask(&name, RecordType::PTR, 0), @"No Error web_2.front.");
+    assert_snapshot!(ask("3.0.0.0.ip6.arpa.", RecordType::PTR, 0), @"forward");
 }
 
 #[test]

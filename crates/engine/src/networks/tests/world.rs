@@ -8,7 +8,7 @@ use crate::{EngineConfig, Result};
 use netdev::{Sandboxes, run_in};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 use types::ContainerId;
@@ -156,7 +156,8 @@ impl World {
 
     pub(super) async fn disconnect(&self, name: &str, network: &str) -> Result<Option<Place>> {
         let network = self.networks().inspect(network).await?;
-        self.networks().disconnect(&network.id, &id(name)).await
+        let left = self.networks().disconnect(&network.id, &id(name)).await?;
+        Ok(left.map(|(place, _)| place))
     }
 
     pub(super) async fn names(&self) -> Vec<String> {
@@ -230,6 +231,27 @@ impl World {
         std::thread::spawn(move || listener.incoming().flatten().for_each(drop));
     }
 
+    /// Says hello to everybody.
+    pub(super) fn greeter(&self, netns: &Path, port: u16) {
+        let listener = run_in(netns, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let _said = client.write_all(b"hello");
+            }
+        });
+    }
+
+    /// Sends datagrams back.
+    pub(super) fn echo(&self, netns: &Path, port: u16) {
+        let socket = run_in(netns, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+        std::thread::spawn(move || {
+            let mut datagram = [0; 512];
+            while let Ok((got, client)) = socket.recv_from(&mut datagram) {
+                let _sent = socket.send_to(&datagram[..got], client);
+            }
+        });
+    }
+
     /// Whether the host's own 127.0.0.1 leads to somebody.
     pub(super) fn reaches(&self, port: u16) -> bool {
         TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), LIMIT).is_ok()
@@ -244,6 +266,44 @@ impl Drop for World {
             }
         }
     }
+}
+
+/// What is said at the host's `::1`.
+pub(super) async fn greeting(port: u16) -> String {
+    let ask = move || {
+        let mut stream =
+            TcpStream::connect_timeout(&SocketAddr::from((Ipv6Addr::LOCALHOST, port)), LIMIT)
+                .unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+pub(super) async fn echoed(port: u16) -> String {
+    let ask = move || {
+        let socket = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        socket.send_to(b"ping", (Ipv6Addr::LOCALHOST, port)).unwrap();
+        let mut datagram = [0; 512];
+        let got = socket.recv(&mut datagram).unwrap();
+        String::from_utf8_lossy(&datagram[..got]).into_owned()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+/// Once the tasks that listened have ended.
+pub(super) async fn is_refused(port: u16) -> bool {
+    let deadline = std::time::Instant::now() + LIMIT;
+    while TcpStream::connect((Ipv6Addr::LOCALHOST, port)).is_ok() {
+        if std::time::Instant::now() > deadline {
+            return false;
+        }
+        tokio::task::yield_now().await;
+    }
+    true
 }
 
 fn run(program: &str, arguments: &[&str]) -> String {
