@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// The sampan binary [default: built in release mode]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// What agents are upgraded to [default: the same binary, put in its place as another file]
+    #[arg(long, value_name = "FILE")]
+    upgrade_to: Option<PathBuf>,
     /// Be a task of the service: answer on this port until SIGTERM
     #[arg(long, hide = true, value_name = "PORT")]
     serve: Option<u16>,
@@ -74,6 +77,7 @@ const DEPLOYMENTS: &[Deployment] = &[
     ("daemon restart, node4", |mesh| mesh.restart(3)),
     ("daemon restart, node5", |mesh| mesh.restart(4)),
     ("kill -9 of a daemon", |mesh| mesh.kill(3)),
+    ("agent upgrade, all nodes", Mesh::upgrade),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -88,9 +92,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "containers need root: run `cargo xtask mesh` as root"
     );
     let binary = args.binary.clone().map_or_else(chores::release_binary, Ok)?;
-    let options = Options { binary: Some(binary), ..Options::with_images(&["busybox"]) };
+    // Daemons run from a place of their own, so that an upgrade can put another file there.
+    let place = tempfile::tempdir()?;
+    let installed = place.path().join("sampan");
+    std::fs::copy(&binary, &installed)?;
+    let newer = args.upgrade_to.clone().unwrap_or(binary);
+    let options = Options { binary: Some(installed.clone()), ..Options::with_images(&["busybox"]) };
     let hosts = Hosts::try_start(HOSTS, &options)?;
-    let mut mesh = Mesh { hosts };
+    let mut mesh = Mesh { hosts, installed, newer };
     mesh.hosts.swarm(MANAGERS);
     if let Some(steps) = args.churn {
         return churn::run(&mut mesh.hosts, MANAGERS, steps, args.seed);
@@ -133,6 +142,10 @@ fn show(name: &str, took: Duration, counts: &Counts) {
 
 struct Mesh {
     hosts: Hosts,
+    /// The file that daemons are started from.
+    installed: PathBuf,
+    /// What takes its place in an upgrade.
+    newer: PathBuf,
 }
 
 impl Mesh {
@@ -234,6 +247,23 @@ impl Mesh {
         self.hosts[host].kill9();
         self.hosts[host].try_again()?;
         self.converged(REPLICAS)
+    }
+
+    /// As a package's upgrade does it: the file is replaced while the daemons run, then each is restarted in turn. Shims
+    /// go on as they are.
+    fn upgrade(&mut self) -> Result<()> {
+        let beside = self.installed.with_extension("new");
+        std::fs::copy(&self.newer, &beside)?;
+        std::fs::rename(&beside, &self.installed)?;
+        thread::sleep(AFTER);
+        for host in 0..usize::from(HOSTS) {
+            self.hosts[host].stop();
+            self.hosts[host].try_again()?;
+            let runs = std::fs::read_link(format!("/proc/{}/exe", self.hosts[host].pid()))?;
+            ensure!(runs == self.installed, "the daemon runs {}", runs.display());
+            self.converged(REPLICAS)?;
+        }
+        Ok(())
     }
 
     /// Which host leads, as the first manager that answers says.

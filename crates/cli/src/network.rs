@@ -1,6 +1,6 @@
 //! `sampan network …`.
 
-mod policy;
+pub(crate) mod policy;
 
 use std::collections::HashMap;
 

@@ -1,7 +1,9 @@
 //! A large cluster on one machine: real managers, and agents that speak the real protocol over TLS connections of their own
 //! with certificates of their own, but run no containers.
 //!
-//! `fleet SOCKET ADDRESS,ADDRESS… [nodes] [tasks]`: a manager's API socket, where all managers are joined; 1,000 and 30,000.
+//! `fleet SOCKET ADDRESS,ADDRESS… [nodes] [tasks] [changes]`: a manager's API socket, where all managers are joined; 1,000 and
+//! 30,000. With `changes` all tasks are on one network, and after the rest so many endpoints come and go: how long until every
+//! agent has been told.
 //! `cargo xtask bench fleet` starts the managers and runs this where they are reached.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people to run")]
@@ -18,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -36,6 +39,12 @@ async fn main() -> Result<(), Failure> {
     let addresses: Arc<[String]> = addresses.split(',').map(str::to_owned).collect();
     let nodes: usize = arguments.next().map_or(Ok(1_000), |word| word.parse())?;
     let tasks: usize = arguments.next().map_or(Ok(30_000), |word| word.parse())?;
+    let changes: usize = arguments.next().map_or(Ok(0), |word| word.parse())?;
+    let network = match changes {
+        0 => None,
+        _ => Some(post(&socket, "/networks/create", &network()).await?["Id"].clone()),
+    };
+    let service = |name: &str, replicas: usize| service(name, replicas, network.as_ref());
     let swarm = get(&socket, "/swarm").await?;
     let token = swarm["JoinTokens"]["Worker"].as_str().ok_or("no join token")?.to_owned();
 
@@ -93,6 +102,9 @@ async fn main() -> Result<(), Failure> {
         times[SINGLES / 2].as_secs_f64() * 1e3,
         times[SINGLES * 99 / 100].as_secs_f64() * 1e3
     );
+    if changes > 0 {
+        converge(&socket, &agents, changes, service).await?;
+    }
     // Whoever started this weighs the managers now, and says when to end.
     println!("full");
     let mut line = String::new();
@@ -101,6 +113,52 @@ async fn main() -> Result<(), Failure> {
         agent.kill().await;
     }
     Ok(())
+}
+
+/// Endpoints that come: from the request to when the last agent has a table in which they are healthy. Endpoints that go: to
+/// when no agent's has them any more.
+async fn converge(
+    socket: &Path,
+    agents: &[Hollow],
+    changes: usize,
+    service: impl Fn(&str, usize) -> Value,
+) -> Result<(), Failure> {
+    let (mut came, mut went) = (Vec::new(), Vec::new());
+    for number in 0..changes {
+        let began = Instant::now();
+        let made =
+            post(socket, "/services/create", &service(&format!("point-{number}"), 1)).await?;
+        let id = made["ID"].as_str().ok_or("no id")?.to_owned();
+        let is = |row: &EndpointRow| row.service.as_ref().is_some_and(|own| own.as_str() == id);
+        told(agents, |table| {
+            table.endpoints.iter().any(|row| row.state == EndpointState::Healthy && is(row))
+        })
+        .await;
+        came.push(began.elapsed());
+        let began = Instant::now();
+        call(socket, "DELETE", &format!("/services/{id}"), String::new()).await?;
+        told(agents, |table| !table.endpoints.iter().any(is)).await;
+        went.push(began.elapsed());
+    }
+    for (what, mut times) in [("comes", came), ("goes", went)] {
+        times.sort();
+        let at = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1e3;
+        println!(
+            "an endpoint {what}, {} agents are told: p50 {:.0} ms, p99 {:.0} ms from the request",
+            agents.len(),
+            at(50),
+            at(99)
+        );
+    }
+    Ok(())
+}
+
+async fn told(agents: &[Hollow], holds: impl Fn(&EndpointTable) -> bool) {
+    for agent in agents {
+        while !holds(&agent.state().table) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
 }
 
 /// What `docker swarm join` does, but for the daemon.
@@ -142,10 +200,19 @@ fn tls(credentials: &Credentials) -> rpc::Tls {
     }
 }
 
-fn service(name: &str, replicas: usize) -> Value {
+fn network() -> Value {
+    json!({
+        "Name": "fleet",
+        "Driver": "overlay",
+        "IPAM": { "Config": [{ "Subnet": "10.128.0.0/12" }] },
+    })
+}
+
+fn service(name: &str, replicas: usize, network: Option<&Value>) -> Value {
+    let networks: Vec<Value> = network.iter().map(|id| json!({ "Target": id })).collect();
     json!({
         "Name": name,
-        "TaskTemplate": { "ContainerSpec": { "Image": "good" } },
+        "TaskTemplate": { "ContainerSpec": { "Image": "good" }, "Networks": networks },
         "Mode": { "Replicated": { "Replicas": replicas } },
     })
 }

@@ -5,7 +5,8 @@
 //! step (docker CLI) ─► managers have settled (their tasks are what was asked for) ─► Expected ─► asked everywhere
 //!                                                                                    └ the last wrong answer: the lag
 //! ```
-//! Names, addresses and ports that were in use once are asked for, too: nobody may answer.
+//! Names, addresses and ports that were in use once are asked for, too: nobody may answer. Of what was in use long ago a
+//! part is asked for in each round, another one in the next: the questions must not grow with the steps.
 
 mod ask;
 mod model;
@@ -62,13 +63,14 @@ pub struct Churn {
     past: Past,
 }
 
-/// What was in use at some time.
+/// What was in use at some time, and in which round last.
 #[derive(Debug, Default)]
 struct Past {
+    round: u32,
     /// Names with their network.
-    names: BTreeSet<String>,
-    addresses: BTreeSet<std::net::Ipv4Addr>,
-    ports: BTreeSet<u16>,
+    names: BTreeMap<String, u32>,
+    addresses: BTreeMap<std::net::Ipv4Addr, u32>,
+    ports: BTreeMap<u16, u32>,
 }
 
 /// What came of a step.

@@ -94,6 +94,10 @@ pub struct Network {
     /// Packets that this node has dropped because of them, by the service that they were sent to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub policy_drops: BTreeMap<String, u64>,
+    /// Services outside of the cluster that the network knows: how this node finds each address, `healthy`, `unhealthy`,
+    /// `unchecked`, or `unknown` where no container has asked for it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub externals: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,4 +246,20 @@ pub struct DisconnectRequest {
 #[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
 pub struct PoliciesRequest {
     pub policies: Vec<PolicyRule>,
+}
+
+/// Ours: a line of `GET /networks/{id}/policies/log`, packets from one endpoint to another by one port that this node dropped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PolicyDrop {
+    /// Of the last one.
+    pub at: Timestamp,
+    /// The container's name; its address if nobody has that any more. So below.
+    pub from: String,
+    pub from_address: String,
+    pub to: String,
+    pub to_address: String,
+    pub protocol: String,
+    pub port: u16,
+    pub packets: u64,
 }

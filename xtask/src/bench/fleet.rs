@@ -26,6 +26,9 @@ pub(crate) struct Size {
     /// `fleet`: tasks of the one service
     #[arg(long, default_value_t = 30_000)]
     tasks: u32,
+    /// `fleet`: all tasks on one network, and so many endpoints that come and go after all run
+    #[arg(long, default_value_t = 0)]
+    changes: u32,
     /// `fleet`: the agents' program [default: built in release mode]
     #[arg(long, value_name = "FILE")]
     driver: Option<PathBuf>,
@@ -50,7 +53,8 @@ pub(crate) fn measure(bench: &Bench, size: &Size) -> Result<String> {
         .arg(hosts[0].socket())
         .arg(addresses.join(","))
         .arg(size.agents.to_string())
-        .arg(size.tasks.to_string());
+        .arg(size.tasks.to_string())
+        .arg(size.changes.to_string());
     let mut text = format!("{}\n", load_average());
     let idle = cpu(&hosts)?;
     let mut fleet = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;

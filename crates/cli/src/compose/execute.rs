@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use compose::model::{Condition, Hook};
 use compose::plan::{Operation, Plan, Replaced};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::Method;
 use serde_json::{Value, json};
+use types::swarm::policy::{PolicyRule, with_own};
 
 use super::board::{Board, Mark};
 use super::container;
 use super::project::Loaded;
 use crate::client::{Client, Query, segment};
+use crate::network::policy;
 use crate::report;
 
 /// How often a condition is looked at.
@@ -36,6 +38,14 @@ impl Executor<'_> {
     pub(super) async fn run(&self, plan: &Plan) -> Result<()> {
         for warning in &plan.warnings {
             self.board.note(&format!("WARN: {warning}"));
+        }
+        let policies = compose::policies(&self.loaded.project).map_err(|what| anyhow!(what))?;
+        let starts = plan.steps.iter().any(|step| starts(&step.operation));
+        for (key, rules) in policies.iter().filter(|_| starts) {
+            let created = |operation: &Operation| matches!(operation, Operation::CreateNetwork { key: made, .. } if made == key);
+            if !plan.steps.iter().any(|step| created(&step.operation)) {
+                self.admit(key, rules).await?;
+            }
         }
         let mut done = BTreeSet::new();
         let mut begun = BTreeSet::new();
@@ -135,7 +145,25 @@ impl Executor<'_> {
     async fn create_network(&self, key: &str) -> Result<()> {
         let Some(network) = self.loaded.desired.networks.get(key) else { return Ok(()) };
         let body = serde_json::to_value(&network.request)?;
-        self.make("/networks/create", &body).await
+        self.make("/networks/create", &body).await?;
+        // Before anybody is on it.
+        let policies = compose::policies(&self.loaded.project).map_err(|what| anyhow!(what))?;
+        match policies.get(key) {
+            Some(rules) => self.admit(key, rules).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Who may talk to whom on a network, as the file says it; what others said stays.
+    async fn admit(&self, key: &str, rules: &[PolicyRule]) -> Result<()> {
+        let Some(network) = self.loaded.desired.networks.get(key) else { return Ok(()) };
+        let name = &network.request.name;
+        let there = policy::read(self.client, name).await?;
+        let wanted = with_own(&there, &self.loaded.project.name, rules);
+        if wanted != there {
+            policy::write(self.client, name, &wanted).await?;
+        }
+        Ok(())
     }
 
     async fn create_volume(&self, key: &str) -> Result<()> {
@@ -234,6 +262,14 @@ pub(super) async fn wait(
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Whether a container may begin to run.
+fn starts(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::CreateContainer { .. } | Operation::Start { .. } | Operation::Restart { .. }
+    )
 }
 
 fn optional(operation: &Operation) -> bool {

@@ -22,6 +22,7 @@ use super::{observe, text};
 use crate::client::{Client, Query, image_segment};
 use crate::compose::project;
 use crate::ctx::Ctx;
+use crate::network::policy;
 use crate::opts;
 use crate::report::{self, Exit};
 use crate::service;
@@ -245,6 +246,10 @@ fn shown(plan: &StackPlan) -> String {
         let line = match operation {
             Operation::RemoveService { name, .. } => format!("- service {name}"),
             Operation::CreateNetwork { name, .. } => format!("+ network {name}"),
+            Operation::SetPolicies { network, rules } => {
+                let rules = rules.iter().map(|rule| format!("\n    {rule}"));
+                format!("~ policies of network {network}{}", rules.collect::<String>())
+            }
             Operation::CreateSecret { name, .. } => format!("+ secret {name}"),
             Operation::CreateConfig { name, .. } => format!("+ config {name}"),
             Operation::CreateService { spec, .. } => format!("+ service {}", spec.name),
@@ -326,6 +331,10 @@ impl Deployment<'_> {
                 let path = "/networks/create";
                 let made = client.json(Method::POST, path, &Query::new(), Some(&body)).await;
                 made.with_context(|| format!("failed to create network {name}"))?;
+            }
+            Operation::SetPolicies { network, rules } => {
+                let set = policy::write(client, network, rules).await;
+                set.with_context(|| format!("failed to set the policies of network {network}"))?;
             }
             Operation::CreateSecret { key, name } => {
                 report::say(&format!("Creating secret {name}"))?;

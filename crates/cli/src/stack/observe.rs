@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use compose::stack::{Known, Observed, Shared};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use types::swarm::policy::PolicyRule;
 use types::swarm::service::Service;
 use types::swarm::task::Task;
 
@@ -18,7 +19,8 @@ pub(super) async fn observe(client: &Client, stack: &str) -> Result<Observed> {
     let networks = client.get("/networks", &all).await?;
     let network = |row: &Value| {
         let (id, scope) = (text(&row["Id"]).to_owned(), text(&row["Scope"]).to_owned());
-        (text(&row["Name"]).to_owned(), Shared { id, scope })
+        let policies = policies(row);
+        (text(&row["Name"]).to_owned(), Shared { id, scope, policies })
     };
     Ok(Observed {
         networks: rows(&networks).map(network).collect(),
@@ -28,6 +30,21 @@ pub(super) async fn observe(client: &Client, stack: &str) -> Result<Observed> {
         nodes: read(client.get("/nodes", &all).await?)?,
         tasks: tasks(client, &all).await?,
     })
+}
+
+/// Of a network; none where the daemon does not know of such a thing.
+fn policies(network: &Value) -> Vec<PolicyRule> {
+    serde_json::from_value(network["Policies"].clone()).unwrap_or_default()
+}
+
+/// The networks that have rules of the stack, with all of their rules.
+pub(super) async fn with_policies(
+    client: &Client,
+    stack: &str,
+) -> Result<Vec<(String, Vec<PolicyRule>)>> {
+    let found = client.get("/networks", &Query::new()).await?;
+    let all = rows(&found).map(|row| (text(&row["Name"]).to_owned(), policies(row)));
+    Ok(all.filter(|(_, rules)| rules.iter().any(|rule| rule.owner == stack)).collect())
 }
 
 /// The stack's services.

@@ -6,10 +6,12 @@ use anyhow::Result;
 use clap::Args;
 use http::Method;
 use serde_json::Value;
+use types::swarm::policy::with_own;
 
-use super::{labelled, text};
+use super::{labelled, observe, text};
 use crate::client::{Client, ClientError, Query, segment};
 use crate::ctx::Ctx;
+use crate::network::policy;
 use crate::report::{self, Exit};
 
 /// `stack rm`.
@@ -56,6 +58,10 @@ pub(super) async fn run(ctx: &Ctx, args: &RmArgs) -> Result<Exit> {
                     errors.push(format!("Failed to remove some resources from stack: {stack}"));
                 }
             }
+        }
+        // On networks that are not the stack's own, its rules go with it.
+        for (network, rules) in observe::with_policies(client, stack).await? {
+            policy::write(client, &network, &with_own(&rules, stack, &[])).await?;
         }
         if !found {
             eprintln!("Nothing found in stack: {stack}");

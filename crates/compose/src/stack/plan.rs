@@ -7,6 +7,7 @@ use super::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use types::swarm::node::Node;
+use types::swarm::policy::{PolicyRule, with_own};
 use types::swarm::service::{self, ServiceSpec};
 use types::swarm::task::Task;
 
@@ -31,6 +32,8 @@ pub struct Shared {
     pub id: String,
     /// `local` or `swarm`.
     pub scope: String,
+    /// Who may talk to whom on it.
+    pub policies: Vec<PolicyRule>,
 }
 
 /// A secret or config that is there.
@@ -62,6 +65,11 @@ pub enum Operation {
     CreateNetwork {
         key: String,
         name: String,
+    },
+    /// Who may talk to whom on a network, all rules of it.
+    SetPolicies {
+        network: String,
+        rules: Vec<PolicyRule>,
     },
     CreateSecret {
         key: String,
@@ -145,6 +153,7 @@ pub fn plan(
             plan.operations.push(Operation::CreateNetwork { key: key.clone(), name });
         }
     }
+    policies(stack, observed, &mut plan);
     blobs(stack, observed, &mut plan);
     services(stack, observed, options, &mut plan);
     Ok(plan)
@@ -183,6 +192,24 @@ fn prune<'a>(stack: &'a Stack, observed: &'a Observed) -> impl Iterator<Item = O
         id: service.id.to_string(),
         name: service.spec.name.clone(),
     })
+}
+
+/// The stack's own rules; those of others stay. Before the services, so that none is open for a moment.
+fn policies(stack: &Stack, observed: &Observed, plan: &mut StackPlan) {
+    let mut wanted: BTreeMap<&str, Vec<PolicyRule>> = BTreeMap::new();
+    for network in stack.networks.values() {
+        wanted.insert(&network.request.name, Vec::new());
+    }
+    for (network, rule) in stack.services.values().flat_map(|service| &service.policies) {
+        wanted.entry(network).or_default().push(rule.clone());
+    }
+    for (network, own) in wanted {
+        let there = observed.networks.get(network).map_or(&[][..], |there| &there.policies);
+        let rules = with_own(there, &stack.name, &own);
+        if rules != there {
+            plan.operations.push(Operation::SetPolicies { network: network.to_owned(), rules });
+        }
+    }
 }
 
 fn blobs(stack: &Stack, observed: &Observed, plan: &mut StackPlan) {

@@ -4,9 +4,11 @@ use super::deploy::{self, Place};
 use super::{IMAGE, Stack, container, home, labelled};
 use crate::diagnostic::Diagnostic;
 use crate::model::{self, Condition, Project};
+use crate::policy;
 use std::collections::BTreeMap;
 use types::swarm::Driver;
 use types::swarm::extension::{DependencyCondition, Overlap, Schedule, ServiceExtensions};
+use types::swarm::policy::PolicyRule;
 use types::swarm::service::{NetworkAttachmentConfig, ServiceSpec};
 use types::swarm::task::TaskSpec;
 
@@ -48,6 +50,8 @@ pub struct Service {
     pub builds: bool,
     /// Names of its volumes whose data are on one node, when the service is to stay with them.
     pub local_volumes: Vec<String>,
+    /// Who may come to it, by the network's name.
+    pub policies: Vec<(String, PolicyRule)>,
 }
 
 pub(super) fn service(
@@ -59,6 +63,7 @@ pub(super) fn service(
     let Some(service) = project.services.get(key) else { return Service::default() };
     let mut place = Place { project, service: key, said };
     without_effect(&mut place);
+    let policies = policies(stack, &mut place);
     let schedule = schedule(&mut place);
     let image = service.image.clone().unwrap_or_else(|| format!("{}-{key}", project.name));
     let mut labels = labelled(project, &service.deploy.labels);
@@ -95,6 +100,22 @@ pub(super) fn service(
         image,
         builds: service.build.is_some(),
         local_volumes,
+        policies,
+    }
+}
+
+/// By the networks' names.
+fn policies(stack: &Stack, place: &mut Place<'_>) -> Vec<(String, PolicyRule)> {
+    let called = |key: &str| stack.scoped(key);
+    match policy::of_service(place.project, place.service, &called, &stack.name) {
+        Ok(rules) => {
+            let name = |key: String| stack.networks.get(&key).map(|it| it.request.name.clone());
+            rules.into_iter().filter_map(|(key, rule)| Some((name(key)?, rule))).collect()
+        }
+        Err(what) => {
+            place.error(&[policy::KEY], what);
+            Vec::new()
+        }
     }
 }
 

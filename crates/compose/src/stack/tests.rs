@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::io;
 use std::path::Path;
 use types::swarm::node::Node;
+use types::swarm::policy::PolicyRule;
 use types::swarm::service as swarm;
 use types::swarm::task::Task;
 
@@ -52,8 +53,15 @@ fn deployed(stack: &Stack, observed: &Observed) -> Observed {
     for operation in plan.operations {
         match operation {
             Operation::CreateNetwork { name, .. } => {
-                let shared = Shared { id: format!("id-{name}"), scope: "swarm".to_owned() };
+                let shared = Shared {
+                    id: format!("id-{name}"),
+                    scope: "swarm".to_owned(),
+                    ..Shared::default()
+                };
                 after.networks.insert(name, shared);
+            }
+            Operation::SetPolicies { network, rules } => {
+                after.networks.entry(network).or_default().policies = rules;
             }
             Operation::CreateSecret { key, name } => {
                 let labels = stack.secrets[&key].labels.clone();
@@ -100,6 +108,7 @@ fn words(stack: &Stack, observed: &Observed, options: &StackOptions) -> Vec<Stri
     let word = |operation: Operation| match operation {
         Operation::RemoveService { name, .. } => format!("-{name}"),
         Operation::CreateNetwork { name, .. } => format!("+net {name}"),
+        Operation::SetPolicies { network, rules } => format!("policies {network} {}", rules.len()),
         Operation::CreateSecret { key, .. } => format!("+secret {key}"),
         Operation::UpdateSecret { key, .. } => format!("~secret {key}"),
         Operation::CreateConfig { key, .. } => format!("+config {key}"),
@@ -268,12 +277,13 @@ networks: {n: {external: true, name: shared}, hostnet: {external: true, name: ho
         said(&observed)
             .starts_with("network \"shared\" is declared as external, but could not be found.")
     );
-    let local = Shared { id: "1".to_owned(), scope: "local".to_owned() };
+    let local = Shared { id: "1".to_owned(), scope: "local".to_owned(), ..Shared::default() };
     observed.networks.insert("shared".to_owned(), local);
     assert!(said(&observed).contains("not in the right scope: \"local\" instead of \"swarm\""));
-    observed
-        .networks
-        .insert("shared".to_owned(), Shared { id: "1".to_owned(), scope: "swarm".to_owned() });
+    observed.networks.insert(
+        "shared".to_owned(),
+        Shared { id: "1".to_owned(), scope: "swarm".to_owned(), ..Shared::default() },
+    );
     assert_eq!(words(&stack, &observed, &StackOptions::default()), ["+demo_a"]);
     let networks = &spec(&stack, "a")["TaskTemplate"]["Networks"];
     assert_eq!(networks, &json!([{"Target": "host"}, {"Target": "shared", "Aliases": ["a"]}]));
@@ -305,6 +315,49 @@ fn what_docker_has_no_words_for_goes_into_the_extension() {
     let schedule = json!({"Cron": "0 3 * * *", "TimeZone": "Asia/Shanghai", "Overlap": "replace",
         "StartingDeadline": 300_000_000_000_i64});
     assert_eq!(nightly["Sampan"]["Schedule"], schedule);
+}
+
+#[test]
+fn policies_of_services_become_rules_of_their_networks_and_others_rules_stay() {
+    let text = "services:
+  api: {image: x, networks: [front, back]}
+  db:
+    image: x
+    networks: [back]
+    x-sampan-policy: [{from: [api, 'label=tier=ops'], ports: [5432]}, {from: other_api}]
+networks: {front: {}, back: {}}
+";
+    let stack = made(text);
+    let foreign = PolicyRule { to: "x".to_owned(), ..PolicyRule::default() };
+    let mut observed = Observed::default();
+    let there = Shared { policies: vec![foreign.clone()], ..Shared::default() };
+    observed.networks.insert("demo_back".to_owned(), there);
+    let after = deployed(&stack, &observed);
+    let rules = &after.networks["demo_back"].policies;
+    let shown: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    let want = [
+        "x from everybody on all ports",
+        "demo_db from demo_api,label=tier=ops on 5432",
+        "demo_db from other_api on all ports",
+    ];
+    assert_eq!(shown, want);
+    assert!(rules[1].owner == "demo" && after.networks["demo_front"].policies.is_empty());
+    let again = plan(&stack, &after, &StackOptions::default()).unwrap_or_default();
+    let sets = |operation: &Operation| matches!(operation, Operation::SetPolicies { .. });
+    assert!(!again.operations.iter().any(sets), "{again:?}");
+    let without = made(&text.replace("x-sampan-policy", "x-other"));
+    assert_eq!(deployed(&without, &after).networks["demo_back"].policies, [foreign]);
+    for (policy, message) in [
+        ("{from: [], ports: [1]}", "`from` must be a name or a list of names"),
+        ("{ports: [0]}", "invalid port \"0\": PORT[/tcp|/udp]"),
+        ("{networks: [nope]}", "the service is not on network `nope`"),
+        ("{to: api}", "unknown key `to`"),
+        ("everybody", "must be a mapping or a list of mappings"),
+    ] {
+        let text = format!("services:\n  db: {{image: x, x-sampan-policy: {policy}}}\n");
+        let errors = tried(&text).unwrap_err();
+        assert_eq!(errors, [format!("services.db.x-sampan-policy: {message}")]);
+    }
 }
 
 #[test]
@@ -442,7 +495,7 @@ mod verdicts {
 
     fn verdict(service: &Service, tasks: &[Task]) -> Verdict {
         let tasks: Vec<&Task> = tasks.iter().collect();
-        judge(service, &tasks, &tasks, Asked::Update)
+        judge(service, &tasks, &tasks, None, Asked::Update)
     }
 
     #[test]
@@ -470,8 +523,11 @@ mod verdicts {
         let all: Vec<&Task> = tasks.iter().collect();
         // an end of before, or one that was asked for, is none of this deployment
         for asked in [Asked::Nothing, Asked::Rollback] {
-            assert_eq!(judge(&rolled, &all[1..], &all, asked), Verdict::Converged);
+            assert_eq!(judge(&rolled, &all[1..], &all, None, asked), Verdict::Converged);
         }
+        // what the managers wrote down outlives the task
+        let want = Verdict::Failed("update rolled back: unhealthy".to_owned());
+        assert_eq!(judge(&rolled, &all[1..], &all[1..], Some("unhealthy"), Asked::Update), want);
         assert_eq!(verdict(&service(1, "paused"), &[]), Verdict::Failed("because".to_owned()));
     }
 

@@ -14,6 +14,11 @@ use super::ask::{addresses, pointer, say};
 use super::{Past, Wish};
 use crate::hosts::Hub;
 
+/// Rounds for which all that went out of use is asked for, …
+const LATELY: u32 = 15;
+/// … and how much of what went before is asked for in each round.
+const OLDER: usize = 40;
+
 /// A container from which questions are asked.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
@@ -105,19 +110,24 @@ impl Expected {
 
     /// What was in use and is not, nobody has; what is in use is remembered.
     pub(super) fn forget(&mut self, past: &mut Past) {
-        for name in &past.names {
-            self.names.entry(name.clone()).or_default();
+        past.round += 1;
+        let round = past.round;
+        for name in asked(&past.names, round) {
+            self.names.entry(name).or_default();
         }
-        for address in &past.addresses {
-            self.pointers.entry(*address).or_insert(None);
-            self.answers.entry(*address).or_default();
+        for address in asked(&past.addresses, round) {
+            self.pointers.entry(address).or_insert(None);
+            self.answers.entry(address).or_default();
         }
-        for port in &past.ports {
-            self.ports.entry(*port).or_default();
+        for port in asked(&past.ports, round) {
+            self.ports.entry(port).or_default();
         }
-        past.names.extend(self.names.keys().cloned());
-        past.addresses.extend(self.answers.keys().copied());
-        past.ports.extend(self.ports.keys().copied());
+        let used = self.names.iter().filter(|(_, addresses)| !addresses.is_empty());
+        past.names.extend(used.map(|(name, _)| (name.clone(), round)));
+        let used = self.answers.iter().filter(|(_, who)| !who.is_empty());
+        past.addresses.extend(used.map(|(address, _)| (*address, round)));
+        let used = self.ports.iter().filter(|(_, who)| !who.is_empty());
+        past.ports.extend(used.map(|(port, _)| (*port, round)));
     }
 
     /// From inside a container: what is told otherwise, and how many questions there were.
@@ -155,6 +165,17 @@ impl Expected {
         let wrong = self.ports.iter().filter_map(|(port, who)| is_wrong((host, *port).into(), who));
         (wrong.collect(), self.ports.len())
     }
+}
+
+/// What is asked for of the past: all that was in use of late, and a part of what is older.
+fn asked<K: Ord + Clone>(past: &BTreeMap<K, u32>, round: u32) -> Vec<K> {
+    let is_late = |last: &u32| round - last <= LATELY;
+    let older: Vec<&K> =
+        past.iter().filter(|(_, last)| !is_late(last)).map(|(key, _)| key).collect();
+    let stride = older.len().div_ceil(OLDER).max(1);
+    let older = older.into_iter().skip(round as usize % stride).step_by(stride);
+    let late = past.iter().filter(|(_, last)| is_late(last)).map(|(key, _)| key);
+    late.chain(older).cloned().collect()
 }
 
 /// Whether somebody else than `who` answers, or nobody does.

@@ -21,6 +21,9 @@ pub struct PolicyRule {
     /// `5432`, `5432/tcp`, `53/udp`; none for all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
+    /// The stack or project whose file says so and may take it back; empty of what the command line said.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub owner: String,
 }
 
 /// Services that a rule means.
@@ -98,6 +101,12 @@ impl PolicyRule {
     }
 }
 
+/// `there` with the rules of `owner` replaced by `wanted`; others' stay as they are.
+pub fn with_own(there: &[PolicyRule], owner: &str, wanted: &[PolicyRule]) -> Vec<PolicyRule> {
+    let others = there.iter().filter(|rule| rule.owner != owner);
+    others.chain(wanted).cloned().collect()
+}
+
 impl fmt::Display for PolicyRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or = |list: &[String], all: &str| match list.is_empty() {
@@ -133,6 +142,7 @@ mod tests {
             to: to.to_owned(),
             from: from.iter().map(|text| (*text).to_owned()).collect(),
             ports: ports.iter().map(|text| (*text).to_owned()).collect(),
+            owner: String::new(),
         };
         assert_eq!(rule("db", &["web", "label=a=b"], &["1", "53/udp"]).check(), Ok(()));
         assert!(rule("", &[], &[]).check().is_err());

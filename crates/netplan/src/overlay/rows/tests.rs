@@ -72,6 +72,7 @@ fn a_policy_means_the_services_that_have_its_name_or_label_by_now() {
         to: to.to_owned(),
         from: words(from),
         ports: words(ports),
+        ..PolicyRule::default()
     };
     let network = ClusterNetwork {
         id: NetworkId::new("net"),
