@@ -3,7 +3,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `server`, `listen`, `tls`, `socket` | sockets, connections, orderly shutdown |
+//! | `server`, `connection`, `listen`, `tls`, `socket` | sockets, connections, orderly shutdown |
 //! | `dispatch`, `path`, `version` | from a request's head to its handler; panics |
 //! | `query`, `body`, `reply`, `progress`, `failure`, `hijack`, `websocket` | reading requests, writing replies |
 //! | `containers`, `exec`, `images`, … | the operations of one object |
@@ -13,6 +13,7 @@
 mod body;
 mod build;
 mod configs;
+mod connection;
 mod containers;
 mod context;
 mod dispatch;

@@ -14,6 +14,7 @@ mod manifests;
 mod refusal;
 mod route;
 
+use crate::connection::{accept_until, secure, speak};
 use crate::registry::refusal::Refusal;
 use crate::registry::route::{Route, Target};
 use crate::socket::{Socket, Stream};
@@ -24,9 +25,7 @@ use base64::prelude::BASE64_STANDARD;
 use cluster::Cluster;
 use engine::{Engine, Error};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use image::Reference;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -36,14 +35,9 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A client that does not finish its TLS handshake by then is dropped.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Pause after a failed accept, so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A certificate is shown for so long before another is made: the root may have changed.
 const SHOWN: Duration = Duration::from_secs(600);
 /// Uploads under way get so long to end when the daemon does.
@@ -76,21 +70,10 @@ pub async fn serve_registry(
 ) {
     let registry = Arc::new(Registry { engine, cluster, options, tls: Mutex::default() });
     let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(connection(registry.clone(), stream, stop.clone()));
-            }
-            Err(err) => {
-                tracing::warn!("failed to accept a connection of the registry: {err}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let each = |(stream, _)| {
+        connections.spawn(connection(registry.clone(), stream, stop.clone()));
+    };
+    accept_until(&stop, || listener.accept(), each).await;
     connections.close();
     if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
         tracing::warn!("the registry ends with transfers under way; clients may resume them");
@@ -100,33 +83,18 @@ pub async fn serve_registry(
 async fn connection(registry: Arc<Registry>, stream: TcpStream, stop: CancellationToken) {
     let _only_slower = stream.set_nodelay(true);
     let tls = match registry.tls() {
-        Ok(tls) => TlsAcceptor::from(tls),
+        Ok(tls) => tls,
         Err(err) => {
             return tracing::info!("the registry has nothing to show: {}", errdefs::chain(&err));
         }
     };
     let (socket, _peer) = Socket::new(Stream::Tcp(stream));
-    let secured = match tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await {
-        Ok(Ok(secured)) => secured,
-        Ok(Err(err)) => return tracing::info!("TLS handshake error of the registry: {err}"),
-        Err(_) => return tracing::info!("TLS handshake error of the registry: timeout"),
-    };
+    let Some(secured) = secure(tls, socket).await else { return };
     let service = service_fn(move |request: Request<Incoming>| {
         let registry = registry.clone();
         async move { Ok::<_, Infallible>(registry.answer(request.map(Body::new)).await) }
     });
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(secured), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(err) = ended {
-        tracing::debug!("a connection of the registry ended: {err}");
-    }
+    speak(secured, service, stop).await;
 }
 
 impl Registry {

@@ -5,12 +5,13 @@
 //!   stop: no new connections; idle ones close; running requests get DRAIN to end
 //! ```
 
+use crate::connection::{accept_until, secure, speak};
 use crate::context::App;
 use crate::dispatch::{Origin, dispatch, routes};
 use crate::failure::Failure;
 use crate::listen::{Listener, Listeners};
 use crate::path::route;
-use crate::socket::{Peer, Socket, Stream};
+use crate::socket::{Socket, Stream};
 use crate::swarm::elsewhere::{Execs, is_for_nodes};
 use axum::Router;
 use axum::body::Body;
@@ -19,23 +20,15 @@ use cluster::Cluster;
 use engine::{Engine, Error};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::swarm::session::PeerIdentity;
 
 /// How long running requests may take to end after the stop. Live streams end at once.
 const DRAIN: Duration = Duration::from_secs(5);
-/// A client that does not finish its TLS handshake by then is dropped.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Pause after a failed accept (no file descriptors left), so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the API on `listeners` until `stop` fires, then lets running requests end, within bounds.
 ///
@@ -107,58 +100,31 @@ async fn accept(
     listener: Listener,
     tls: Option<Arc<rustls::ServerConfig>>,
 ) {
-    let tls = tls.filter(|_| listener.is_tcp()).map(TlsAcceptor::from);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = app.stop.cancelled() => return,
-        };
-        match accepted {
-            Ok(stream) => {
-                connections.spawn(connection(app.clone(), routes.clone(), tls.clone(), stream));
-            }
-            Err(err) => {
-                tracing::warn!("failed to accept a connection: {err}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let tls = tls.filter(|_| listener.is_tcp());
+    let each = |stream| {
+        connections.spawn(connection(app.clone(), routes.clone(), tls.clone(), stream));
+    };
+    accept_until(&app.stop, || listener.accept(), each).await;
 }
 
-async fn connection(app: App, routes: Router, tls: Option<TlsAcceptor>, stream: Stream) {
+async fn connection(
+    app: App,
+    routes: Router,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    stream: Stream,
+) {
     let (socket, peer) = Socket::new(stream);
-    let Some(tls) = tls else { return speak(app, routes, peer, socket).await };
-    match tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await {
-        Ok(Ok(secured)) => speak(app, routes, peer, secured).await,
-        Ok(Err(err)) => tracing::info!("TLS handshake error: {err}"),
-        Err(_) => tracing::info!("TLS handshake error: timeout"),
-    }
-}
-
-async fn speak<IO>(app: App, routes: Router, peer: Peer, io: IO)
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
     let stop = app.stop.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let origin = Origin::Client(peer.clone());
         dispatch(app.clone(), routes.clone(), origin, request.map(Body::new))
     });
-    // Half-close: a client may end its side and still read; `Peer` notices those that left.
-    let connection = http1::Builder::new()
-        .half_close(true)
-        .title_case_headers(true)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    match tls {
+        None => speak(socket, service, stop).await,
+        Some(tls) => {
+            if let Some(secured) = secure(tls, socket).await {
+                speak(secured, service, stop).await;
+            }
         }
-    };
-    if let Err(err) = ended {
-        tracing::debug!("connection ended: {err}");
     }
 }
