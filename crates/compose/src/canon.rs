@@ -8,7 +8,7 @@ mod scalar;
 pub(crate) use scalar::{integer, printed};
 
 use crate::check;
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::{Diagnostic, suggestion};
 use crate::load::{Keep, Target};
 use crate::node::{Map, Node, Tag, Value};
 use crate::paths;
@@ -198,7 +198,7 @@ impl<'a> Canon<'a> {
 
     fn unknown(&mut self, name: &str, child: &Node, object: &'static Object) {
         let names = object.fields.iter().map(|field| field.name);
-        let near = nearest(name, names);
+        let near = suggestion(self.diagnostics.len(), name, names);
         let message = format!("unknown key `{name}`");
         let mut diagnostic = Diagnostic::error(self.path(), message, child.place())
             .label(format!("not a key of {}", object.what));

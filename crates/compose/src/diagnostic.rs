@@ -116,8 +116,6 @@ impl fmt::Display for Report {
 
 /// Findings under each other with a line between; of very many, the first ones and how many are left out.
 pub fn render(diagnostics: &[Diagnostic], sources: &Sources) -> String {
-    /// More than a person reads; a file of nothing but mistakes has hundreds of thousands.
-    const SHOWN: usize = 200;
     let (shown, rest) = diagnostics.split_at(diagnostics.len().min(SHOWN));
     let mut parts: Vec<String> =
         shown.iter().map(|diagnostic| diagnostic.render(sources)).collect();
@@ -131,6 +129,23 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources) -> String {
 }
 
 impl std::error::Error for Report {}
+
+/// More findings than a person reads; a file of nothing but mistakes has hundreds of thousands.
+const SHOWN: usize = 200;
+/// Comparisons of names in all findings of one load together.
+const COMPARISONS: usize = 100_000;
+
+/// As [`nearest`] for the finding after `findings` others: nothing for those that are not shown, nor where very many
+/// names stand against very many findings.
+pub(crate) fn suggestion<'a>(
+    findings: usize,
+    word: &str,
+    candidates: impl ExactSizeIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let affordable =
+        findings < SHOWN && candidates.len().saturating_mul(findings + 1) <= COMPARISONS;
+    if affordable { nearest(word, candidates) } else { None }
+}
 
 /// The candidate that `word` was probably meant to be: at most a third of its letters differ.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -9,7 +9,7 @@ mod include;
 use crate::arrange::arrange;
 use crate::canon::Canon;
 use crate::check;
-use crate::diagnostic::{Diagnostic, Level, Report, nearest};
+use crate::diagnostic::{Diagnostic, Level, Report, suggestion};
 use crate::interpolate::{expand, interpolate};
 use crate::merge::{merge, settle};
 use crate::model::Project;
@@ -345,10 +345,10 @@ impl Loader<'_> {
         path: String,
         message: String,
         place: Span,
-        (name, known): (&str, impl Iterator<Item = &'n str>),
+        (name, known): (&str, impl ExactSizeIterator<Item = &'n str>),
     ) {
         let mut diagnostic = Diagnostic::error(path, message, place).label("not found");
-        if let Some(near) = nearest(name, known) {
+        if let Some(near) = suggestion(self.diagnostics.len(), name, known) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         }
         self.diagnostics.push(diagnostic);

@@ -2,7 +2,7 @@
 
 mod consistency;
 
-use crate::diagnostic::{Diagnostic, Level, nearest};
+use crate::diagnostic::{Diagnostic, Level, suggestion};
 use crate::graph;
 use crate::load::Target;
 use crate::node::{Node, Value};
@@ -157,6 +157,16 @@ fn external_alone(at: &str, node: &Node, level: Level, diagnostics: &mut Vec<Dia
     }
 }
 
+/// What the project defines, by kind.
+struct Known<'t> {
+    services: BTreeSet<&'t str>,
+    networks: BTreeSet<&'t str>,
+    volumes: BTreeSet<&'t str>,
+    models: BTreeSet<&'t str>,
+    secrets: BTreeSet<&'t str>,
+    configs: BTreeSet<&'t str>,
+}
+
 /// Names that services use: other services, networks, volumes, secrets, configs.
 pub(crate) fn references(
     tree: &Node,
@@ -164,79 +174,94 @@ pub(crate) fn references(
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     consistency::container_names(tree, diagnostics);
-    let all = names(tree, "services");
+    let mut known = Known {
+        services: names(tree, "services"),
+        networks: names(tree, "networks"),
+        volumes: names(tree, "volumes"),
+        models: names(tree, "models"),
+        secrets: names(tree, "secrets"),
+        configs: names(tree, "configs"),
+    };
+    known.networks.insert("default");
     for (name, service) in entries(tree, "services") {
         let at = format!("services.{name}");
-        for (wanted, node) in entries(service, "depends_on") {
-            let optional = node.get("required").map(|r| &r.value) == Some(&Value::Bool(false));
-            // one that may be absent stays as it is written: without it there is nothing to wait for
-            if optional && !all.contains(wanted.as_str()) {
-                continue;
-            }
-            if disabled.contains(wanted) {
-                let message = format!("depends on {wanted:?}, which no active profile enables");
-                diagnostics.push(Diagnostic::error(&at, message, node.place()));
-            } else if !all.contains(wanted.as_str()) {
-                undefined(&at, "service", wanted, node.place(), &all, diagnostics);
+        dependencies(&at, service, &known, disabled, diagnostics);
+        contexts(&at, tree, service, &known, diagnostics);
+        used(&at, service, &known, diagnostics);
+    }
+}
+
+fn dependencies(
+    at: &str,
+    service: &Node,
+    known: &Known<'_>,
+    disabled: &BTreeSet<String>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    for (wanted, node) in entries(service, "depends_on") {
+        let optional = node.get("required").map(|r| &r.value) == Some(&Value::Bool(false));
+        let defined = known.services.contains(wanted.as_str());
+        // one that may be absent stays as it is written: without it there is nothing to wait for
+        if optional && !defined {
+            continue;
+        }
+        if disabled.contains(wanted) {
+            let message = format!("depends on {wanted:?}, which no active profile enables");
+            diagnostics.push(Diagnostic::error(at, message, node.place()));
+        } else if !defined {
+            undefined(at, "service", wanted, node.place(), &known.services, diagnostics);
+        }
+    }
+}
+
+/// Everything that is not a service.
+fn used(at: &str, service: &Node, known: &Known<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    for (kind, key, known) in
+        [("network", "networks", &known.networks), ("model", "models", &known.models)]
+    {
+        for (wanted, node) in entries(service, key) {
+            if !known.contains(wanted.as_str()) {
+                undefined(at, kind, wanted, node.place(), known, diagnostics);
             }
         }
-        let mut networks = names(tree, "networks");
-        networks.insert("default");
-        for (wanted, node) in entries(service, "networks") {
-            if !networks.contains(wanted.as_str()) {
-                undefined(&at, "network", wanted, node.place(), &networks, diagnostics);
-            }
+    }
+    let items = |path: &[&str]| service.at(path).and_then(Node::as_seq).unwrap_or_default();
+    for mount in items(&["volumes"]) {
+        let source = mount.get("source").and_then(Node::as_str).filter(|text| !text.is_empty());
+        if let (Some("volume"), Some(source)) = (mount.get("type").and_then(Node::as_str), source)
+            && !known.volumes.contains(source)
+        {
+            undefined(at, "volume", source, mount.span, &known.volumes, diagnostics);
         }
-        let volumes = names(tree, "volumes");
-        for mount in service.get("volumes").and_then(Node::as_seq).unwrap_or_default() {
-            let source =
-                mount.get("source").and_then(Node::as_str).filter(|source| !source.is_empty());
-            if let (Some("volume"), Some(source)) =
-                (mount.get("type").and_then(Node::as_str), source)
-                && !volumes.contains(source)
+    }
+    for (kind, key, known) in
+        [("secret", "secrets", &known.secrets), ("config", "configs", &known.configs)]
+    {
+        for grant in items(&[key]).iter().chain(items(&["build", key])) {
+            if let Some(source) = grant.get("source").and_then(Node::as_str)
+                && !known.contains(source)
             {
-                undefined(&at, "volume", source, mount.span, &volumes, diagnostics);
-            }
-        }
-        contexts(&at, tree, service, diagnostics);
-        let models = names(tree, "models");
-        for (wanted, node) in entries(service, "models") {
-            if !models.contains(wanted.as_str()) {
-                undefined(&at, "model", wanted, node.place(), &models, diagnostics);
-            }
-        }
-        for kind in ["secrets", "configs"] {
-            let known = names(tree, kind);
-            let built = service.at(&["build", kind]).and_then(Node::as_seq).unwrap_or_default();
-            let own = service.get(kind).and_then(Node::as_seq).unwrap_or_default();
-            for grant in own.iter().chain(built) {
-                if let Some(source) = grant.get("source").and_then(Node::as_str)
-                    && !known.contains(source)
-                {
-                    undefined(
-                        &at,
-                        kind.trim_end_matches('s'),
-                        source,
-                        grant.span,
-                        &known,
-                        diagnostics,
-                    );
-                }
+                undefined(at, kind, source, grant.span, known, diagnostics);
             }
         }
     }
 }
 
 /// A context that is another service's image needs that service to be built.
-fn contexts(at: &str, tree: &Node, service: &Node, diagnostics: &mut Vec<Diagnostic>) {
+fn contexts(
+    at: &str,
+    tree: &Node,
+    service: &Node,
+    known: &Known<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     let Some(contexts) = service.at(&["build", "additional_contexts"]) else { return };
     for (name, context) in contexts.as_map().into_iter().flatten() {
         let Some(wanted) = context.as_str().and_then(|text| text.strip_prefix("service:")) else {
             continue;
         };
-        let known = names(tree, "services");
-        if !known.contains(wanted) {
-            undefined(at, "service", wanted, context.place(), &known, diagnostics);
+        if !known.services.contains(wanted) {
+            undefined(at, "service", wanted, context.place(), &known.services, diagnostics);
         } else if tree.at(&["services", wanted, "build"]).is_none() {
             let message =
                 format!("takes service {wanted} as the context {name}, which is not built");
@@ -255,7 +280,7 @@ fn undefined(
 ) {
     let mut diagnostic = Diagnostic::error(at, format!("refers to undefined {kind} {name}"), place)
         .label("not defined");
-    if let Some(near) = nearest(name, known.iter().copied()) {
+    if let Some(near) = suggestion(diagnostics.len(), name, known.iter().copied()) {
         diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
     } else if kind != "service" {
         diagnostic = diagnostic.help(format!("declare it at the top level under `{kind}s:`"));

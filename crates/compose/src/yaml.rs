@@ -10,6 +10,8 @@ use std::collections::HashMap;
 
 /// Nodes that aliases may add to one file. Real files stay below some thousands.
 const ALIAS_BUDGET: usize = 100_000;
+/// Values written in one file. Ten thousand services of the usual kind come to a quarter of it.
+const MOST_VALUES: usize = 1_000_000;
 
 /// Every document of a file, in order. Diagnostics of level error mean the documents are not to be used.
 pub(crate) fn parse(file: FileId, text: &str) -> (Vec<Node>, Vec<Diagnostic>) {
@@ -51,8 +53,11 @@ struct Open {
 struct Builder {
     file: FileId,
     open: Vec<Open>,
-    anchors: HashMap<usize, (Node, usize)>,
+    /// Values with a name and how many values they are; those too large to be named are not kept.
+    anchors: HashMap<usize, (Option<Node>, usize)>,
     budget: usize,
+    /// Values read so far.
+    values: usize,
     documents: Vec<Node>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -67,6 +72,7 @@ impl Builder {
             open: Vec::new(),
             anchors: HashMap::new(),
             budget: ALIAS_BUDGET,
+            values: 0,
             documents: Vec::new(),
             diagnostics: Vec::new(),
         }
@@ -127,27 +133,34 @@ impl Builder {
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<(), Stop> {
-        let Some((node, size)) = self.anchors.get(&id) else {
+        let Some((kept, size)) = self.anchors.get(&id) else {
             self.fail("this alias stands inside the value it names", span, "refers to itself");
             return Err(Stop);
         };
-        if *size > self.budget {
+        let Some(node) = kept.as_ref().filter(|_| *size <= self.budget) else {
             self.fail(
                 "the file's aliases multiply to too many values",
                 span,
                 &format!("more than {ALIAS_BUDGET} values would come from aliases"),
             );
             return Err(Stop);
-        }
+        };
         self.budget -= size;
         let node = Node { key: Span::NONE, ..node.clone() };
         self.value(node, 0)
     }
 
     fn value(&mut self, node: Node, anchor: usize) -> Result<(), Stop> {
+        self.values += 1;
+        if self.values > MOST_VALUES {
+            let label = format!("more than {MOST_VALUES} values up to here");
+            self.fail("the file has too many values", node.span, &label);
+            return Err(Stop);
+        }
         if anchor != 0 {
             let size = count(&node);
-            self.anchors.insert(anchor, (node.clone(), size));
+            let kept = (size <= self.budget).then(|| node.clone());
+            self.anchors.insert(anchor, (kept, size));
         }
         let Some(open) = self.open.last_mut() else {
             self.documents.push(node);

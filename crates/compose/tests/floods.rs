@@ -110,6 +110,19 @@ fn ranges_of_ports_are_counted() {
 }
 
 #[test]
+fn names_that_nobody_defines_are_not_all_compared_with_each_other() {
+    const SERVICES: usize = 20_000;
+    let mut text = String::from("services:\n");
+    for n in 0..SERVICES {
+        let _ = writeln!(text, "  s{n}: {{image: x, depends_on: [t{n}], networks: [n{n}]}}");
+    }
+    let told = refused(&text);
+    assert!(told.contains("services.s0: refers to undefined service t0"), "{}", &told[..200]);
+    assert!(told.contains("did you mean `s0`?"), "the first ones have suggestions");
+    assert!(told.contains("more errors are not shown"), "the rest is counted");
+}
+
+#[test]
 fn of_very_many_mistakes_the_first_are_shown() {
     let mut text = String::from("services:\n");
     for n in 0..2_000 {

@@ -7,7 +7,7 @@ use super::{Loader, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::graph;
 use crate::merge::merge;
-use crate::node::{Node, Value};
+use crate::node::{Map, Node, Value};
 use crate::paths;
 use crate::schema::{SERVICE, Shape};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,9 +116,10 @@ impl Resolver<'_> {
             return Some(at);
         }
         let message = format!("cannot extend service {:?}: no such service", at.1);
-        let services = self.files.get(file)?.layer.get("services").and_then(Node::as_map);
-        let known = services.into_iter().flat_map(|map| map.keys().map(String::as_str));
         let path = format!("services.{}.extends", from.1);
+        let services = self.files.get(file)?.layer.get("services").and_then(Node::as_map);
+        let none = Map::new();
+        let known = services.unwrap_or(&none).keys().map(String::as_str);
         loader.unknown(path, message, wanted.span, (&at.1, known));
         None
     }

@@ -73,6 +73,12 @@ fn a_billion_laughs_stop_at_once() {
 }
 
 #[test]
+fn a_file_of_too_many_values_is_refused() {
+    let text = format!("a: [{}x]\n", "x,".repeat(1_100_000));
+    assert_eq!(errors(&text), ["the file has too many values"]);
+}
+
+#[test]
 fn broken_yaml_is_one_error_with_a_place() {
     let (_, diagnostics) = parse(FileId(0), "a: [1, 2\nb: }\n");
     assert_eq!(diagnostics.len(), 1);
