@@ -35,5 +35,6 @@ pub(crate) async fn describe(engine: &Engine) -> NodeDescription {
         tls_info: None,
         addr: String::new(),
         data_path_addr: String::new(),
+        wire_key: engine.wire_key().await.unwrap_or_default(),
     }
 }

@@ -12,7 +12,7 @@ use axum::routing::{get, post, put};
 use engine::{Error, Filters};
 use manager::control::network::{DRIVER, answer_of_nodes};
 use serde_json::json;
-use types::network::{ConnectRequest, CreateRequest, DisconnectRequest, Network, PoliciesRequest};
+use types::network::{ConnectRequest, CreateRequest, DisconnectRequest, HostRequest, Network, PoliciesRequest};
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -21,6 +21,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/networks/prune", post(prune))
         .route("/networks/{id}", get(inspect).delete(remove))
         .route("/networks/{id}/policies", put(policies))
+        .route("/networks/{id}/policies/log", get(policy_log))
+        .route("/networks/{id}/attach-host", post(attach_host).delete(detach_host))
         .route("/networks/{id}/connect", post(connect))
         .route("/networks/{id}/disconnect", post(disconnect))
 }
@@ -59,11 +61,7 @@ async fn create(State(app): State<App>, body: Document) -> Reply {
         return Err(taken(&request.name).into());
     }
     let id = app.cluster.create_network(&request).await?;
-    let warning = match request.enable_ipv6 {
-        Some(true) => "overlay networks have IPv4 addresses only: IPv6 is not enabled",
-        _ => "",
-    };
-    reply::json_with(StatusCode::CREATED, &json!({ "Id": id, "Warning": warning }))
+    reply::json_with(StatusCode::CREATED, &json!({ "Id": id, "Warning": "" }))
 }
 
 /// Docker refuses a second network of a name, whichever of the two kinds it is.
@@ -109,10 +107,10 @@ async fn prune_shared(app: &App, filters: &Filters) -> Vec<String> {
 }
 
 async fn inspect(State(app): State<App>, Path(id): Path<String>, query: Query) -> Reply {
-    let scope = query.get("scope");
+    let (scope, verbose) = (query.get("scope"), query.strict_flag("verbose")?);
     let here = app.engine.network_inspect(&id, scope).await;
     let shared = match scope {
-        "" | "swarm" => app.cluster.network(&id, query.flag("verbose")).await,
+        "" | "swarm" => app.cluster.network(&id, verbose).await,
         _ => Ok(None),
     };
     let shared = match shared {
@@ -123,7 +121,16 @@ async fn inspect(State(app): State<App>, Path(id): Path<String>, query: Query) -
         // Its containers on this node are the engine's to tell.
         (Ok(here), Ok(Some(shared))) if here.id == shared.id => {
             let policy_drops = app.engine.policy_drops(&here.id).await;
-            reply::json(&Network { containers: here.containers, policy_drops, ..shared })
+            let host_address = app.engine.host_address(&here.id).await;
+            let host_address = host_address.map(|it| it.to_string()).unwrap_or_default();
+            let externals = app.engine.outside_health(&here.id).await;
+            reply::json(&Network {
+                containers: here.containers,
+                policy_drops,
+                externals,
+                host_address,
+                ..shared
+            })
         }
         (Ok(here), _) if here.id.as_str() == id || here.name == id => reply::json(&here),
         (_, Ok(Some(shared))) => reply::json(&shared),
@@ -149,11 +156,36 @@ async fn policies(State(app): State<App>, Path(id): Path<String>, body: Document
     let request: PoliciesRequest = body.read()?;
     if app.cluster.network(&id, false).await?.is_none() {
         let here = app.engine.network_inspect(&id, "").await?;
-        let what = format!("network {} is not the cluster's: it takes no policies", here.name);
-        return Err(Error::forbidden(what).into());
+        return Err(takes_none(&here.name).into());
     }
     app.cluster.set_policies(&id, request.policies).await?;
     reply::no_content()
+}
+
+/// Ours: the host itself joins a network of the cluster.
+async fn attach_host(State(app): State<App>, Path(id): Path<String>, body: Document) -> Reply {
+    let request: HostRequest = body.read()?;
+    let address = app.engine.attach_host(&id, request).await?;
+    reply::json(&json!({ "Address": address }))
+}
+
+/// Ours: and leaves it.
+async fn detach_host(State(app): State<App>, Path(id): Path<String>) -> Reply {
+    app.engine.detach_host(&id).await?;
+    reply::no_content()
+}
+
+/// Ours: what the network's policies refused on this node of late.
+async fn policy_log(State(app): State<App>, Path(id): Path<String>) -> Reply {
+    let Some(network) = app.cluster.network(&id, false).await? else {
+        let here = app.engine.network_inspect(&id, "").await?;
+        return Err(takes_none(&here.name).into());
+    };
+    reply::json(&app.engine.policy_log(&network.id).await?)
+}
+
+fn takes_none(name: &str) -> Error {
+    Error::forbidden(format!("network {name} is not the cluster's: it takes no policies"))
 }
 
 async fn connect(State(app): State<App>, Path(id): Path<String>, body: Document) -> Reply {

@@ -1,6 +1,7 @@
 //! `sampan network …`.
 
 pub(crate) mod policy;
+mod routes;
 
 use std::collections::HashMap;
 
@@ -10,9 +11,11 @@ use bollard::models::{
     NetworkCreateRequest, NetworkDisconnectRequest,
 };
 use clap::{Args, Subcommand};
+use http::Method;
 use serde_json::{Value, json};
+use types::network::HostRequest;
 
-use crate::client::{ClientError, Query};
+use crate::client::{ClientError, Query, segment};
 use crate::clock;
 use crate::container::PruneArgs;
 use crate::container::prune_support as support;
@@ -26,10 +29,17 @@ use crate::terminal;
 /// What `sampan network` offers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Put this host itself into a network of the cluster
+    AttachHost(AttachHostArgs),
     /// Connect a container to a network
     Connect(ConnectArgs),
     /// Create a network
     Create(Box<CreateArgs>),
+    /// Take this host itself out of a network of the cluster
+    DetachHost {
+        #[arg(value_name = "NETWORK")]
+        network: String,
+    },
     /// Disconnect a container from a network
     Disconnect(DisconnectArgs),
     /// Display detailed information on one or more networks
@@ -45,6 +55,24 @@ pub(crate) enum Command {
     /// Remove one or more networks
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
+    /// Show by which node each part of a network without encapsulation is reached, for routers and machines outside
+    Routes(routes::RoutesArgs),
+}
+
+/// `network attach-host`.
+#[derive(Debug, Args)]
+pub(crate) struct AttachHostArgs {
+    /// Name by which others reach it (default: the host's)
+    #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
+    name: String,
+    /// Further names
+    #[arg(long, value_name = "strings")]
+    alias: Vec<String>,
+    /// IPv4 address (e.g., "10.0.1.200")
+    #[arg(long, value_name = "ip")]
+    ip: Option<std::net::Ipv4Addr>,
+    #[arg(value_name = "NETWORK")]
+    network: String,
 }
 
 /// `network connect`.
@@ -171,6 +199,12 @@ pub(crate) struct RmArgs {
 /// Runs a word of the `network` object.
 pub(crate) async fn run(ctx: &Ctx, command: Command) -> Result<Exit> {
     match command {
+        Command::AttachHost(args) => attach_host(ctx, args).await,
+        Command::DetachHost { network } => {
+            let path = format!("/networks/{}/attach-host", segment(&network));
+            ctx.client().await?.json(Method::DELETE, &path, &Query::new(), None).await?;
+            Ok(report::OK)
+        }
         Command::Connect(args) => connect(ctx, args).await,
         Command::Create(args) => create(ctx, &args).await,
         Command::Disconnect(args) => disconnect(ctx, args).await,
@@ -179,7 +213,20 @@ pub(crate) async fn run(ctx: &Ctx, command: Command) -> Result<Exit> {
         Command::Policy(command) => policy::run(ctx, command).await,
         Command::Prune(args) => prune(ctx, args).await,
         Command::Rm(args) => remove(ctx, args).await,
+        Command::Routes(args) => routes::run(ctx, args).await,
     }
+}
+
+async fn attach_host(ctx: &Ctx, args: AttachHostArgs) -> Result<Exit> {
+    let body = serde_json::to_value(HostRequest {
+        name: args.name,
+        aliases: args.alias,
+        address: args.ip.map(|ip| ip.to_string()).unwrap_or_default(),
+    })?;
+    let path = format!("/networks/{}/attach-host", segment(&args.network));
+    let made = ctx.client().await?.json(Method::POST, &path, &Query::new(), Some(&body)).await?;
+    report::say(made["Address"].as_str().unwrap_or_default())?;
+    Ok(report::OK)
 }
 
 async fn connect(ctx: &Ctx, args: ConnectArgs) -> Result<Exit> {

@@ -17,10 +17,14 @@
 //! | `follow` | the cluster's endpoint table: links, rules and names of its networks |
 //! | `grant` | places in the cluster's networks |
 //! | `heard` | the endpoint table on disk |
+//! | `host` | the host itself in the cluster's networks |
+//! | `outside` | whether machines outside that the cluster's networks know are healthy |
 //! | `paths` | how large packets pass to the other nodes |
 //! | `ports` | published ports |
+//! | `refusals` | what policies refused here |
 //! | `relay` | published ports at IPv6 addresses that lead to an IPv4 one |
 //! | `six` | IPv6 of networks that have it |
+//! | `wire` | encrypted networks: this node's key, the helper that carries their packets |
 //! | `serve` | names, and the resolvers that answer them |
 
 mod attach;
@@ -33,13 +37,17 @@ mod endpoint;
 mod follow;
 mod grant;
 mod heard;
+mod host;
 mod member;
 mod objects;
+mod outside;
 mod paths;
 mod ports;
+mod refusals;
 mod relay;
 mod serve;
 mod six;
+mod wire;
 
 pub(crate) use attach::{DNS_TCP, DNS_UDP, Joining, Publishing};
 pub use beyond::ClusterNetworks;
@@ -75,6 +83,7 @@ pub(crate) struct Networks {
     device: Arc<Mutex<NetDev>>,
     six: Arc<Mutex<netdev::Six>>,
     overlay: Arc<Mutex<Overlay>>,
+    wire: wire::Wire,
     state: tokio::sync::Mutex<State>,
 }
 
@@ -102,6 +111,12 @@ struct State {
     following: Option<Following>,
     /// Places that the cluster was asked for and that no member has yet.
     asked: BTreeMap<TaskId, NetworkId>,
+    /// Where the host itself is in the cluster's networks.
+    hosts: host::HostPlaces,
+    /// Its resolvers there.
+    host_serving: BTreeMap<NetworkId, Serving>,
+    /// What machines outside that the cluster's networks know answered.
+    outside: outside::Answers,
     /// What is known of the ways to the other nodes.
     paths: paths::Paths,
     /// What the last look failed with.
@@ -132,6 +147,7 @@ impl Engine {
             tracing::error!(error = %err, "failed to set up the host's network");
         }
         self.0.tasks.spawn(self.clone().watch_paths());
+        self.0.tasks.spawn(self.clone().watch_outside());
         let engine = self.clone();
         self.0.tasks.spawn(async move {
             let mut ticks = tokio::time::interval(LOOK);
@@ -167,9 +183,11 @@ impl Networks {
             six: Arc::new(Mutex::new(netdev::Six::beside(&device))),
             device: Arc::new(Mutex::new(device)),
             overlay: Arc::new(Mutex::new(overlay)),
+            wire: wire::Wire::open(&dir, &config.exec_root),
             dir,
             members_dir,
         };
+        networks.state.lock().await.hosts = host::load(&networks.dir);
         networks.state.lock().await.following = networks.load_endpoints();
         networks.ensure_defaults(config).await?;
         Ok(networks)
@@ -219,6 +237,7 @@ impl Networks {
             true => self.audit_overlay(&mut state).await,
             false => self.apply_overlay(&mut state).await,
         };
+        self.serve_hosts(&mut state);
         let six = self.apply_six(&state, closely).await.map(|()| Vec::new());
         let mut trouble = String::new();
         let mut notes = Vec::new();
@@ -359,8 +378,12 @@ impl State {
     /// The place with the default route: the highest priority wins, a bridge before the cluster's networks, of
     /// these `ingress` last, then the network whose name sorts first. `None` when all are internal.
     fn gateway_of<'a>(&self, member: &'a Member) -> Option<&'a Place> {
+        self.gateway_among(member.places.iter())
+    }
+
+    fn gateway_among<'a>(&self, places: impl Iterator<Item = &'a Place>) -> Option<&'a Place> {
         let known = |place: &'a Place| Some((place, self.networks.get(&place.network)?));
-        let places = member.places.iter().filter_map(known);
+        let places = places.filter_map(known);
         places
             .filter(|(_, known)| !known.record.internal)
             .min_by_key(|(place, known)| {
@@ -368,6 +391,12 @@ impl State {
                 (-place.gw_priority, known.overlay.is_some(), record.ingress, &record.name)
             })
             .map(|(place, _)| place)
+    }
+
+    /// The same of IPv6: among the networks that have it.
+    fn gateway_six_of<'a>(&self, member: &'a Member) -> Option<&'a Place> {
+        let has_six = |place: &&Place| member.six.contains_key(&place.network);
+        self.gateway_among(member.places.iter().filter(has_six))
     }
 
     /// The member's address on the cluster's network that has its default route.
@@ -378,7 +407,8 @@ impl State {
 
     /// Whether a running container is on the network.
     fn is_used(&self, network: &NetworkId) -> bool {
-        self.members.values().any(|member| member.on(network).is_some())
+        self.hosts.contains_key(network)
+            || self.members.values().any(|member| member.on(network).is_some())
     }
 }
 

@@ -9,11 +9,12 @@
 //! | `_PORT._PROTOCOL.SERVICE`, `….ALIAS` (SRV; the port's name or number) | `SLOT.SERVICE` (or the container) and the port |
 //! | PTR of a task or VIP | `CONTAINER.NETWORK`, `SERVICE.NETWORK` |
 //!
-//! Only healthy endpoints are answered; a service without any is known all the same. Each name is known with
+//! In a network with IPv6 each of them is answered in both families. Only healthy endpoints are answered; a service without any is known all the same. Each name is known with
 //! `.NETWORK` behind it, too.
 
 use crate::zone::{Place, Zone};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use types::ServiceId;
 use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow, ServiceRow};
 
@@ -32,8 +33,8 @@ pub fn cluster_zone(table: &EndpointTable, network: &NetworkRow) -> Zone {
         zone.keep(&network.name, &service.name);
         zone.keep(&network.name, &format!("tasks.{}", service.name));
         if let Some(vip) = vip {
-            zone.call(&network.name, &service.name, vip.address);
-            zone.point(&network.name, &service.name, vip.address);
+            call(&mut zone, network, &service.name, vip.address);
+            point(&mut zone, network, &service.name, vip.address);
         }
     }
     for row in here() {
@@ -51,27 +52,27 @@ fn add_task(zone: &mut Zone, network: &NetworkRow, service: &ServiceRow, row: &E
     let is_healthy = row.state == EndpointState::Healthy;
     for alias in &row.aliases {
         match vip {
-            Some(vip) => zone.call(&network.name, alias, vip.address),
+            Some(vip) => call(zone, network, alias, vip.address),
             None => zone.keep(&network.name, alias),
         }
         zone.keep(&network.name, &format!("tasks.{alias}"));
     }
     // Its own name it has as long as it lives: it may ask for itself.
-    zone.call(&network.name, &row.name, row.address);
-    zone.point(&network.name, &row.name, row.address);
+    call(zone, network, &row.name, row.address);
+    point(zone, network, &row.name, row.address);
     if !is_healthy {
         return;
     }
     let names: BTreeSet<&String> = row.aliases.iter().chain([&service.name]).collect();
     for name in &names {
-        zone.call(&network.name, &format!("tasks.{name}"), row.address);
+        call(zone, network, &format!("tasks.{name}"), row.address);
         if vip.is_none() {
-            zone.call(&network.name, name, row.address);
+            call(zone, network, name, row.address);
         }
     }
     let slot = (row.slot > 0).then(|| format!("{}.{}", row.slot, service.name));
     if let Some(slot) = &slot {
-        zone.call(&network.name, slot, row.address);
+        call(zone, network, slot, row.address);
     }
     let target = format!("{}.{}", slot.as_ref().unwrap_or(&row.name), network.name);
     for port in &service.ports {
@@ -88,9 +89,24 @@ fn add_task(zone: &mut Zone, network: &NetworkRow, service: &ServiceRow, row: &E
 
 fn add_container(zone: &mut Zone, network: &NetworkRow, row: &EndpointRow) {
     for name in row.aliases.iter().chain([&row.name]) {
-        zone.call(&network.name, name, row.address);
+        call(zone, network, name, row.address);
     }
-    zone.point(&network.name, &row.name, row.address);
+    point(zone, network, &row.name, row.address);
+}
+
+/// The name leads to the address, and to its place in IPv6 if the network has that.
+fn call(zone: &mut Zone, network: &NetworkRow, name: &str, address: Ipv4Addr) {
+    zone.call(&network.name, name, address);
+    if let Some(six) = network.six {
+        zone.call_six(&network.name, name, six.place(network.subnet, address));
+    }
+}
+
+fn point(zone: &mut Zone, network: &NetworkRow, name: &str, address: Ipv4Addr) {
+    zone.point(&network.name, name, address);
+    if let Some(six) = network.six {
+        zone.point(&network.name, name, six.place(network.subnet, address));
+    }
 }
 
 #[cfg(test)]

@@ -79,6 +79,7 @@ fn measure(dir: &std::path::Path, services: u16) -> Outcome<()> {
             address: Ipv4Addr::from_bits(address(0, 0).to_bits() + 50_000 + u32::from(turn)),
             interface: "eth0".to_owned(),
             leads_out: true,
+            leads_out_six: false,
             published: BTreeSet::new(),
         });
         let next = plan(&table, &me, &places);
@@ -120,6 +121,7 @@ fn table(services: u16) -> EndpointTable {
         name: format!("service{number}"),
         vips: vec![Vip { network: network.clone(), address: address(number, 15) }],
         ports: Vec::new(),
+        check: None,
     };
     let endpoint = |service: u16, number: u16| EndpointRow {
         task: TaskId::new(format!("t{service:05}{number}")),
@@ -136,6 +138,7 @@ fn table(services: u16) -> EndpointTable {
     let peer = |number: u16| PeerRow {
         node: node(number),
         underlay: Ipv4Addr::from_bits(Ipv4Addr::new(192, 0, 2, 1).to_bits() + u32::from(number)),
+        wire_key: String::new(),
     };
     let block = |number: u16| NodeBlock {
         block: Subnet::new(Ipv4Addr::new(10, 65, u8::try_from(number).unwrap_or(0), 0), 24),
@@ -148,6 +151,8 @@ fn table(services: u16) -> EndpointTable {
             name: "net".to_owned(),
             subnet: Subnet::new(Ipv4Addr::new(10, 64, 0, 0), 12),
             gateway: Ipv4Addr::new(10, 79, 255, 254),
+            six: None,
+            mode: Default::default(),
             internal: false,
             ingress: false,
             policy: Vec::new(),

@@ -6,7 +6,7 @@ use netplan::Forward;
 use nix::sys::socket::SockProtocol;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use types::port::Protocol;
 
 // linux/netfilter/nfnetlink_conntrack.h.
@@ -19,6 +19,8 @@ const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
+const CTA_IP_V6_SRC: u16 = 3;
+const CTA_IP_V6_DST: u16 = 4;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
@@ -27,13 +29,18 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 const IPS_SEEN_REPLY: u32 = 1 << 1;
 
 const UDP: u8 = libc::IPPROTO_UDP as u8;
+const FOUR: i32 = libc::AF_INET;
+const SIX: i32 = libc::AF_INET6;
+
 /// struct nfgenmsg: family, version, resource.
-const HEADER: [u8; 4] = [libc::AF_INET as u8, 0, 0, 0];
+const fn header(family: i32) -> [u8; 4] {
+    [family as u8, 0, 0, 0]
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Tuple {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     source_port: u16,
     destination_port: u16,
 }
@@ -52,7 +59,7 @@ pub(crate) fn forget<'a>(forwards: impl Iterator<Item = &'a Forward>) -> io::Res
     let udp: Vec<&Forward> = forwards.filter(|forward| forward.protocol == Protocol::Udp).collect();
     match udp.is_empty() {
         true => Ok(()),
-        false => forget_flows(|flow| udp.iter().any(|forward| is_about(flow, forward))),
+        false => forget_flows(FOUR, |flow| udp.iter().any(|forward| is_about(flow, forward))),
     }
 }
 
@@ -60,30 +67,33 @@ pub(crate) fn forget<'a>(forwards: impl Iterator<Item = &'a Forward>) -> io::Res
 /// what they have not answered yet. A client whose SYN was lost sends it again, seconds later, and the kernel would send
 /// that after the first one, by then to nobody.
 pub(crate) fn forget_endpoints(
-    withdrawn: &BTreeSet<Ipv4Addr>,
-    gone: &BTreeSet<Ipv4Addr>,
+    withdrawn: &BTreeSet<IpAddr>,
+    gone: &BTreeSet<IpAddr>,
 ) -> io::Result<()> {
-    if withdrawn.is_empty() && gone.is_empty() {
-        return Ok(());
+    for (family, is_four) in [(FOUR, true), (SIX, false)] {
+        if !withdrawn.iter().chain(gone).any(|address| address.is_ipv4() == is_four) {
+            continue;
+        }
+        forget_flows(family, |flow| {
+            let to = flow.reply.source;
+            let is_translated = flow.original.destination != to;
+            let may_move = flow.protocol == UDP || !flow.answered;
+            is_translated && (gone.contains(&to) || (may_move && withdrawn.contains(&to)))
+        })?;
     }
-    forget_flows(|flow| {
-        let to = flow.reply.source;
-        let is_translated = flow.original.destination != to;
-        let may_move = flow.protocol == UDP || !flow.answered;
-        is_translated && (gone.contains(&to) || (may_move && withdrawn.contains(&to)))
-    })
+    Ok(())
 }
 
-/// Forgets IPv4 flows.
-fn forget_flows(is_stale: impl Fn(&Flow) -> bool) -> io::Result<()> {
+fn forget_flows(family: i32, is_stale: impl Fn(&Flow) -> bool) -> io::Result<()> {
+    let header = header(family);
     let mut netlink = Netlink::open(SockProtocol::NetlinkNetFilter)?;
     let mut stale = Vec::new();
-    netlink.dump(Request::new(CT_GET, 0, &HEADER), |payload| {
+    netlink.dump(Request::new(CT_GET, 0, &header), |payload| {
         let Some(attributes) = payload.get(4..) else { return };
         let concerned = read_flow(attributes).is_some_and(|flow| is_stale(&flow));
         if let Some(original) = find(attributes, CTA_TUPLE_ORIG).filter(|_| concerned) {
             stale.push(
-                Request::new(CT_DELETE, 0, &HEADER)
+                Request::new(CT_DELETE, 0, &header)
                     .nested(CTA_TUPLE_ORIG, |tuple| tuple.raw(original)),
             );
         }
@@ -101,8 +111,10 @@ fn forget_flows(is_stale: impl Fn(&Flow) -> bool) -> io::Result<()> {
 /// A flow to the host's port, translated to the container or (from before the port was published) not.
 fn is_about(flow: &Flow, forward: &Forward) -> bool {
     let Flow { protocol, original, reply, .. } = flow;
-    let to_container = reply.source == forward.to && reply.source_port == forward.to_port;
-    let to_host = forward.host_ip.is_unspecified() || original.destination == forward.host_ip;
+    let to_container =
+        reply.source == IpAddr::V4(forward.to) && reply.source_port == forward.to_port;
+    let to_host =
+        forward.host_ip.is_unspecified() || original.destination == IpAddr::V4(forward.host_ip);
     *protocol == UDP
         && original.destination_port == forward.host_port
         && (to_container || (to_host && reply.source == original.destination))
@@ -116,18 +128,21 @@ fn read_flow(attributes: &[u8]) -> Option<Flow> {
     Some(Flow { protocol, original, reply, answered })
 }
 
-/// With its protocol; `None` for anything but IPv4. What has no ports has 0.
+/// With its protocol. What has no ports has 0.
 fn read_tuple(bytes: &[u8]) -> Option<(u8, Tuple)> {
     let (addresses, protocol) = (find(bytes, CTA_TUPLE_IP)?, find(bytes, CTA_TUPLE_PROTO)?);
     let number = *find(protocol, CTA_PROTO_NUM)?.first()?;
-    let address = |kind| Some(Ipv4Addr::from(<[u8; 4]>::try_from(find(addresses, kind)?).ok()?));
+    let address = |four, six| match find(addresses, four) {
+        Some(octets) => Some(Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?).into()),
+        None => Some(Ipv6Addr::from(<[u8; 16]>::try_from(find(addresses, six)?).ok()?).into()),
+    };
     let port = |kind| {
         let bytes = find(protocol, kind).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok());
         bytes.map_or(0, u16::from_be_bytes)
     };
     let tuple = Tuple {
-        source: address(CTA_IP_V4_SRC)?,
-        destination: address(CTA_IP_V4_DST)?,
+        source: address(CTA_IP_V4_SRC, CTA_IP_V6_SRC)?,
+        destination: address(CTA_IP_V4_DST, CTA_IP_V6_DST)?,
         source_port: port(CTA_PROTO_SRC_PORT),
         destination_port: port(CTA_PROTO_DST_PORT),
     };

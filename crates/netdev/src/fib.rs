@@ -1,20 +1,22 @@
 //! rtnetlink messages for where an overlay's packets go: routes, routing rules, neighbours, forwarding entries.
 //!
 //! Routes are known as ours by their origin and metric, rules by their origin and preference: both follow from the
-//! instance, so that daemons in one namespace do not meet.
+//! instance, so that daemons in one namespace do not meet. Both families: an address tells which.
 
 use crate::link::Route;
 use crate::netlink::{CREATE, REPLACE, Request, find, read_u32};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use types::six::SixSubnet;
 use types::subnet::Subnet;
 
 /// Who made a route or rule, in the kernel's books: a number that no routing daemon has.
 const ORIGIN: u8 = 83;
 
 // linux/fib_rules.h, linux/rtnetlink.h: not in libc.
+const FRA_DST: u16 = 1;
 const FRA_SRC: u16 = 2;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
@@ -34,10 +36,43 @@ pub(crate) struct Owner {
     pub(crate) preference: u32,
 }
 
+/// A block of addresses of either family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Block {
+    first: IpAddr,
+    prefix_len: u8,
+}
+
+impl Block {
+    /// All addresses of IPv4.
+    pub(crate) const ALL: Block = Block { first: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix_len: 0 };
+    /// All addresses of IPv6.
+    pub(crate) const ALL_SIX: Block =
+        Block { first: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix_len: 0 };
+
+    /// `address` alone.
+    pub(crate) fn only(address: impl Into<IpAddr>) -> Self {
+        let first = address.into();
+        Block { first, prefix_len: if first.is_ipv4() { 32 } else { 128 } }
+    }
+}
+
+impl From<Subnet> for Block {
+    fn from(subnet: Subnet) -> Self {
+        Block { first: subnet.network().into(), prefix_len: subnet.prefix_len() }
+    }
+}
+
+impl From<SixSubnet> for Block {
+    fn from(subnet: SixSubnet) -> Self {
+        Block { first: subnet.network().into(), prefix_len: subnet.prefix_len() }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Path {
     pub(crate) table: u32,
-    pub(crate) to: Subnet,
+    pub(crate) to: Block,
     pub(crate) way: Way,
 }
 
@@ -45,26 +80,33 @@ pub(crate) struct Path {
 pub(crate) enum Way {
     /// Whether the device has an address of the gateway's subnet or not.
     Via {
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
         device: u32,
-        source: Option<Ipv4Addr>,
+        source: Option<IpAddr>,
     },
     Device(u32),
     Unreachable,
 }
 
-/// `from FROM fwmark MARK lookup TABLE`; without a mark if that is 0.
+/// `from FROM fwmark MARK lookup TABLE`, or `to TO …`; without a mark if that is 0.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Choice {
-    pub(crate) from: Subnet,
+    pub(crate) end: End,
     pub(crate) mark: u32,
     pub(crate) table: u32,
+}
+
+/// Which end of a packet's way a choice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    From(Block),
+    To(Block),
 }
 
 /// On the tunnel: a next hop's MAC.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Neighbour {
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     /// `None` of one that the kernel looks for by itself.
     pub(crate) mac: Option<[u8; 6]>,
 }
@@ -80,11 +122,42 @@ impl Route {
     /// The routes of `owner`, in all tables.
     pub(crate) fn paths(&mut self, owner: Owner) -> io::Result<BTreeSet<Path>> {
         let mut paths = BTreeSet::new();
-        let header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        self.0.dump(Request::new(libc::RTM_GETROUTE, 0, &header), |payload| {
-            paths.extend(read_path(payload, owner.metric));
-        })?;
+        self.dump_families(
+            libc::RTM_GETROUTE,
+            |family| head(family),
+            |payload| {
+                paths.extend(read_path(payload, owner.metric));
+            },
+        )?;
         Ok(paths)
+    }
+
+    /// The way that packets to `address` take by now; `None` if there is none.
+    pub(crate) fn way_to(&mut self, address: Ipv4Addr) -> io::Result<Option<Way>> {
+        let mut header = head(libc::AF_INET);
+        header[1] = 32;
+        let request =
+            Request::new(libc::RTM_GETROUTE, 0, &header).attr(libc::RTA_DST, &address.octets());
+        match self.0.get(request, |payload| read_way(payload.get(12..)?, address)) {
+            Ok(way) => Ok(way),
+            Err(err) if err.raw_os_error() == Some(libc::ENETUNREACH) => Ok(None),
+            Err(err) if err.raw_os_error() == Some(libc::EHOSTUNREACH) => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Asks for all entries of IPv4, and of IPv6 if the kernel has it.
+    fn dump_families<const N: usize>(
+        &mut self,
+        kind: u16,
+        header: impl Fn(i32) -> [u8; N],
+        mut read: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.0.dump(Request::new(kind, 0, &header(libc::AF_INET)), &mut read)?;
+        match self.0.dump(Request::new(kind, 0, &header(libc::AF_INET6)), &mut read) {
+            Err(err) if err.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// Makes the route, in the place of another of the same owner to the same place.
@@ -99,10 +172,13 @@ impl Route {
 
     pub(crate) fn choices(&mut self, owner: Owner) -> io::Result<BTreeSet<Choice>> {
         let mut choices = BTreeSet::new();
-        let header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        self.0.dump(Request::new(libc::RTM_GETRULE, 0, &header), |payload| {
-            choices.extend(read_choice(payload, owner.preference));
-        })?;
+        self.dump_families(
+            libc::RTM_GETRULE,
+            |family| head(family),
+            |payload| {
+                choices.extend(read_choice(payload, owner.preference));
+            },
+        )?;
         Ok(choices)
     }
 
@@ -120,8 +196,8 @@ impl Route {
     /// Neighbours on `device`, but for those that no packet goes to.
     pub(crate) fn neighbours(&mut self, device: u32) -> io::Result<BTreeSet<Neighbour>> {
         let mut neighbours = BTreeSet::new();
-        let request = Request::new(libc::RTM_GETNEIGH, 0, &ndmsg(libc::AF_INET, 0, 0, 0));
-        self.0.dump(request, |payload| {
+        let header = |family| ndmsg(family, 0, 0, 0);
+        self.dump_families(libc::RTM_GETNEIGH, header, |payload| {
             let Some((state, address, mac)) = read_neighbour(payload, device) else { return };
             if let Some(address) = address.filter(|address| !address.is_multicast()) {
                 let mac = mac.filter(|_| state & libc::NUD_PERMANENT != 0);
@@ -132,19 +208,19 @@ impl Route {
     }
 
     pub(crate) fn put_neighbour(&mut self, device: u32, neighbour: &Neighbour) -> io::Result<()> {
-        let header = ndmsg(libc::AF_INET, device, libc::NUD_PERMANENT, 0);
+        let header = ndmsg(family_of(neighbour.address), device, libc::NUD_PERMANENT, 0);
         let request = Request::new(libc::RTM_NEWNEIGH, REPLACE, &header)
-            .attr(libc::NDA_DST, &neighbour.address.octets());
+            .attr(libc::NDA_DST, &octets(neighbour.address));
         self.0.run(match neighbour.mac {
             Some(mac) => request.attr(libc::NDA_LLADDR, &mac),
             None => request,
         })
     }
 
-    pub(crate) fn remove_neighbour(&mut self, device: u32, address: Ipv4Addr) -> io::Result<()> {
-        let header = ndmsg(libc::AF_INET, device, 0, 0);
+    pub(crate) fn remove_neighbour(&mut self, device: u32, address: IpAddr) -> io::Result<()> {
+        let header = ndmsg(family_of(address), device, 0, 0);
         gone(self.0.run(
-            Request::new(libc::RTM_DELNEIGH, 0, &header).attr(libc::NDA_DST, &address.octets()),
+            Request::new(libc::RTM_DELNEIGH, 0, &header).attr(libc::NDA_DST, &octets(address)),
         ))
     }
 
@@ -152,7 +228,7 @@ impl Route {
         let mut entries = BTreeSet::new();
         let request = Request::new(libc::RTM_GETNEIGH, 0, &ndmsg(libc::AF_BRIDGE, 0, 0, 0));
         self.0.dump(request, |payload| {
-            if let Some((_, Some(to), Some(mac))) = read_neighbour(payload, device) {
+            if let Some((_, Some(IpAddr::V4(to)), Some(mac))) = read_neighbour(payload, device) {
                 entries.insert(Forwarding { mac, to });
             }
         })?;
@@ -170,6 +246,8 @@ impl Route {
 
 fn path_request(kind: u16, flags: u16, owner: Owner, path: &Path) -> Request {
     let (scope, class, route_flags) = match path.way {
+        // A link-local gateway is on its link.
+        Way::Via { gateway: IpAddr::V6(_), .. } => (libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0),
         Way::Via { .. } => (libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, RTNH_F_ONLINK),
         Way::Device(_) => (libc::RT_SCOPE_LINK, libc::RTN_UNICAST, 0),
         Way::Unreachable => (libc::RT_SCOPE_UNIVERSE, libc::RTN_UNREACHABLE, 0),
@@ -178,8 +256,8 @@ fn path_request(kind: u16, flags: u16, owner: Owner, path: &Path) -> Request {
     // struct rtmsg: family, destination's and source's length, TOS, table, origin, scope, type, flags. A deletion
     // matches flags by nothing.
     let header = [
-        libc::AF_INET as u8,
-        path.to.prefix_len(),
+        family_of(path.to.first) as u8,
+        path.to.prefix_len,
         0,
         0,
         libc::RT_TABLE_UNSPEC,
@@ -192,15 +270,15 @@ fn path_request(kind: u16, flags: u16, owner: Owner, path: &Path) -> Request {
         f3,
     ];
     let request = Request::new(kind, flags, &header)
-        .attr(libc::RTA_DST, &path.to.network().octets())
+        .attr(libc::RTA_DST, &octets(path.to.first))
         .u32(libc::RTA_TABLE, path.table)
         .u32(libc::RTA_PRIORITY, owner.metric);
     match path.way {
         Way::Via { gateway, device, source } => {
             let request =
-                request.attr(libc::RTA_GATEWAY, &gateway.octets()).u32(libc::RTA_OIF, device);
+                request.attr(libc::RTA_GATEWAY, &octets(gateway)).u32(libc::RTA_OIF, device);
             match source {
-                Some(source) => request.attr(libc::RTA_PREFSRC, &source.octets()),
+                Some(source) => request.attr(libc::RTA_PREFSRC, &octets(source)),
                 None => request,
             }
         }
@@ -211,7 +289,7 @@ fn path_request(kind: u16, flags: u16, owner: Owner, path: &Path) -> Request {
 
 fn read_path(payload: &[u8], metric: u32) -> Option<Path> {
     let (header, attributes) = payload.split_first_chunk::<12>()?;
-    let [_, prefix_len, _, _, _, origin, _, class, ..] = *header;
+    let [family, prefix_len, _, _, _, origin, _, class, ..] = *header;
     let number = |kind| find(attributes, kind).and_then(read_u32);
     let ours = origin == ORIGIN && number(libc::RTA_PRIORITY).unwrap_or_default() == metric;
     if !ours {
@@ -226,16 +304,27 @@ fn read_path(payload: &[u8], metric: u32) -> Option<Path> {
         }
         (_, _, device) => Way::Device(device?),
     };
-    let to = address(libc::RTA_DST).unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Some(Path { table: number(libc::RTA_TABLE)?, to: Subnet::new(to, prefix_len), way })
+    let to = Block { first: address(libc::RTA_DST).unwrap_or(nowhere(family)), prefix_len };
+    Some(Path { table: number(libc::RTA_TABLE)?, to, way })
+}
+
+/// The way to `address`: by a gateway, or on the link itself.
+fn read_way(attributes: &[u8], address: Ipv4Addr) -> Option<Way> {
+    let device = find(attributes, libc::RTA_OIF).and_then(read_u32)?;
+    let gateway = find(attributes, libc::RTA_GATEWAY).and_then(read_address);
+    Some(Way::Via { gateway: gateway.unwrap_or(address.into()), device, source: None })
 }
 
 fn choice_request(kind: u16, flags: u16, owner: Owner, choice: &Choice) -> Request {
+    let (block, from, to, attribute) = match choice.end {
+        End::From(block) => (block, block.prefix_len, 0, FRA_SRC),
+        End::To(block) => (block, 0, block.prefix_len, FRA_DST),
+    };
     // struct fib_rule_hdr: family, destination's and source's length, TOS, table, two reserved, action, flags.
-    let family = libc::AF_INET as u8;
-    let header = [family, 0, choice.from.prefix_len(), 0, 0, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0];
+    let family = family_of(block.first) as u8;
+    let header = [family, to, from, 0, 0, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0];
     let request = Request::new(kind, flags, &header)
-        .attr(FRA_SRC, &choice.from.network().octets())
+        .attr(attribute, &octets(block.first))
         .u32(FRA_PRIORITY, owner.preference)
         .u32(FRA_TABLE, choice.table)
         .attr(FRA_PROTOCOL, &[ORIGIN]);
@@ -252,9 +341,15 @@ fn read_choice(payload: &[u8], preference: u32) -> Option<Choice> {
     if !origin || number(FRA_PRIORITY) != Some(preference) {
         return None;
     }
-    let from = find(attributes, FRA_SRC).and_then(read_address).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let block = |kind, prefix_len| {
+        let first = find(attributes, kind).and_then(read_address);
+        Block { first: first.unwrap_or(nowhere(header[0])), prefix_len }
+    };
     Some(Choice {
-        from: Subnet::new(from, header[2]),
+        end: match find(attributes, FRA_DST) {
+            Some(_) => End::To(block(FRA_DST, header[1])),
+            None => End::From(block(FRA_SRC, header[2])),
+        },
         mark: number(FRA_FWMARK).unwrap_or_default(),
         table: number(FRA_TABLE)?,
     })
@@ -275,7 +370,7 @@ fn ndmsg(family: i32, device: u32, state: u16, flags: u8) -> [u8; 12] {
 }
 
 /// State, address and MAC of a neighbour on `device`.
-fn read_neighbour(payload: &[u8], device: u32) -> Option<(u16, Option<Ipv4Addr>, Option<[u8; 6]>)> {
+fn read_neighbour(payload: &[u8], device: u32) -> Option<(u16, Option<IpAddr>, Option<[u8; 6]>)> {
     let (header, attributes) = payload.split_first_chunk::<12>()?;
     if read_u32(header.get(4..8)?)? != device {
         return None;
@@ -285,8 +380,36 @@ fn read_neighbour(payload: &[u8], device: u32) -> Option<(u16, Option<Ipv4Addr>,
     Some((state, find(attributes, libc::NDA_DST).and_then(read_address), mac))
 }
 
-fn read_address(octets: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
+/// struct rtmsg, and of the same size struct fib_rule_hdr, that name but a family.
+fn head(family: i32) -> [u8; 12] {
+    [family as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+fn family_of(address: IpAddr) -> i32 {
+    if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// What an address that is left out means.
+fn nowhere(family: u8) -> IpAddr {
+    if i32::from(family) == libc::AF_INET {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    }
+}
+
+fn read_address(octets: &[u8]) -> Option<IpAddr> {
+    match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).ok().map(|octets| Ipv4Addr::from(octets).into()),
+        _ => <[u8; 16]>::try_from(octets).ok().map(|octets| Ipv6Addr::from(octets).into()),
+    }
 }
 
 /// What is gone already is what was wanted.

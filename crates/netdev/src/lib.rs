@@ -16,6 +16,7 @@
 //! | `conntrack` | forgets UDP flows of ports that came or went |
 //! | `door` | a sandbox's way to its resolver, in nf_tables by netlink |
 //! | `path` | ICMP: how large packets pass to another node |
+//! | `refused` | what policies refused of late, as the rules remember it |
 //! | `beside` | another firewall's chain, where it would drop what we forward |
 //! | `sandbox` | network namespaces pinned below the exec root |
 //! | `ports` | reserves ports on the host |
@@ -32,6 +33,7 @@ mod nft;
 mod overlay;
 mod path;
 mod ports;
+mod refused;
 mod sandbox;
 mod six;
 mod tunnel;
@@ -42,5 +44,6 @@ pub use netdev::{NetDev, Note};
 pub use overlay::Overlay;
 pub use path::{Passes, probe_path};
 pub use ports::{PortRange, Reservation, reserve};
+pub use refused::Refused;
 pub use sandbox::{Sandboxes, run_in};
 pub use six::Six;

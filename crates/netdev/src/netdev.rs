@@ -121,7 +121,7 @@ impl NetDev {
         let have = steps.take("list links", self.observe(&nothing)).unwrap_or_default();
         steps.extend(self.remove_unwanted(&nothing, &have));
         let table = format!("sampan_{instance}");
-        steps.take(&format!("remove table {table}"), self.rules.remove(&table));
+        steps.take(&format!("remove table {table}"), self.rules.remove("ip", &table));
         steps.take("leave the other firewall", self.let_through(&nothing));
         steps.finish(Vec::new()).map(drop)
     }

@@ -5,7 +5,7 @@
 //! of our tables from those of others.
 
 use crate::netlink::{Netlink, Request, find};
-use netplan::overlay::OverlayRules;
+use netplan::overlay::{OverlayRules, REFUSED};
 use netplan::{Ruleset, USER_CHAIN};
 use nix::sys::socket::SockProtocol;
 use std::collections::BTreeMap;
@@ -19,12 +19,16 @@ const NFTA_GEN_ID: u16 = 1;
 
 /// A table of ours as a plan has it: texts for `nft -f`.
 pub(crate) trait TableText: Clone {
+    fn family(&self) -> &str;
     fn table(&self) -> &str;
     fn text(&self) -> String;
     fn text_since(&self, before: &Self) -> String;
 }
 
 impl TableText for Ruleset {
+    fn family(&self) -> &str {
+        "ip"
+    }
     fn table(&self) -> &str {
         &self.table
     }
@@ -37,6 +41,9 @@ impl TableText for Ruleset {
 }
 
 impl TableText for OverlayRules {
+    fn family(&self) -> &str {
+        self.family
+    }
     fn table(&self) -> &str {
         &self.table
     }
@@ -152,8 +159,7 @@ impl<T: TableText> Rules<T> {
             applied.generation = Some(generation);
             return Ok(true);
         }
-        let untouched =
-            applied.listing.is_some() && applied.listing == list(applied.ruleset.table())?;
+        let untouched = applied.listing.is_some() && applied.listing == list(&applied.ruleset)?;
         if untouched {
             applied.generation = Some(generation);
         }
@@ -164,16 +170,16 @@ impl<T: TableText> Rules<T> {
     /// the audit, because it costs a call of the program.
     pub(crate) fn remember(&mut self) -> io::Result<()> {
         if let Some(applied) = self.applied.as_mut().filter(|applied| applied.listing.is_none()) {
-            applied.listing = list(applied.ruleset.table())?;
+            applied.listing = list(&applied.ruleset)?;
         }
         Ok(())
     }
 
     /// Removes our table with all that is in it, the administrator's chain included.
-    pub(crate) fn remove(&mut self, table: &str) -> io::Result<()> {
+    pub(crate) fn remove(&mut self, family: &str, table: &str) -> io::Result<()> {
         self.applied = None;
         // Added first, because removing what is not there is an error.
-        self.load(&format!("add table ip {table}\ndelete table ip {table}\n")).map(drop)
+        self.load(&format!("add table {family} {table}\ndelete table {family} {table}\n")).map(drop)
     }
 
     /// Has the kernel take `text`. Answers its count after that, if no other change came between.
@@ -225,17 +231,19 @@ pub(crate) fn generation(netlink: &mut Netlink) -> io::Result<u32> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the kernel gave no generation"))
 }
 
-/// Our table as the kernel has it, without the administrator's chain; `None` when it is not there.
-fn list(table: &str) -> io::Result<Option<String>> {
-    let listing = match nft(&["-s", "list", "table", "ip", table], b"") {
+/// Our table as the kernel has it, without the administrator's chain and what the rules themselves write; `None` when it
+/// is not there.
+fn list(of: &impl TableText) -> io::Result<Option<String>> {
+    let listing = match nft(&["-s", "list", "table", of.family(), of.table()], b"") {
         Ok(listing) => listing,
         Err(err) if err.kind() == io::ErrorKind::Other => return Ok(None),
         Err(err) => return Err(err),
     };
     let mut own = String::with_capacity(listing.len());
     let mut inside = false;
+    let foreign = [format!("chain {USER_CHAIN} {{"), format!("set {REFUSED} {{")];
     for line in listing.lines() {
-        inside |= line.trim_start().starts_with(&format!("chain {USER_CHAIN} {{"));
+        inside |= foreign.iter().any(|begin| line.trim_start().starts_with(begin));
         if !inside {
             own.push_str(line);
             own.push('\n');

@@ -1,31 +1,36 @@
 //! Applies the plan of one node for the cluster's networks, and audits it.
 //!
 //! ```text
-//! observe ─► links not wanted go ─► rules ─► tunnel, pairs (down) ─► sysctls ─► up ─► routes, peers
+//! observe ─► links not wanted go ─► rules ─► tunnel, wire, pairs (down) ─► sysctls ─► up ─► routes, peers
 //!                                     └ on failure nothing is added
 //! ```
 //! Rules let pass what neither comes from nor goes to a link that they know: so a link goes before the rules that
 //! guard it, and comes after them. Every apply reads back all that is ours; sandboxes are looked into when they are
 //! new, and in an audit.
 
+mod host;
 mod sandbox;
 
 use crate::beside::Beside;
 use crate::conntrack;
 use crate::error::{ApplyError, Failure};
-use crate::fib::{Choice, Forwarding, MAIN, Neighbour, Owner, Path, Way};
+use crate::fib::{Block, Choice, End, Forwarding, MAIN, Neighbour, Owner, Path, Way};
 use crate::link::{Link, Route};
 use crate::netdev::{NetDev, Note, Steps};
 use crate::nft::{Found, Ledger, Rules, counts};
+use crate::refused::{Refused, refused};
 use crate::sandbox::{Sandboxes, run_in};
 use crate::tunnel::Vxlan;
-use netplan::overlay::{LocalPlan, OverlayPlan, OverlayRules, TunnelPlan};
+use netplan::overlay::{
+    FORWARDING_SIX, LocalPlan, OverlayPlan, OverlayRules, REFUSED_KEPT, six_neighbour, tunnel_mac,
+    wire_mac,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
-use types::subnet::Subnet;
+use types::swarm::network::Mode;
 
 /// What one daemon has in a network namespace for the cluster's networks.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ pub struct Overlay {
     owner: Owner,
     route: Route,
     rules: Rules<OverlayRules>,
+    rules_six: Rules<OverlayRules>,
     beside: Beside,
     last: Last,
 }
@@ -47,10 +53,10 @@ struct Last {
     /// By the host's end: what its sandbox was configured for.
     plugged: BTreeMap<String, LocalPlan>,
     /// The endpoints of the last plan, see [`OverlayPlan::offered`].
-    offered: BTreeSet<Ipv4Addr>,
-    held: BTreeSet<Ipv4Addr>,
-    /// Our table was removed, and not made since.
-    without_rules: bool,
+    offered: BTreeSet<IpAddr>,
+    held: BTreeSet<IpAddr>,
+    /// Our table was removed, and not made since; of each family.
+    without_rules: [bool; 2],
 }
 
 /// Our links, by name.
@@ -78,7 +84,8 @@ impl Overlay {
             owner,
             route: Route::open()?,
             beside: Beside::open(&format!("{instance}-o"), ledger.clone())?,
-            rules: Rules::open(ledger)?,
+            rules: Rules::open(ledger.clone())?,
+            rules_six: Rules::open(ledger)?,
             last: Last::default(),
         })
     }
@@ -94,17 +101,20 @@ impl Overlay {
     /// been left.
     pub fn audit(&mut self, plan: &OverlayPlan) -> Result<Vec<Note>, ApplyError> {
         self.last.plugged.clear();
-        self.last.without_rules = false;
+        self.last.without_rules = [false; 2];
         self.beside.forget();
         let notes = self.bring_about(plan)?;
         let mut steps = Steps::default();
         steps.take("list the nftables rules", self.rules.remember());
+        steps.take("list the nftables rules", self.rules_six.remember());
         steps.finish(notes)
     }
 
-    /// Whether the kernel was left with `rules`.
-    pub fn follows(&self, rules: &OverlayRules) -> bool {
-        self.rules.last() == Some(rules)
+    /// Whether the kernel was left with the plan's rules.
+    pub fn follows(&self, plan: &OverlayPlan) -> bool {
+        let six = &plan.six.rules;
+        self.rules.last() == Some(&plan.rules)
+            && (six.table.is_empty() || self.rules_six.last() == Some(six))
     }
 
     /// Packets that policies kept from an endpoint on this node's way there, by the endpoint.
@@ -112,6 +122,12 @@ impl Overlay {
         let Some(rules) = self.rules.last() else { return Ok(BTreeMap::new()) };
         let counts = counts(&rules.table, "guarded")?.into_iter();
         Ok(counts.filter_map(|(address, count)| Some((address.parse().ok()?, count))).collect())
+    }
+
+    /// What policies refused of late on this node.
+    pub fn policy_log(&self) -> io::Result<Vec<Refused>> {
+        let Some(rules) = self.rules.last() else { return Ok(Vec::new()) };
+        refused(&rules.table, REFUSED_KEPT)
     }
 
     /// The MTU of the link that has `address`; `None` if none has it.
@@ -145,6 +161,8 @@ impl Overlay {
         set_sysctls(plan, &have, &mut steps);
         self.raise_links(plan, &have, &mut steps);
         self.plug(plan, &have, &mut steps);
+        let label = format!("lo:{}", self.instance);
+        host::ensure(&mut self.route, &label, &plan.hosts, &mut steps);
         let changed = self.ensure_paths(plan, &have, &mut steps);
         notes.extend((changed > 0).then_some(Note::PathsMended(changed)));
         self.forget_flows(plan, &mut steps);
@@ -156,8 +174,9 @@ impl Overlay {
     /// A link of a planned name without alias is one whose making was cut short.
     fn observe(&mut self, plan: &OverlayPlan) -> io::Result<Links> {
         let prefix = self.alias("");
-        let tunnel = plan.tunnel.as_ref().map(|tunnel| tunnel.interface.as_str());
-        let planned = |name: &str| tunnel == Some(name) || plan.locals.contains_key(name);
+        let devices: Vec<&String> = plan.devices().collect();
+        let planned =
+            |name: &String| devices.contains(&name) || plan.locals.contains_key(name.as_str());
         let ours = |link: &Link| {
             link.alias.starts_with(&prefix) || (link.alias.is_empty() && planned(&link.name))
         };
@@ -165,7 +184,7 @@ impl Overlay {
         Ok(links.map(|link| (link.name.clone(), link)).collect())
     }
 
-    /// `of`: the container of a pair, `tunnel` of the tunnel. Another prefix than bridges have.
+    /// `of`: the container of a pair, `tunnel` of the tunnel, `wire` of the wire. Another prefix than bridges have.
     fn alias(&self, of: &str) -> String {
         format!("sampan-overlay:{}:{of}", self.instance)
     }
@@ -173,10 +192,13 @@ impl Overlay {
     /// Also links that are to be otherwise than they can be made: a pair of another container, another tunnel.
     fn remove_unwanted(&mut self, plan: &OverlayPlan, have: &mut Links, steps: &mut Steps) {
         let tunnel = plan.tunnel.as_ref();
+        let is_wire =
+            |link: &Link| plan.wire.as_ref().is_some_and(|wire| wire.interface == link.name);
         let wanted = |link: &Link| match tunnel.filter(|tunnel| tunnel.interface == link.name) {
             Some(tunnel) => {
                 link.alias == self.alias("tunnel") && link.vxlan == Some(Vxlan::of(tunnel))
             }
+            None if is_wire(link) => link.alias == self.alias("wire"),
             None => plan.locals.get(link.name.as_str()).is_some_and(|local| {
                 let last = self.last.plugged.get(&link.name);
                 let stayed = last.is_none_or(|last| last.interface == local.interface);
@@ -203,20 +225,25 @@ impl Overlay {
         steps: &mut Steps,
         notes: &mut Vec<Note>,
     ) -> bool {
-        if plan.rules.table.is_empty() {
-            let table = format!("sampan_overlay_{}", self.instance);
-            if !self.last.without_rules {
-                let removed = self.rules.remove(&table);
-                self.last.without_rules =
-                    steps.take(&format!("remove table {table}"), removed).is_some();
+        // Where a network has IPv6, its rules come first: links let both families pass.
+        let both =
+            [("ip6", &plan.six.rules, &mut self.rules_six), ("ip", &plan.rules, &mut self.rules)];
+        for ((family, wanted, rules), gone) in both.into_iter().zip(&mut self.last.without_rules) {
+            if wanted.table.is_empty() {
+                let table = format!("sampan_overlay_{}", self.instance);
+                if !*gone {
+                    let removed = rules.remove(family, &table);
+                    *gone =
+                        steps.take(&format!("remove table {family} {table}"), removed).is_some();
+                }
+                continue;
             }
-            return true;
+            *gone = false;
+            let step = format!("apply the rules of table {family} {}", wanted.table);
+            let Some(found) = steps.take(&step, rules.ensure(wanted)) else { return false };
+            notes.extend((found == Found::Tampered).then_some(Note::RulesMended));
         }
-        self.last.without_rules = false;
-        let step = format!("apply the rules of table {}", plan.rules.table);
-        let found = steps.take(&step, self.rules.ensure(&plan.rules));
-        notes.extend((found == Some(Found::Tampered)).then_some(Note::RulesMended));
-        found.is_some()
+        true
     }
 
     /// Returns the names of those that were not there, or down.
@@ -233,6 +260,13 @@ impl Overlay {
             let made = made.and_then(|()| self.look_up(&tunnel.interface, have));
             if steps.take(&format!("create tunnel {}", tunnel.interface), made).is_some() {
                 touched.insert(tunnel.interface.clone());
+            }
+        }
+        if let Some(wire) = plan.wire.as_ref().filter(|it| !have.contains_key(&it.interface)) {
+            let made = self.route.create_wire(&wire.interface, &self.alias("wire"));
+            let made = made.and_then(|()| self.look_up(&wire.interface, have));
+            if steps.take(&format!("create {}", wire.interface), made).is_some() {
+                touched.insert(wire.interface.clone());
             }
         }
         for (name, local) in &plan.locals {
@@ -263,16 +297,19 @@ impl Overlay {
     }
 
     fn raise_links(&mut self, plan: &OverlayPlan, have: &Links, steps: &mut Steps) {
-        if let Some(tunnel) = &plan.tunnel
-            && let Some(link) = have.get(&tunnel.interface)
-            && !is_as_planned(link, tunnel)
-        {
-            let raised = self.route.raise_tunnel(link, tunnel);
-            steps.take(&format!("raise tunnel {}", tunnel.interface), raised);
+        let tunnel = plan.tunnel.iter().map(|it| (&it.interface, &it.mac, it.mtu));
+        let wire = plan.wire.iter().map(|it| (&it.interface, &it.mac, it.mtu));
+        for (name, mac, mtu) in tunnel.chain(wire) {
+            if let Some(link) = have.get(name)
+                && !(link.up && link.mtu == mtu && link.mac == mac)
+            {
+                let raised = self.route.raise_tunnel(link, mac, mtu);
+                steps.take(&format!("raise tunnel {name}"), raised);
+            }
         }
         for (name, local) in &plan.locals {
             if let Some(link) = have.get(name) {
-                steps.take(&format!("raise {name}"), self.route.raise_pair(link, local.mtu));
+                steps.take(&format!("raise {name}"), self.route.raise_pair(link, local));
             }
         }
     }
@@ -295,7 +332,9 @@ impl Overlay {
     /// Of endpoints that new connections no longer go to, or that are gone. After the rules: what is forgotten before
     /// is remembered again.
     fn forget_flows(&mut self, plan: &OverlayPlan, steps: &mut Steps) {
-        let minus = |last: &BTreeSet<_>, now: &BTreeSet<_>| last.difference(now).copied().collect();
+        let minus = |last: &BTreeSet<IpAddr>, now: &BTreeSet<IpAddr>| -> BTreeSet<IpAddr> {
+            last.difference(now).copied().collect()
+        };
         let withdrawn = minus(&self.last.offered, &plan.offered);
         let gone = minus(&self.last.held, &plan.held);
         let forgotten = conntrack::forget_endpoints(&withdrawn, &gone);
@@ -307,10 +346,12 @@ impl Overlay {
 
     /// Returns how many entries were missing or too many.
     fn ensure_paths(&mut self, plan: &OverlayPlan, have: &Links, steps: &mut Steps) -> usize {
-        let tunnel = plan.tunnel.as_ref().and_then(|tunnel| have.get(&tunnel.interface));
+        let index = |name: &String| have.get(name).map(|link| link.index);
+        let tunnel = plan.tunnel.as_ref().and_then(|tunnel| index(&tunnel.interface));
+        let wire = plan.wire.as_ref().and_then(|wire| index(&wire.interface));
         let (route, owner) = (&mut self.route, self.owner);
         let mut changed = 0;
-        if let Some(device) = tunnel.map(|link| link.index) {
+        if let Some(device) = tunnel {
             let wanted = plan.forwarding.iter().map(|(mac, to)| Forwarding { mac: *mac, to: *to });
             changed += Mending { what: "forwarding entry", route, steps }.mend(
                 &wanted.collect(),
@@ -318,22 +359,17 @@ impl Overlay {
                 |route, entry| route.put_forwarding(device, entry),
                 |route, entry| route.remove_forwarding(device, entry),
             );
-            let neighbour =
-                |(address, mac): (&Ipv4Addr, &_)| Neighbour { address: *address, mac: Some(*mac) };
-            let wanted: BTreeSet<Neighbour> = plan.neighbours.iter().map(neighbour).collect();
-            changed += Mending { what: "neighbour", route, steps }.mend(
-                &wanted,
-                |route| route.neighbours(device),
-                |route, entry| route.put_neighbour(device, entry),
-                |route, entry| match plan.neighbours.contains_key(&entry.address) {
-                    // Replaced just now.
-                    true => Ok(()),
-                    false => route.remove_neighbour(device, entry.address),
-                },
-            );
+            let wanted = neighbours(plan.neighbours.keys(), tunnel_mac, plan);
+            changed += ensure_neighbours(route, steps, device, &wanted);
         }
+        if let (Some(device), Some(wire)) = (wire, &plan.wire) {
+            let wanted = neighbours(wire.peers.keys(), wire_mac, plan);
+            changed += ensure_neighbours(route, steps, device, &wanted);
+        }
+        let direct = ways(route, plan, steps);
+        let ends = Ends { tunnel, wire, direct };
         changed += Mending { what: "route", route, steps }.mend(
-            &paths(plan, tunnel, have),
+            &paths(plan, &ends, have),
             |route| route.paths(owner),
             |route, path| route.put_path(owner, path),
             |route, path| route.remove_path(owner, path),
@@ -346,6 +382,70 @@ impl Overlay {
                 |route, choice| route.remove_choice(owner, choice),
             )
     }
+}
+
+/// Peers by both their addresses, if there is IPv6.
+fn neighbours<'a>(
+    peers: impl Iterator<Item = &'a Ipv4Addr>,
+    mac: fn(Ipv4Addr) -> [u8; 6],
+    plan: &OverlayPlan,
+) -> BTreeSet<Neighbour> {
+    let has_six = !plan.six.unreachable.is_empty();
+    let of = |peer: &Ipv4Addr| {
+        let six = has_six.then(|| IpAddr::V6(six_neighbour(*peer)));
+        let mac = Some(mac(*peer));
+        [IpAddr::V4(*peer)].into_iter().chain(six).map(move |address| Neighbour { address, mac })
+    };
+    peers.flat_map(of).collect()
+}
+
+fn ensure_neighbours(
+    route: &mut Route,
+    steps: &mut Steps,
+    device: u32,
+    wanted: &BTreeSet<Neighbour>,
+) -> usize {
+    Mending { what: "neighbour", route, steps }.mend(
+        wanted,
+        |route| route.neighbours(device),
+        |route, entry| route.put_neighbour(device, entry),
+        |route, entry| match wanted.iter().any(|wanted| wanted.address == entry.address) {
+            // Replaced just now.
+            true => Ok(()),
+            false => route.remove_neighbour(device, entry.address),
+        },
+    )
+}
+
+/// Where packets to other nodes leave.
+struct Ends {
+    /// Indexes of links.
+    tunnel: Option<u32>,
+    wire: Option<u32>,
+    /// By underlay address, of nodes that have blocks without encapsulation.
+    direct: BTreeMap<Ipv4Addr, Way>,
+}
+
+impl Ends {
+    fn device(&self, by: Mode) -> Option<u32> {
+        match by {
+            Mode::Vxlan => self.tunnel,
+            Mode::Wireguard => self.wire,
+            Mode::Direct => None,
+        }
+    }
+}
+
+/// As the host's own routes lead there: on the segment itself, or to a router that has to know the blocks.
+fn ways(route: &mut Route, plan: &OverlayPlan, steps: &mut Steps) -> BTreeMap<Ipv4Addr, Way> {
+    let direct = plan.routes.values().filter(|hop| hop.by == Mode::Direct).map(|hop| hop.via);
+    let peers: BTreeSet<Ipv4Addr> = direct.collect();
+    let mut ways = BTreeMap::new();
+    for peer in peers {
+        let way = steps.take(&format!("find the way to {peer}"), route.way_to(peer));
+        ways.extend(way.flatten().map(|way| (peer, way)));
+    }
+    ways
 }
 
 /// One kind of entries, and where its failures go.
@@ -376,59 +476,81 @@ impl Mending<'_> {
     }
 }
 
-fn is_as_planned(link: &Link, tunnel: &TunnelPlan) -> bool {
-    link.up && link.mtu == tunnel.mtu && link.mac == tunnel.mac
-}
-
 /// Of links that are not there, none.
-fn paths(plan: &OverlayPlan, tunnel: Option<&Link>, have: &Links) -> BTreeSet<Path> {
+fn paths(plan: &OverlayPlan, ends: &Ends, have: &Links) -> BTreeSet<Path> {
     let mut paths = BTreeSet::new();
-    for to in &plan.unreachable {
-        paths.insert(Path { table: MAIN, to: *to, way: Way::Unreachable });
+    let mut main = |to: Block, way: Way| {
+        paths.insert(Path { table: MAIN, to, way });
+    };
+    let blocks = plan.unreachable.iter().map(|to| Block::from(*to));
+    for to in blocks.chain(plan.six.unreachable.iter().map(|to| Block::from(*to))) {
+        main(to, Way::Unreachable);
+    }
+    for vip in &plan.host_vips {
+        main(Block::only(*vip), Way::Device(host::LOOPBACK));
     }
     for (name, local) in &plan.locals {
-        let to = Subnet::new(local.address, 32);
-        paths.extend(have.get(name).map(|link| Path {
-            table: MAIN,
-            to,
-            way: Way::Device(link.index),
-        }));
+        let Some(link) = have.get(name) else { continue };
+        main(Block::only(local.address), Way::Device(link.index));
+        if let Some(six) = &local.six {
+            main(Block::only(six.address), Way::Device(link.index));
+        }
     }
-    let Some(device) = tunnel.map(|link| link.index) else { return paths };
     // What the host itself sends has the address that other nodes know it by.
-    let source = plan.tunnel.as_ref().map(|tunnel| tunnel.local);
-    for (to, gateway) in &plan.routes {
-        let way = Way::Via { gateway: *gateway, device, source };
-        paths.insert(Path { table: MAIN, to: *to, way });
+    let source = plan.tunnel.as_ref().map(|tunnel| IpAddr::V4(tunnel.local));
+    for (to, hop) in &plan.routes {
+        let gateway = IpAddr::V4(hop.via);
+        match (ends.device(hop.by), ends.direct.get(&hop.via)) {
+            (Some(device), _) => main((*to).into(), Way::Via { gateway, device, source }),
+            (None, Some(Way::Via { gateway, device, .. })) if hop.by == Mode::Direct => {
+                let (gateway, device) = (*gateway, *device);
+                main((*to).into(), Way::Via { gateway, device, source });
+            }
+            _ => {}
+        }
+    }
+    for (to, hop) in &plan.six.routes {
+        let gateway = IpAddr::V6(six_neighbour(hop.via));
+        if let Some(device) = ends.device(hop.by) {
+            main((*to).into(), Way::Via { gateway, device, source: None });
+        }
     }
     for back in &plan.returns {
-        let way = Way::Via { gateway: back.peer, device, source: None };
-        let to = Subnet::new(Ipv4Addr::UNSPECIFIED, 0);
-        paths.insert(Path { table: back.mark, to, way });
+        let Some(device) = ends.device(back.by) else { continue };
+        let mut put = |to, gateway| {
+            let way = Way::Via { gateway, device, source: None };
+            paths.insert(Path { table: back.table, to, way });
+        };
+        put(Block::ALL, IpAddr::V4(back.peer));
+        if !back.from_six.is_empty() {
+            put(Block::ALL_SIX, IpAddr::V6(six_neighbour(back.peer)));
+        }
     }
     paths
 }
 
 fn choices(plan: &OverlayPlan) -> BTreeSet<Choice> {
     let of = |back: &netplan::overlay::ReturnPath| {
-        let mark = back.mark;
-        let choice = move |from: &Subnet| Choice { from: *from, mark, table: mark };
-        back.from.iter().map(choice).collect::<Vec<_>>()
+        let from = back.from.iter().map(|from| End::From((*from).into()));
+        let from_six = back.from_six.iter().map(|from| End::From((*from).into()));
+        let to = back.to.iter().map(|to| End::To((*to).into()));
+        let (mark, table) = (back.mark, back.table);
+        let choice = move |end| Choice { end, mark, table };
+        from.chain(from_six).chain(to).map(choice).collect::<Vec<_>>()
     };
     plan.returns.iter().flat_map(of).collect()
 }
 
-/// Of links that are not there, none; written only where the value is another.
 /// Interfaces that what we forward comes by.
 fn forwarded(plan: &OverlayPlan) -> BTreeSet<String> {
-    let tunnel = plan.tunnel.iter().map(|tunnel| tunnel.interface.clone());
     let tasks = (!plan.locals.is_empty()).then(|| "smt*".to_owned());
-    tunnel.chain(tasks).collect()
+    plan.devices().cloned().chain(tasks).collect()
 }
 
+/// Of links that are not there, none; written only where the value is another.
 fn set_sysctls(plan: &OverlayPlan, have: &Links, steps: &mut Steps) {
-    let tunnel = plan.tunnel.iter().map(|tunnel| &tunnel.interface);
-    let absent: Vec<String> = tunnel
+    let absent: Vec<String> = plan
+        .devices()
         .chain(plan.locals.keys())
         .filter(|name| !have.contains_key(*name))
         .map(|name| format!("/conf/{name}/"))
@@ -443,7 +565,11 @@ fn set_sysctls(plan: &OverlayPlan, have: &Links, steps: &mut Steps) {
         if is_absent || fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
             continue;
         }
-        match fs::write(&path, value) {
+        let written = match name == FORWARDING_SIX {
+            true => crate::six::forward(),
+            false => fs::write(&path, value),
+        };
+        match written {
             // A kernel without IPv6.
             Err(err) if err.kind() == io::ErrorKind::NotFound && name.starts_with("net/ipv6/") => {}
             written => drop(steps.take(&format!("set sysctl {name}"), written)),

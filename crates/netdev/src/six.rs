@@ -76,7 +76,7 @@ impl Six {
 }
 
 /// Lets the host forward. It then no longer listens to router advertisements unless told that it still should.
-fn forward() -> io::Result<()> {
+pub(crate) fn forward() -> io::Result<()> {
     let conf = Path::new("/proc/sys/net/ipv6/conf");
     let all = conf.join("all/forwarding");
     if fs::read_to_string(&all)?.trim() == "1" {
@@ -120,13 +120,18 @@ fn address_endpoint(endpoint: &SixEndpoint) -> io::Result<()> {
 }
 
 /// Sandboxes and some hosts have IPv6 switched off for new interfaces.
-fn enable(interface: &str) -> io::Result<()> {
+pub(crate) fn enable(interface: &str) -> io::Result<()> {
     let conf = Path::new("/proc/sys/net/ipv6/conf").join(interface);
     fs::write(conf.join("accept_dad"), "0")?;
     fs::write(conf.join("disable_ipv6"), "0")
 }
 
-fn add_address(route: &mut Route, index: u32, address: Ipv6Addr, prefix_len: u8) -> io::Result<()> {
+pub(crate) fn add_address(
+    route: &mut Route,
+    index: u32,
+    address: Ipv6Addr,
+    prefix_len: u8,
+) -> io::Result<()> {
     let [i0, i1, i2, i3] = index.to_ne_bytes();
     // struct ifaddrmsg: family, prefix length, flags, scope, index.
     let header = [libc::AF_INET6 as u8, prefix_len, IFA_F_NODAD, 0, i0, i1, i2, i3];

@@ -4,11 +4,11 @@
 
 use crate::link::{Link, Route, UP, VETH_INFO_PEER, existing, ifinfo};
 use crate::netlink::{CREATE, Request, find, read_text, read_u32};
-use netplan::overlay::{LocalPlan, SANDBOX_GATEWAY, TunnelPlan};
+use netplan::overlay::{LocalPlan, SANDBOX_GATEWAY, SANDBOX_GATEWAY_SIX, TunnelPlan};
 use nix::errno::Errno;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 // linux/if_link.h: not in libc.
 const IFLA_VXLAN_ID: u16 = 1;
@@ -47,6 +47,16 @@ impl Route {
                 })
             });
         self.create(create, &plan.interface, alias)
+    }
+
+    /// Makes the wire's device, down; who carries its frames opens it.
+    pub(crate) fn create_wire(&mut self, name: &str, alias: &str) -> io::Result<()> {
+        let device = sys::tap::open(name)?;
+        let own = Request::new(libc::RTM_SETLINK, 0, &ifinfo(0, 0, 0))
+            .text(libc::IFLA_IFNAME, name)
+            .attr(libc::IFLA_IFALIAS, alias.as_bytes());
+        self.0.run(own)?;
+        sys::tap::keep(device.as_fd())
     }
 
     /// Makes a container's pair, both ends down: `name` here, the other in `sandbox`.
@@ -88,10 +98,10 @@ impl Route {
 
     /// Size, MAC and state of the tunnel. Its address is nobody's: with a lax `rp_filter` the kernel drops whatever
     /// comes in by a link without one.
-    pub(crate) fn raise_tunnel(&mut self, link: &Link, plan: &TunnelPlan) -> io::Result<()> {
+    pub(crate) fn raise_tunnel(&mut self, link: &Link, mac: &[u8; 6], mtu: u32) -> io::Result<()> {
         let up = Request::new(libc::RTM_SETLINK, 0, &ifinfo(link.index, UP, UP))
-            .attr(libc::IFLA_ADDRESS, &plan.mac)
-            .u32(libc::IFLA_MTU, plan.mtu);
+            .attr(libc::IFLA_ADDRESS, mac)
+            .u32(libc::IFLA_MTU, mtu);
         for outcome in self.0.call(vec![gateway_address(link.index), up])? {
             existing(outcome)?;
         }
@@ -99,14 +109,17 @@ impl Route {
     }
 
     /// The host's end of a pair: the sandbox's gateway, of link scope, so that nothing else is sent with it.
-    pub(crate) fn raise_pair(&mut self, link: &Link, mtu: u32) -> io::Result<()> {
+    pub(crate) fn raise_pair(&mut self, link: &Link, plan: &LocalPlan) -> io::Result<()> {
         let address = gateway_address(link.index);
         let up = Request::new(libc::RTM_SETLINK, 0, &ifinfo(link.index, UP, UP))
-            .u32(libc::IFLA_MTU, mtu);
+            .u32(libc::IFLA_MTU, plan.mtu);
         for outcome in self.0.call(vec![address, up])? {
             existing(outcome)?;
         }
-        Ok(())
+        match plan.six {
+            Some(_) => crate::six::add_address(self, link.index, SANDBOX_GATEWAY_SIX, 64),
+            None => Ok(()),
+        }
     }
 }
 

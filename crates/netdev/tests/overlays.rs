@@ -8,14 +8,18 @@ mod cluster;
 #[expect(unreachable_pub, reason = "a module of the test, shared as a file")]
 mod world;
 
-use cluster::{BACK, CLIENT, Cluster, FRONT, INGRESS, PUBLISHED, VIP, ip, task_ip, underlay};
+use cluster::{
+    BACK, CLIENT, Cluster, FRONT, INGRESS, PUBLISHED, VIP, ip, six, task_ip, task_six, underlay,
+    underlay_six,
+};
 use netdev::{Note, Passes, probe_path};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use types::ServiceId;
 use types::port::Protocol;
 use types::swarm::endpoint::{EndpointRow, EndpointState, PolicyRow};
+use types::swarm::network::Mode;
 use types::swarm::policy::PolicyPort;
 use world::{command, inside, links, tcp, tcp_refused, tcp_server};
 
@@ -227,8 +231,7 @@ fn a_policy_keeps_others_away_on_both_ends_and_counts_them() {
     let rule = |from: &str, port: u16| PolicyRow {
         to: vec![ServiceId::new("web")],
         from: Some(vec![ServiceId::new(from)]),
-        ports: vec![PolicyPort { protocol: Protocol::Tcp, port }],
-    };
+        ports: vec![PolicyPort { protocol: Protocol::Tcp, port }], ..PolicyRow::default() };
     let front = cluster.table.networks.iter_mut().find(|row| row.id.as_str() == "front").unwrap();
     front.policy = vec![rule("app", 80), rule("other", 81)];
     cluster.apply();
@@ -394,4 +397,94 @@ fn a_failure_names_what_could_not_be_done() {
     );
     // The rest is done.
     assert!(command(&sandbox, "ip", &["-o", "addr"]).contains("10.50.0.9/32"));
+}
+
+const LAN_SIX: &str = "fd09::";
+
+/// What a name in `front` leads to: the machines know each other, nobody routes.
+fn reaches_six(sandbox: &Path, to: Ipv6Addr) -> Option<String> {
+    tcp(sandbox, to, 80)
+}
+
+#[test]
+fn a_network_with_ipv6_is_reached_by_address_vip_and_every_host_and_others_are_kept_away() {
+    let mut cluster = Cluster::new();
+    cluster.with_six();
+    let tasks = web(&mut cluster, &[1, 2]);
+    let db = cluster.task("db", 1, 5, &[("back", BACK)]);
+    cluster.apply();
+    everybody_reaches_everybody(&tasks, "with IPv6 beside it");
+    for (host, task, sandbox) in [(1, 1, &tasks[0].1), (2, 2, &tasks[3].1)] {
+        let own = task_six(host, task).to_string();
+        for to in [task_six(1, 1), task_six(1, 2), task_six(2, 1), task_six(2, 2)] {
+            assert_eq!(reaches_six(sandbox, to), Some(own.clone()), "{own} to {to}");
+        }
+        for _ in 0..6 {
+            assert!(reaches_six(sandbox, six(VIP)).is_some(), "{own} to the VIP");
+        }
+    }
+    // By a published port of every host, the third has no task; the client is seen as it is.
+    let client = format!("{LAN_SIX}9");
+    for host in 1..=3 {
+        for _ in 0..4 {
+            let seen = tcp(&cluster.client, underlay_six(host), PUBLISHED);
+            assert_eq!(seen, Some(client.clone()), "by host {host}");
+        }
+    }
+    // What leaves has its host's address.
+    tcp_server(&cluster.client, 90);
+    let seen = tcp(&tasks[0].1, format!("{LAN_SIX}9").parse::<Ipv6Addr>().unwrap(), 90);
+    assert_eq!(seen, Some(underlay_six(1).to_string()));
+    // Who is on another network, and who is on none, does not come in.
+    command(&db, "sh", &["-c", "echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6"]);
+    assert!(tcp_refused(&db, task_six(1, 1), 80));
+    let by_host = underlay_six(1).to_string();
+    command(&cluster.client, "ip", &["-6", "route", "add", "fd50::/64", "via", &by_host]);
+    assert!(tcp_refused(&cluster.client, task_six(1, 1), 80));
+    // Somebody destroys it; one look later it is as it was.
+    cluster.on_host(1, "nft", &["flush", "ruleset"]);
+    cluster.on_host(1, "sh", &["-c", "ip -6 route flush proto 83"]);
+    assert!(!cluster.audit(1).is_empty());
+    assert_eq!(reaches_six(&tasks[0].1, task_six(2, 1)), Some(task_six(1, 1).to_string()));
+    assert!(tcp_refused(&cluster.client, task_six(1, 1), 80));
+    cluster.empty(1);
+    assert!(!cluster.on_host(1, "nft", &["list", "tables"]).contains("ip6"));
+    assert!(!cluster.on_host(1, "ip", &["-6", "route", "show", "table", "all"]).contains("fd50"));
+}
+
+#[test]
+fn without_encapsulation_packets_and_the_outside_go_as_they_are_and_the_mesh_keeps_the_client() {
+    let mut cluster = Cluster::new();
+    cluster.mode("front", Mode::Direct);
+    let tasks = web(&mut cluster, &[1, 2]);
+    let db = cluster.task("db", 1, 5, &[("back", BACK)]);
+    cluster.apply();
+    everybody_reaches_everybody(&tasks, "without encapsulation");
+    the_client_is_seen(&cluster, "by the mesh of a network without encapsulation");
+    let routes = cluster.on_host(1, "ip", &["route"]);
+    assert!(routes.contains("10.50.0.16/29 via 192.0.2.2 dev up0"), "{routes}");
+    let link = command(&tasks[0].1, "ip", &["-o", "link", "show", "eth0"]);
+    assert!(link.contains("mtu 1500"), "{link}");
+    // A machine outside that has the routes reaches the tasks, and is reached, by their own addresses.
+    for host in 1..=2 {
+        let block = format!("10.50.0.{}/29", 8 * host);
+        let by = underlay(host).to_string();
+        command(&cluster.client, "ip", &["route", "add", &block, "via", &by]);
+    }
+    tcp_server(&cluster.client, 90);
+    for (own, sandbox) in &tasks {
+        assert_eq!(tcp(&cluster.client, *own, 80), Some(CLIENT.to_string()), "to {own}");
+        assert_eq!(tcp(sandbox, CLIENT, 90), Some(own.to_string()), "from {own}");
+    }
+    // Other networks stay apart from it, on the same host and across, and theirs cannot be sent as.
+    for (own, _) in &tasks {
+        assert!(tcp_refused(&db, *own, 80), "{own}");
+    }
+    let by = underlay(1).to_string();
+    command(&cluster.client, "ip", &["addr", "add", "10.52.0.77/32", "dev", "lo"]);
+    let back = format!("{}/32", task_ip(BACK, 1, 5));
+    command(&cluster.client, "ip", &["route", "add", &back, "via", &by, "src", "10.52.0.77"]);
+    cluster.on_host(1, "ip", &["route", "add", "10.52.0.77/32", "via", &CLIENT.to_string()]);
+    tcp_server(&db, 80);
+    assert!(tcp_refused(&cluster.client, task_ip(BACK, 1, 5), 80));
 }

@@ -1,4 +1,4 @@
-//! Composition root: one binary, three faces. `shim` and `daemon` are words of the command line; anything
+//! Composition root: one binary, four faces. `shim`, `wire` and `daemon` are words of the command line; anything
 //! else is the client's.
 
 mod daemon;
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     match args.next().as_deref().and_then(OsStr::to_str) {
         // Before anything else: a shim has one thread and counts every page.
         Some("shim") => runtime::shim::main(args),
+        Some("wire") => wire::main(args),
         Some("daemon") => daemon::main(args),
         _ => cli::run(),
     }

@@ -12,4 +12,5 @@ pub mod process;
 pub mod seccomp;
 pub mod socket;
 pub mod systemd;
+pub mod tap;
 pub mod tty;

@@ -11,6 +11,7 @@ pub mod json;
 pub mod mount;
 pub mod network;
 pub mod port;
+pub mod six;
 pub mod stats;
 pub mod subnet;
 pub mod swarm;

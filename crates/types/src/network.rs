@@ -88,16 +88,34 @@ pub struct Network {
     /// Of a network of the cluster, when asked for: by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<BTreeMap<String, NetworkService>>,
+    /// Of a network of the cluster without encapsulation: by which node each of its blocks is reached, for routers and
+    /// machines outside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<NetworkRoute>,
     /// Of a network of the cluster: who may talk to whom.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyRule>,
     /// Packets that this node has dropped because of them, by the service that they were sent to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub policy_drops: BTreeMap<String, u64>,
+    /// Of a network of the cluster: the address of the host that answers, if it is in it itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host_address: String,
     /// Services outside of the cluster that the network knows: how this node finds each address, `healthy`, `unhealthy`,
     /// `unchecked`, or `unknown` where no container has asked for it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub externals: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NetworkRoute {
+    /// `10.0.7.64/26`
+    pub block: String,
+    /// The node's address outside of all overlay networks.
+    pub via: String,
+    /// The node's name.
+    pub node: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,6 +264,17 @@ pub struct DisconnectRequest {
 #[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
 pub struct PoliciesRequest {
     pub policies: Vec<PolicyRule>,
+}
+
+/// Ours: `POST /networks/{id}/attach-host`. All of it may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase", deny_unknown_fields)]
+pub struct HostRequest {
+    /// What others call the host there; its own name if empty.
+    pub name: String,
+    pub aliases: Vec<String>,
+    /// IPv4; any if empty.
+    pub address: String,
 }
 
 /// Ours: a line of `GET /networks/{id}/policies/log`, packets from one endpoint to another by one port that this node dropped.

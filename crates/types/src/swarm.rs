@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod constraint;
 pub mod endpoint;
 pub mod extension;
+pub mod external;
 pub mod network;
 pub mod node;
 pub mod placement;

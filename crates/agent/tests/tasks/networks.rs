@@ -53,6 +53,7 @@ fn table(version: u64, tasks: &[(&str, &str)]) -> EndpointTable {
         name: "web".to_owned(),
         vips: vec![Vip { network: network.clone(), address: Ipv4Addr::new(10, 0, 7, 2) }],
         ports: vec![port],
+        check: None,
     };
     let row = |(task, address): &(&str, &str)| EndpointRow {
         task: TaskId::new(*task),
@@ -71,6 +72,8 @@ fn table(version: u64, tasks: &[(&str, &str)]) -> EndpointTable {
         name: "back".to_owned(),
         subnet: Subnet::new(Ipv4Addr::new(10, 0, 7, 0), 24),
         gateway: Ipv4Addr::new(10, 0, 7, 1),
+        six: None,
+        mode: Default::default(),
         internal: false,
         ingress: false,
         policy: Vec::new(),

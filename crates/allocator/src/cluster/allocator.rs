@@ -12,7 +12,8 @@ use super::network::NetworkBooks;
 use super::{ClusterAllocError, PublishedPorts, Vnis};
 use crate::{Pool, choose_subnet};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use types::six::SixSubnet;
 use types::subnet::{Cidr, Subnet};
 use types::swarm::cluster::Cluster;
 use types::swarm::network::{ClusterNetwork, NodeBlock};
@@ -29,6 +30,8 @@ pub const DEFAULT_SUBNET_SIZE: u8 = 24;
 #[derive(Debug, Default)]
 pub struct Allocator {
     pools: Vec<Pool>,
+    /// The first 48 bits of the cluster's own IPv6 addresses (RFC 4193).
+    six_pool: u128,
     networks: BTreeMap<NetworkId, Known>,
     /// Books of networks, also of those that are not known yet.
     books: BTreeMap<NetworkId, NetworkBooks>,
@@ -47,6 +50,7 @@ pub struct Allocator {
 struct Known {
     name: String,
     subnet: Option<Subnet>,
+    six: Option<SixSubnet>,
     vni: u32,
     is_ingress: bool,
     /// `host` and `bridge` networks of the nodes themselves: nothing is given out in them.
@@ -60,6 +64,7 @@ impl Allocator {
         let size = size.unwrap_or(DEFAULT_SUBNET_SIZE);
         let pools = cluster.default_addr_pool.iter().map(|base| Pool::new(base, size));
         self.pools = pools.filter_map(Result::ok).collect();
+        self.six_pool = six_pool(cluster.id.as_str());
     }
 
     /// Adds or updates a network.
@@ -70,6 +75,7 @@ impl Allocator {
         let known = Known {
             name: network.spec.name.clone(),
             subnet: network.subnet.parse::<Cidr>().ok().map(Cidr::subnet),
+            six: network.six,
             vni: network.vni,
             is_ingress: network.spec.ingress,
             is_local: !matches!(network.spec.driver.as_str(), "" | "overlay"),
@@ -159,6 +165,7 @@ impl Allocator {
         }
         let (subnet, gateway) = self.choose(network)?;
         let mut given = network.clone();
+        given.six = self.choose_six(network, subnet)?;
         given.subnet = subnet.to_string();
         given.gateway = gateway.to_string();
         given.vni = self.vnis.allocate()?;
@@ -170,7 +177,8 @@ impl Allocator {
 
     /// Checks a network that somebody wants to make: the error that its allocation would end with.
     pub fn check_network(&self, network: &ClusterNetwork) -> Result<(), ClusterAllocError> {
-        self.choose(network).map(|_| ())
+        let (subnet, _) = self.choose(network)?;
+        self.choose_six(network, subnet).map(drop)
     }
 
     /// What the service's endpoint should be. Ports and VIPs that it has it keeps. On a refusal nothing has
@@ -297,6 +305,45 @@ impl Allocator {
         Ok((subnet, gateway))
     }
 
+    /// The user's IPv6 subnet, or the lowest of the cluster's that is free; `None` of a network without IPv6.
+    fn choose_six(
+        &self,
+        network: &ClusterNetwork,
+        subnet: Subnet,
+    ) -> Result<Option<SixSubnet>, ClusterAllocError> {
+        if network.spec.enable_ipv6 != Some(true) {
+            return Ok(None);
+        }
+        let name = || network.spec.name.clone();
+        let others = self.networks.iter().filter(|(id, _)| **id != network.id);
+        let in_use: Vec<SixSubnet> = others.filter_map(|(_, known)| known.six).collect();
+        let is_taken = |six: &SixSubnet| in_use.iter().any(|used| used.overlaps(*six));
+        let config = network.spec.ipam.as_ref().and_then(|ipam| ipam.config.as_ref());
+        let wish = config.into_iter().flatten().find(|config| config.subnet.contains(':'));
+        let six: SixSubnet = match wish {
+            Some(wish) => wish.subnet.parse().map_err(|_| ClusterAllocError::Invalid {
+                network: name(),
+                what: "subnet",
+                text: wish.subnet.clone(),
+            })?,
+            None => {
+                let own = |number: u16| {
+                    let bits = self.six_pool << 80 | u128::from(number) << 64;
+                    SixSubnet::new(Ipv6Addr::from_bits(bits), 64)
+                };
+                let free = (0..=u16::MAX).map(own).find(|six| !is_taken(six));
+                free.ok_or_else(|| ClusterAllocError::SubnetsExhausted { network: name() })?
+            }
+        };
+        if is_taken(&six) {
+            return Err(ClusterAllocError::Overlaps { network: name() });
+        }
+        if !six.has_room_for(subnet) {
+            return Err(ClusterAllocError::SixTooSmall { network: name(), six, subnet });
+        }
+        Ok(Some(six))
+    }
+
     /// Where the service is reached: the ingress first, as Docker lists them.
     fn networks_of(&self, service: &Service, spec: &EndpointSpec) -> Vec<NetworkId> {
         let mut networks: Vec<NetworkId> =
@@ -415,6 +462,13 @@ impl Allocator {
             self.books.remove(id);
         }
     }
+}
+
+/// `fd` and forty bits that follow from the cluster's id, the same on every manager (FNV-1a).
+fn six_pool(cluster: &str) -> u128 {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = cluster.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+    0xfd << 40 | u128::from(hash >> 24)
 }
 
 /// The service's own wishes.

@@ -2,6 +2,7 @@
 
 use errdefs::{Classify, ErrorKind};
 use types::ServiceId;
+use types::six::SixSubnet;
 use types::subnet::Subnet;
 
 /// A refused allocation, for the task's or the service's status.
@@ -39,6 +40,8 @@ pub enum ClusterAllocError {
     Overlaps { network: String },
     #[error("network {network}: {what} '{text}' is invalid")]
     Invalid { network: String, what: &'static str, text: String },
+    #[error("network {network}: IPv6 subnet {six} has no room for the addresses of {subnet}")]
+    SixTooSmall { network: String, six: SixSubnet, subnet: Subnet },
     /// It may come: the caller waits.
     #[error("network {0} not found")]
     NoNetwork(String),
@@ -51,6 +54,7 @@ impl Classify for ClusterAllocError {
         match self {
             ClusterAllocError::OutOfRange { .. }
             | ClusterAllocError::PortInUse { .. }
+            | ClusterAllocError::SixTooSmall { .. }
             | ClusterAllocError::Invalid { .. } => ErrorKind::InvalidParameter,
             ClusterAllocError::NoNetwork(_) => ErrorKind::NotFound,
             ClusterAllocError::Overlaps { .. } => ErrorKind::Forbidden,

@@ -85,6 +85,13 @@ fn record_of(network: &ClusterNetwork) -> Network {
         gateway: network.gateway.clone(),
         ..IpamConfig::default()
     };
+    let six = network.six.map(|six| IpamConfig {
+        subnet: six.to_string(),
+        gateway: six.gateway().to_string(),
+        ..IpamConfig::default()
+    });
+    let has_six = six.is_some();
+    let config = Some([entry].into_iter().chain(six).collect());
     Network {
         name: spec.name.clone(),
         id: network.id.clone(),
@@ -92,7 +99,8 @@ fn record_of(network: &ClusterNetwork) -> Network {
         scope: "swarm".to_owned(),
         driver: DRIVER.to_owned(),
         enable_ipv4: true,
-        ipam: Ipam { driver: "default".to_owned(), config: Some(vec![entry]), ..Ipam::default() },
+        enable_ipv6: has_six,
+        ipam: Ipam { driver: "default".to_owned(), config, ..Ipam::default() },
         internal: spec.internal,
         attachable: spec.attachable,
         ingress: spec.ingress,

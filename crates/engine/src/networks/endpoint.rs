@@ -5,7 +5,7 @@ use super::member::{Member, Place, parse_mac};
 use super::{Known, State, is_predefined};
 use crate::container::{parse_link, random_hex};
 use crate::{Error, Result};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use types::network::EndpointSettings;
 use types::{ContainerId, EndpointId};
 
@@ -31,6 +31,7 @@ pub(super) fn check(name: &str, known: Option<&Known>, settings: &EndpointSettin
         }
     }
     faults.extend(address_fault(&ipam.ipv4_address, known));
+    faults.extend(six_fault(&ipam.ipv6_address, known));
     faults.extend(links(settings).err().map(|err| err.to_string()));
     if !settings.mac_address.is_empty() && parse_mac(&settings.mac_address).is_none() {
         faults.push(format!("invalid MAC address: {}", settings.mac_address));
@@ -54,6 +55,18 @@ fn address_fault(text: &str, known: Option<&Known>) -> Option<String> {
     };
     let outside = !known?.subnet()?.contains(address);
     outside.then(|| format!("no configured subnet contains IP address {address}"))
+}
+
+fn six_fault(text: &str, known: Option<&Known>) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    let Ok(address) = text.parse::<Ipv6Addr>() else {
+        return Some(format!("invalid IPv6 address: {text}"));
+    };
+    let known = known.filter(|known| !is_predefined(&known.record.name))?;
+    let inside = known.six().is_some_and(|space| space.contains(address));
+    (!inside).then(|| format!("no configured subnet contains IP address {address}"))
 }
 
 fn links(settings: &EndpointSettings) -> Result<Vec<(String, String)>> {

@@ -13,8 +13,10 @@ use netdev::{Note, Overlay};
 use netplan::overlay::{Here, Me, OverlayPlan, TUNNEL_PORT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
+use types::network::PolicyDrop;
 use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow};
-use types::{NetworkId, NodeId};
+use types::swarm::network::Mode;
+use types::{ContainerId, NetworkId, NodeId};
 
 /// Ethernet's, until the link that leads to the other nodes is found.
 const DEFAULT_MTU: u32 = 1500;
@@ -56,6 +58,11 @@ impl Engine {
     /// Packets that this node dropped because of a network's policies, by the service that they were sent to.
     pub async fn policy_drops(&self, network: &NetworkId) -> BTreeMap<String, u64> {
         self.0.networks.policy_drops(network).await
+    }
+
+    /// What a network's policies refused on this node in the last ten minutes, the newest last.
+    pub async fn policy_log(&self, network: &NetworkId) -> Result<Vec<PolicyDrop>> {
+        self.0.networks.policy_log(network).await
     }
 
     /// The node is in no cluster any more: nothing of the cluster's networks stays.
@@ -108,17 +115,19 @@ impl Networks {
         let Some(plan) = self.overlay_plan(&mut state) else {
             return Err(Error::system("containers are still being adopted"));
         };
+        let wanted = plan.clone();
         let applied = self.on_overlay(move |overlay| {
             let outcome = overlay.apply(&plan);
-            (outcome, overlay.follows(&plan.rules))
+            (outcome, overlay.follows(&plan))
         });
+        let not_all =
+            |err: Error| tracing::warn!(error = %err, "the cluster's networks are not all there");
         match applied.await {
             (Ok(_notes), _) => {}
-            (Err(err), true) => {
-                tracing::warn!(error = %err, "the cluster's networks are not all there");
-            }
+            (Err(err), true) => not_all(Error::from_lower(err)),
             (Err(err), false) => return Err(Error::from_lower(err)),
         }
+        self.carry(&wanted).await.unwrap_or_else(not_all);
         if let Some(Following { file, heard, .. }) = &mut state.following
             && let Err(err) = file.write(heard)
         {
@@ -157,10 +166,13 @@ impl Networks {
     async fn unfollow(&self) -> Result<()> {
         let mut state = self.state.lock().await;
         state.following = None;
+        let forgotten = self.forget_hosts(&mut state);
         let removed = self.table_file().remove();
         let removed =
             removed.map_err(|err| Error::caused("failed to remove the endpoint table", err));
-        self.on_overlay(Overlay::remove_all).await.map_err(Error::from_lower).and(removed)
+        let gone = self.on_overlay(Overlay::remove_all).await.map_err(Error::from_lower);
+        let carried = self.carry(&OverlayPlan::default()).await;
+        gone.and(carried).and(self.wire.forget()).and(removed).and(forgotten)
     }
 
     /// At a start: what a daemon left that could not clean up after itself goes. What is kept is measured anew.
@@ -173,19 +185,30 @@ impl Networks {
         {
             tracing::warn!(error = %err, "failed to sweep the cluster's networks");
         }
+        if state.following.is_none()
+            && let Err(err) = self.carry(&OverlayPlan::default()).await
+        {
+            tracing::warn!(error = %err, "failed to sweep the encrypted networks");
+        }
     }
 
     /// Brings the kernel to the plan; before everything is adopted, or in no cluster, nothing is done.
     pub(super) async fn apply_overlay(&self, state: &mut State) -> Result<Vec<Note>> {
         let Some(plan) = self.overlay_plan(state) else { return Ok(Vec::new()) };
-        self.on_overlay(move |overlay| overlay.apply(&plan)).await.map_err(Error::from_lower)
+        let wanted = plan.clone();
+        let notes = self.on_overlay(move |overlay| overlay.apply(&plan)).await;
+        let carried = self.carry(&wanted).await;
+        notes.map_err(Error::from_lower).and_then(|notes| carried.map(|()| notes))
     }
 
     /// As [`Self::apply_overlay`], looking into every sandbox and at every rule.
     pub(super) async fn audit_overlay(&self, state: &mut State) -> Result<Vec<Note>> {
         self.measure_underlay(state).await;
         let Some(plan) = self.overlay_plan(state) else { return Ok(Vec::new()) };
-        self.on_overlay(move |overlay| overlay.audit(&plan)).await.map_err(Error::from_lower)
+        let wanted = plan.clone();
+        let notes = self.on_overlay(move |overlay| overlay.audit(&plan)).await;
+        let carried = self.carry(&wanted).await;
+        notes.map_err(Error::from_lower).and_then(|notes| carried.map(|()| notes))
     }
 
     fn overlay_plan(&self, state: &mut State) -> Option<Arc<OverlayPlan>> {
@@ -230,7 +253,7 @@ impl Networks {
         }
     }
 
-    async fn on_overlay<T: Send + 'static>(
+    pub(super) async fn on_overlay<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Overlay) -> T + Send + 'static,
     ) -> T {
@@ -248,6 +271,11 @@ impl Following {
         Following { heard, underlay_mtu: DEFAULT_MTU, planned: None, file }
     }
 
+    /// As managers have told it.
+    pub(super) fn table(&self) -> &Arc<EndpointTable> {
+        &self.heard.table
+    }
+
     /// What this node's interface takes, and the other nodes.
     pub(super) fn others(&self) -> (u32, Vec<(NodeId, std::net::Ipv4Addr)>) {
         let peers = self.heard.table.peers.iter().filter(|peer| peer.node != self.heard.node);
@@ -261,8 +289,8 @@ impl Following {
 }
 
 impl State {
-    /// The table with what this node knows ahead of it: networks that its containers are on already, and
-    /// containers that joined by themselves.
+    /// The table with what this node knows ahead of it: networks that its containers are on already,
+    /// containers that joined by themselves, and which machines outside do not answer.
     fn whole_table(&self) -> Option<Arc<EndpointTable>> {
         let heard = &self.following.as_ref()?.heard;
         let known: BTreeSet<&NetworkId> = heard.table.networks.iter().map(|row| &row.id).collect();
@@ -278,10 +306,11 @@ impl State {
         };
         let joined = self.members.values().flat_map(|member| self.joined(member));
         let rows: Vec<EndpointRow> = joined.filter(is_new).collect();
-        if ahead.is_empty() && rows.is_empty() {
+        let known = self.leave_out_the_sick(&heard.table);
+        if ahead.is_empty() && rows.is_empty() && known.is_none() {
             return Some(heard.table.clone());
         }
-        let mut table = EndpointTable::clone(&heard.table);
+        let mut table = known.unwrap_or_else(|| EndpointTable::clone(&heard.table));
         table.networks.extend(ahead);
         table.endpoints.extend(rows);
         Some(Arc::new(table))
@@ -312,6 +341,7 @@ impl State {
         let mut here = Vec::new();
         for (id, member) in &self.members {
             let gateway = self.gateway_of(member).map(|place| &place.network);
+            let gateway_six = self.gateway_six_of(member).map(|place| &place.network);
             for place in &member.places {
                 let leads_out = gateway == Some(&place.network);
                 if self.networks.get(&place.network).is_none_or(|known| known.overlay.is_none()) {
@@ -324,10 +354,20 @@ impl State {
                     address: place.address,
                     interface: place.interface.clone(),
                     leads_out,
+                    leads_out_six: gateway_six == Some(&place.network),
                     published: ports.map(|port| (port.protocol, port.container_port)).collect(),
                 });
             }
         }
+        here.extend(self.hosts.iter().map(|(network, place)| Here {
+            container: ContainerId::new(""),
+            network: network.clone(),
+            address: place.address,
+            interface: String::new(),
+            leads_out: false,
+            leads_out_six: false,
+            published: BTreeSet::new(),
+        }));
         here
     }
 
@@ -348,6 +388,8 @@ impl Known {
             name: self.record.name.clone(),
             subnet,
             gateway: entry.gateway.parse().ok()?,
+            six: self.six().map(|space| space.subnet()),
+            mode: Mode::of(&self.record.options).ok()?,
             internal: self.record.internal,
             ingress: self.record.ingress,
             policy: Vec::new(),
@@ -357,7 +399,7 @@ impl Known {
 }
 
 /// The cluster's networks that containers of this node are on.
-fn cluster_networks(state: &State) -> BTreeSet<NetworkId> {
+pub(super) fn cluster_networks(state: &State) -> BTreeSet<NetworkId> {
     let known = state.networks.values().filter(|known| known.overlay.is_some());
     known.map(|known| known.id().clone()).filter(|id| state.is_used(id)).collect()
 }

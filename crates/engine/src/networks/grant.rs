@@ -33,7 +33,8 @@ impl Engine {
         let state = self.0.networks.state.lock().await;
         let held = state.members.values().flat_map(|member| &member.places);
         let held = held.filter_map(|place| place.task.clone());
-        held.chain(state.asked.keys().cloned()).collect()
+        let hosts = state.hosts.values().map(|place| place.task.clone());
+        held.chain(hosts).chain(state.asked.keys().cloned()).collect()
     }
 
     /// The places that a container needs in those of its networks that are the cluster's. After a failure none is

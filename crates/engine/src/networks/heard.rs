@@ -101,6 +101,7 @@ mod tests {
         let peer = |number: u64| PeerRow {
             node: NodeId::new(format!("node{number:04}")),
             underlay: Ipv4Addr::from_bits(u32::try_from(number).unwrap()),
+            wire_key: String::new(),
         };
         let table = EndpointTable {
             version,

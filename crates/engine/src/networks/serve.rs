@@ -15,8 +15,8 @@ pub(super) const DNS_PORT: u16 = 53;
 
 /// A container's resolver; it ends when this is dropped.
 pub(super) struct Serving {
-    _server: Server,
-    view: watch::Sender<Arc<View>>,
+    pub(super) _server: Server,
+    pub(super) view: watch::Sender<Arc<View>>,
 }
 
 impl Networks {
@@ -62,6 +62,9 @@ impl Networks {
             if member.places.iter().any(|place| networks.contains(&place.network)) {
                 serving.view.send_replace(Arc::new(state.view_of(member, &self.settings)));
             }
+        }
+        for (id, serving) in &state.host_serving {
+            serving.view.send_replace(Arc::new(state.host_view(id)));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 use netplan::{SixBridge, SixEndpoint, SixPlan, SixPort};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use types::network::{EndpointSettings, IpamConfig, Network};
+use types::six::SixSubnet;
 use types::{ContainerId, NetworkId};
 
 /// An IPv6 subnet and the bridge's address in it.
@@ -27,7 +28,11 @@ impl SixSpace {
         Some(SixSpace { network, prefix_len, gateway })
     }
 
-    fn contains(&self, address: Ipv6Addr) -> bool {
+    pub(super) fn subnet(&self) -> SixSubnet {
+        SixSubnet::new(Ipv6Addr::from(self.network), self.prefix_len)
+    }
+
+    pub(super) fn contains(&self, address: Ipv6Addr) -> bool {
         u128::from(address) & mask(self.prefix_len) == self.network
     }
 }
@@ -121,6 +126,10 @@ impl State {
     ) -> Result<Option<Ipv6Addr>> {
         let Some(known) = self.networks.get(&place.network) else { return Ok(None) };
         let Some(space) = space(&known.record) else { return Ok(None) };
+        if let Some(subnet) = known.overlay {
+            // The whole cluster finds it there.
+            return Ok(Some(space.subnet().place(subnet, place.address)));
+        }
         let taken = |address: Ipv6Addr| {
             address == space.gateway
                 || self.members.values().any(|it| it.six.get(&place.network) == Some(&address))
@@ -196,7 +205,8 @@ impl State {
         place: &Place,
         outside: Option<&NetworkId>,
     ) -> Option<SixEndpoint> {
-        let space = space(&self.networks.get(&place.network)?.record)?;
+        let known = self.networks.get(&place.network).filter(|known| known.overlay.is_none())?;
+        let space = space(&known.record)?;
         Some(SixEndpoint {
             sandbox: id.clone(),
             interface: place.interface.clone(),
@@ -235,7 +245,8 @@ impl Member {
         let (Some(space), Some(address)) = (space, self.six.get(network)) else { return };
         settings.global_ipv6_address = address.to_string();
         settings.global_ipv6_prefix_len = space.prefix_len;
-        let internal = state.networks.get(network).is_some_and(|known| known.record.internal);
+        let none = |known: &Known| known.record.internal || known.overlay.is_some();
+        let internal = state.networks.get(network).is_some_and(none);
         settings.ipv6_gateway = if internal { String::new() } else { space.gateway.to_string() };
     }
 }

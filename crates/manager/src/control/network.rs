@@ -10,11 +10,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use store::{Change, Kind, RefKind, Snapshot};
 use types::network::{
-    CreateRequest, Ipam, IpamConfig, Network, NetworkPeer, NetworkService, NetworkTask,
+    CreateRequest, Ipam, IpamConfig, Network, NetworkPeer, NetworkRoute, NetworkService,
+    NetworkTask,
 };
+use types::six::SixSubnet;
 use types::subnet::Cidr;
 use types::swarm::attach::{AttachRequest, Attached};
-use types::swarm::network::ClusterNetwork;
+use types::swarm::network::{ClusterNetwork, Mode, NodeBlock};
 use types::swarm::policy::PolicyRule;
 use types::swarm::service::NetworkAttachmentConfig;
 use types::swarm::task::{NetworkAttachmentSpec, Task, TaskSpec, TaskState, TaskStatus};
@@ -28,12 +30,8 @@ const ATTACHMENT: &str = "attachment";
 /// Of a node's id in the names of a network's peers.
 const SHORT_ID: usize = 12;
 const OF_NODES: &[&str] = &["host", "bridge"];
-/// `--opt encrypted`
-const ENCRYPTED: &str = "encrypted";
 /// Above anything that a person writes; each node keeps what follows from them.
 const MOST_POLICIES: usize = 1_000;
-/// `--opt mode=…`
-const MODE: &str = "mode";
 const PREDEFINED: &[&str] = &["bridge", "host", "none", "default"];
 
 /// `POST /networks/create` with the overlay driver or the swarm's scope.
@@ -66,25 +64,22 @@ pub fn create(state: &Snapshot, id: NetworkId, spec: &CreateRequest) -> Result<V
     Ok(vec![Change::Create(network.into())])
 }
 
-/// Packets between nodes travel by VXLAN, in the clear. What is asked to travel otherwise is refused: never in the clear
-/// what somebody believes to be encrypted.
+/// How packets of the network travel between nodes: never in the clear what somebody believes to be encrypted.
 fn check_mode(spec: &CreateRequest) -> Result<(), Error> {
-    let options = spec.options.iter().flatten();
-    let wanted = options.filter_map(|(option, value)| match (option.as_str(), value.as_str()) {
-        (ENCRYPTED, "false") => None,
-        (ENCRYPTED, _) => Some(("--opt encrypted", "a WireGuard tunnel between the nodes")),
-        (MODE, "" | "vxlan") => None,
-        (MODE, "wireguard") => Some(("mode wireguard", "a WireGuard tunnel between the nodes")),
-        (MODE, "direct") => Some(("mode direct", "routes of the nodes' own segment")),
-        (MODE, _) => Some(("this mode", "what is neither vxlan, wireguard nor direct")),
-        _ => None,
-    });
-    let Some((what, needs)) = wanted.into_iter().next() else { return Ok(()) };
+    let options = spec.options.clone().unwrap_or_default();
     let name = &spec.name;
-    let message = format!(
-        "network {name}: {what} needs {needs}, which this version does not make: only mode vxlan (in the clear) is there; where nodes do not trust what is between them, put the cluster's data path on an encrypted link (swarm init --data-path-addr)"
-    );
-    Err(Error::Daemon { kind: errdefs::ErrorKind::NotImplemented, message })
+    let mode = Mode::of(&options).map_err(|err| invalid(format!("network {name}: {err}")))?;
+    if mode == Mode::Direct && spec.enable_ipv6 == Some(true) {
+        return Err(invalid(format!(
+            "network {name}: mode direct has no IPv6: nodes know each other by IPv4 addresses"
+        )));
+    }
+    if mode == Mode::Direct && spec.ingress {
+        return Err(invalid(format!(
+            "network {name}: the ingress network takes no mode direct: it is reached by published ports"
+        )));
+    }
+    Ok(())
 }
 
 /// The leader gives the subnet; what it would refuse is refused here, before anything is written (SwarmKit takes the
@@ -264,11 +259,14 @@ pub fn answer(network: &ClusterNetwork) -> Network {
     }
     let pools = match network.subnet.is_empty() {
         true => spec.ipam.as_ref().and_then(|ipam| ipam.config.clone()).unwrap_or_default(),
-        false => vec![IpamConfig {
-            subnet: network.subnet.clone(),
-            gateway: network.gateway.clone(),
-            ..IpamConfig::default()
-        }],
+        false => {
+            let four = IpamConfig {
+                subnet: network.subnet.clone(),
+                gateway: network.gateway.clone(),
+                ..IpamConfig::default()
+            };
+            [four].into_iter().chain(network.six.map(|six| pool_six(spec, six))).collect()
+        }
     };
     let asked = spec.ipam.clone().unwrap_or_default();
     let driver = if asked.driver.is_empty() { "default".to_owned() } else { asked.driver };
@@ -292,6 +290,18 @@ pub fn answer(network: &ClusterNetwork) -> Network {
     }
 }
 
+/// The user's gateway, or the first address; no packet asks for it.
+fn pool_six(spec: &CreateRequest, six: SixSubnet) -> IpamConfig {
+    let wishes = spec.ipam.iter().flat_map(|ipam| ipam.config.iter().flatten());
+    let named = wishes.filter(|wish| wish.subnet.contains(':')).map(|wish| wish.gateway.clone());
+    let gateway = named.filter(|gateway| !gateway.is_empty()).next();
+    IpamConfig {
+        subnet: six.to_string(),
+        gateway: gateway.unwrap_or_else(|| six.gateway().to_string()),
+        ..IpamConfig::default()
+    }
+}
+
 /// The network with who is on it: its nodes, and when `verbose` its services.
 pub fn describe(state: &Snapshot, network: &ClusterNetwork, verbose: bool) -> Network {
     let row = |id: &NodeId| state.nodes().get(id.as_str());
@@ -305,7 +315,29 @@ pub fn describe(state: &Snapshot, network: &ClusterNetwork, verbose: bool) -> Ne
     });
     let peers = peers.collect();
     let services = verbose.then(|| services(state, network));
-    Network { peers: Some(peers), services, ..answer(network) }
+    Network { peers: Some(peers), services, routes: routes(state, network), ..answer(network) }
+}
+
+/// How machines outside reach the network's containers, if they do.
+fn routes(state: &Snapshot, network: &ClusterNetwork) -> Vec<NetworkRoute> {
+    let options = network.spec.options.clone().unwrap_or_default();
+    if Mode::of(&options) != Ok(Mode::Direct) || network.spec.internal {
+        return Vec::new();
+    }
+    let route = |of: &NodeBlock| {
+        let node = state.nodes().get(of.node.as_str())?;
+        let said = &node.description;
+        let via = match said.data_path_addr.as_str() {
+            "" => node.status.addr.as_str(),
+            own => own,
+        };
+        Some(NetworkRoute {
+            block: of.block.to_string(),
+            via: via.to_owned(),
+            node: said.hostname.clone(),
+        })
+    };
+    network.blocks.iter().filter_map(route).collect()
 }
 
 fn services(state: &Snapshot, network: &ClusterNetwork) -> BTreeMap<String, NetworkService> {

@@ -4,6 +4,7 @@
 mod check;
 mod count;
 mod defaults;
+mod external;
 mod form;
 mod policy;
 mod ports;
@@ -14,7 +15,7 @@ pub use defaults::with_defaults;
 use super::error::{bad_request, invalid, precondition, unclassed, unimplemented};
 use super::{Error, find};
 use errdefs::ErrorKind;
-use orchestrator::{accept_spec, roll_back};
+use orchestrator::{accept_spec, note_deployment, roll_back};
 use store::{Change, Kind, Snapshot, StoreError};
 use types::swarm::Version;
 use types::swarm::network::ClusterNetwork;
@@ -69,7 +70,8 @@ pub fn create(
     check_names(state, &spec)?;
     let job_status = is_job(&spec)
         .then(|| JobStatus { job_iteration: Version::default(), last_execution: Some(now) });
-    let service = Service { id, spec, job_status, ..Service::default() };
+    let mut service = Service { id, spec, job_status, ..Service::default() };
+    note_deployment(&mut service, None, now);
     Ok(vec![Change::Create(service.into())])
 }
 
@@ -107,6 +109,9 @@ pub fn update(
             precondition(format!("service {} does not have a previous spec", old.id))
         })?,
     };
+    if update.rollback == Rollback::None {
+        note_deployment(&mut new, Some(&old.spec), now);
+    }
     if let Some(job) = &mut new.job_status {
         job.job_iteration.index += 1;
         job.last_execution = Some(now);
@@ -150,6 +155,7 @@ fn network_of<'a>(
 /// What holds for every spec, whatever the service was before.
 fn accept(state: &Snapshot, spec: &ServiceSpec) -> Result<(), Error> {
     check::spec(spec)?;
+    external::check(state, spec)?;
     policy::check(state, spec)
 }
 

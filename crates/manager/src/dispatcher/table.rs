@@ -103,15 +103,16 @@ fn differs(old: &Task, new: &Task) -> bool {
         || old.networks_attachments != new.networks_attachments
 }
 
-fn reached(node: &Node) -> (bool, &str, &str) {
+fn reached(node: &Node) -> (bool, &str, &str, &str) {
     let down = node.status.state == NodeState::Down;
-    (down, &node.status.addr, &node.description.data_path_addr)
+    let said = &node.description;
+    (down, &node.status.addr, &said.data_path_addr, &said.wire_key)
 }
 
 fn known_by(service: &Service) -> impl PartialEq {
     let (spec, endpoint) = (&service.spec, &service.endpoint);
     let networks = (spec.networks.clone(), spec.task_template.networks.clone());
-    // Policies mean services by their labels.
+    // Policies mean services by their labels, and what is outside is written there.
     let labels = spec.labels.clone();
     (spec.name.clone(), labels, networks, endpoint.virtual_ips.clone(), endpoint.ports.clone())
 }

@@ -19,6 +19,8 @@ fn network() -> NetworkRow {
         name: "back".to_owned(),
         subnet: Subnet::new(ip(0), 24),
         gateway: ip(1),
+        six: None,
+        mode: Default::default(),
         internal: false,
         ingress: false,
         policy: Vec::new(),
@@ -34,6 +36,7 @@ fn service(name: &str, vip: Option<u8>) -> ServiceRow {
         name: name.to_owned(),
         vips: vip.into_iter().collect(),
         ports: vec![port],
+        check: None,
     }
 }
 

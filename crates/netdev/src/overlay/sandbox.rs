@@ -1,20 +1,22 @@
 //! The task's end of a pair, from inside its sandbox.
 
-use crate::fib::{Choice, MAIN, Owner, Path, Way};
+use crate::fib::{Block, Choice, End, MAIN, Owner, Path, Way};
 use crate::link::Route;
-use netplan::overlay::{LocalPlan, SANDBOX_GATEWAY};
+use crate::six;
+use netplan::overlay::{LocalPlan, LocalSix, SANDBOX_GATEWAY, SANDBOX_GATEWAY_SIX};
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
-use types::subnet::{Cidr, Subnet};
+use types::subnet::Cidr;
 
 /// A sandbox is all ours: its routes need not be told from others'.
 const INSIDE: Owner = Owner { metric: 0, preference: 10_000 };
+/// IPv6 takes a metric of 0 for its usual one, and tells that.
+const INSIDE_SIX: Owner = Owner { metric: 1024, preference: 10_000 };
 
 /// Address and routes of the plan's interface; fine when they are there.
 ///
 /// The host drops what a task sends as another than the address of the link it comes by. So what has an address
-/// leaves by its link (one routing table for each, its number is the address), and what has none yet gets that of
+/// leaves by its link (one routing table for each, its number is the IPv4 address), and what has none yet gets that of
 /// the network it is sent to.
 pub(super) fn configure(plan: &LocalPlan) -> io::Result<()> {
     let interface = plan.interface.as_str();
@@ -25,16 +27,42 @@ pub(super) fn configure(plan: &LocalPlan) -> io::Result<()> {
     }
     let address = Cidr { address: plan.address, prefix_len: 32 };
     let device = route.ensure_interface(interface, address)?;
-    let way = Way::Via { gateway: SANDBOX_GATEWAY, device, source: Some(plan.address) };
-    let everything = Subnet::new(Ipv4Addr::UNSPECIFIED, 0);
     let table = plan.address.to_bits();
-    let mut paths = vec![(MAIN, plan.subnet), (table, everything)];
+    let way =
+        Way::Via { gateway: SANDBOX_GATEWAY.into(), device, source: Some(plan.address.into()) };
+    let mut paths = vec![(MAIN, plan.subnet.into()), (table, Block::ALL)];
     if plan.leads_out {
-        paths.push((MAIN, everything));
+        paths.push((MAIN, Block::ALL));
     }
     for (table, to) in paths {
         route.put_path(INSIDE, &Path { table, to, way: way.clone() })?;
     }
-    let from = Subnet::new(plan.address, 32);
-    route.put_choice(INSIDE, &Choice { from, mark: 0, table })
+    let end = End::From(Block::only(plan.address));
+    route.put_choice(INSIDE, &Choice { end, mark: 0, table })?;
+    match &plan.six {
+        Some(six) => configure_six(&mut route, interface, device, table, six),
+        None => Ok(()),
+    }
+}
+
+fn configure_six(
+    route: &mut Route,
+    interface: &str,
+    device: u32,
+    table: u32,
+    plan: &LocalSix,
+) -> io::Result<()> {
+    six::enable(interface)?;
+    six::add_address(route, device, plan.address, 128)?;
+    let way =
+        Way::Via { gateway: SANDBOX_GATEWAY_SIX.into(), device, source: Some(plan.address.into()) };
+    let mut paths = vec![(MAIN, plan.subnet.into()), (table, Block::ALL_SIX)];
+    if plan.leads_out {
+        paths.push((MAIN, Block::ALL_SIX));
+    }
+    for (table, to) in paths {
+        route.put_path(INSIDE_SIX, &Path { table, to, way: way.clone() })?;
+    }
+    let end = End::From(Block::only(plan.address));
+    route.put_choice(INSIDE_SIX, &Choice { end, mark: 0, table })
 }

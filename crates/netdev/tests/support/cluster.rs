@@ -4,13 +4,14 @@ use crate::world::{command, inside};
 use netdev::{Note, Overlay, Sandboxes};
 use netplan::overlay::{Here, Me, OverlayPlan, TUNNEL_PORT, plan};
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use types::six::SixSubnet;
 use types::subnet::Subnet;
 use types::swarm::endpoint::{
     EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, ServiceRow, Vip,
 };
-use types::swarm::network::NodeBlock;
+use types::swarm::network::{Mode, NodeBlock};
 use types::swarm::service::PortConfig;
 use types::{ContainerId, NetworkId, NodeId, ServiceId, TaskId};
 
@@ -19,6 +20,8 @@ pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
 pub const FRONT: u8 = 50;
 pub const INGRESS: u8 = 51;
 pub const BACK: u8 = 52;
+/// Of `front`, if it has IPv6.
+const SIX: Ipv6Addr = Ipv6Addr::new(0xfd50, 0, 0, 0, 0, 0, 0, 0);
 /// The last byte of every VIP.
 pub const VIP: u8 = 2;
 pub const PUBLISHED: u16 = 8080;
@@ -45,6 +48,19 @@ pub fn ip(network: u8, last: u8) -> Ipv4Addr {
 
 pub fn underlay(host: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, host)
+}
+
+pub fn underlay_six(host: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, host.into())
+}
+
+/// In `front`.
+pub fn task_six(host: u8, task: u8) -> Ipv6Addr {
+    six(8 * host + task)
+}
+
+pub fn six(last: u8) -> Ipv6Addr {
+    Ipv6Addr::from_bits(SIX.to_bits() | u128::from(last))
 }
 
 /// Hosts have a block of eight addresses in each network.
@@ -99,6 +115,7 @@ impl Cluster {
                 address: task_ip(*network, host, task),
                 interface: format!("eth{position}"),
                 leads_out: position == 0,
+                leads_out_six: position == 0,
                 published: BTreeSet::new(),
             });
             self.table.endpoints.push(EndpointRow {
@@ -115,6 +132,24 @@ impl Cluster {
             });
         }
         sandbox
+    }
+
+    /// `front` has IPv6 from now on, and so have the machines' own addresses.
+    pub fn with_six(&mut self) {
+        for network in self.table.networks.iter_mut().filter(|row| row.name == "front") {
+            network.six = Some(SixSubnet::new(SIX, 64));
+        }
+        let machines = self.hosts.iter().map(|host| (&host.path, host.number));
+        for (path, last) in machines.chain([(&self.client, 9)]) {
+            command(path, "sh", &["-c", "echo 0 > /proc/sys/net/ipv6/conf/up0/disable_ipv6"]);
+            let address = format!("{}/64", underlay_six(last));
+            command(path, "ip", &["addr", "add", &address, "dev", "up0", "nodad"]);
+        }
+    }
+
+    pub fn mode(&mut self, network: &str, mode: Mode) {
+        let of = self.table.networks.iter_mut().filter(|row| row.name == network);
+        of.for_each(|row| row.mode = mode);
     }
 
     pub fn apply(&mut self) {
@@ -195,6 +230,8 @@ fn table() -> EndpointTable {
         name: name.to_owned(),
         subnet: Subnet::new(ip(second, 0), 24),
         gateway: ip(second, 1),
+        six: None,
+        mode: Default::default(),
         internal: false,
         ingress: name == "ingress",
         policy: Vec::new(),
@@ -217,12 +254,19 @@ fn table() -> EndpointTable {
         name: name.to_owned(),
         vips,
         ports,
+        check: None,
     };
     EndpointTable {
         version: 1,
         tunnel_port: 0,
         networks: vec![network("back", BACK), network("front", FRONT), network("ingress", INGRESS)],
-        peers: (1..=3).map(|host| PeerRow { node: node(host), underlay: underlay(host) }).collect(),
+        peers: (1..=3)
+            .map(|host| PeerRow {
+                node: node(host),
+                underlay: underlay(host),
+                wire_key: String::new(),
+            })
+            .collect(),
         services: vec![
             service("db", vec![vip("back", BACK)], vec![]),
             service("web", vec![vip("front", FRONT), vip("ingress", INGRESS)], vec![port]),

@@ -6,7 +6,7 @@
 use netdev::{NetDev, Sandboxes, run_in};
 use netplan::{Endpoint, NetPlan, Network, Published, Table, plan};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -165,12 +165,13 @@ pub fn links(namespace: &Path) -> Vec<String> {
     listing.lines().filter_map(name).collect()
 }
 
-/// A TCP server that says to each client which address it came from.
+/// A TCP server, of both families, that says to each client which address it came from.
 pub fn tcp_server(namespace: &Path, port: u16) {
-    let listener = inside(namespace, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
+    let listener = inside(namespace, || TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap());
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let peer = stream.peer_addr().unwrap().ip().to_string();
+            let Ok(peer) = stream.peer_addr() else { continue };
+            let peer = peer.ip().to_canonical().to_string();
             if stream.write_all(peer.as_bytes()).is_err() {
                 return;
             }
@@ -179,16 +180,16 @@ pub fn tcp_server(namespace: &Path, port: u16) {
 }
 
 /// Connects and returns what the server said; `None` when nobody answers.
-pub fn tcp(namespace: &Path, address: impl Into<Ipv4Addr>, port: u16) -> Option<String> {
+pub fn tcp(namespace: &Path, address: impl Into<IpAddr>, port: u16) -> Option<String> {
     talk(namespace, address.into(), port, LIMIT)
 }
 
 /// For what must not get through.
-pub fn tcp_refused(namespace: &Path, address: impl Into<Ipv4Addr>, port: u16) -> bool {
+pub fn tcp_refused(namespace: &Path, address: impl Into<IpAddr>, port: u16) -> bool {
     talk(namespace, address.into(), port, PATIENCE).is_none()
 }
 
-fn talk(namespace: &Path, address: Ipv4Addr, port: u16, patience: Duration) -> Option<String> {
+fn talk(namespace: &Path, address: IpAddr, port: u16, patience: Duration) -> Option<String> {
     let connect = || TcpStream::connect_timeout(&SocketAddr::from((address, port)), patience).ok();
     let mut stream = inside(namespace, connect)?;
     let mut said = String::new();

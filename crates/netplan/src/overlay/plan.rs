@@ -1,12 +1,17 @@
 //! From the endpoint table to one node's links, routes and rules.
 
 use super::rules::{OverlayRules, rules};
+use super::sixes::{LocalSix, SixPaths, Sixes};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use types::port::Protocol;
+use types::six::SixSubnet;
 use types::subnet::Subnet;
-use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow};
-use types::{ContainerId, NetworkId, NodeId};
+use types::swarm::endpoint::{
+    EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, Vip,
+};
+use types::swarm::network::Mode;
+use types::{ContainerId, NetworkId, NodeId, ServiceId};
 
 /// IANA's port for VXLAN, and Docker's.
 pub const TUNNEL_PORT: u16 = 4789;
@@ -15,6 +20,10 @@ pub const TUNNEL_PORT: u16 = 4789;
 pub const TUNNEL_VNI: u32 = 4096;
 /// What VXLAN adds to a packet over IPv4.
 const TUNNEL_OVERHEAD: u32 = 50;
+/// What WireGuard adds, with room for its padding.
+const WIRE_OVERHEAD: u32 = 80;
+/// Below `/proc/sys`. A host that forwards listens to no router's advertisements unless told to.
+pub const FORWARDING_SIX: &str = "net/ipv6/conf/all/forwarding";
 /// Every sandbox's default route, on the host's end of its veth: link-local, so that it needs no subnet.
 pub const SANDBOX_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
@@ -34,6 +43,7 @@ pub struct Me {
 /// the node or the task cuts nobody off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Here {
+    /// Empty of the host itself: it has the address, and no link.
     pub container: ContainerId,
     pub network: NetworkId,
     pub address: Ipv4Addr,
@@ -41,8 +51,17 @@ pub struct Here {
     pub interface: String,
     /// The container's default route is here; at one of its places at most.
     pub leads_out: bool,
+    /// So is its default route of IPv6.
+    pub leads_out_six: bool,
     /// Its ports that ports of this host lead to, beside the mesh.
     pub published: BTreeSet<(Protocol, u16)>,
+}
+
+impl Here {
+    /// Whether it is the host's own place.
+    pub fn is_host(&self) -> bool {
+        self.container.as_str().is_empty()
+    }
 }
 
 /// Everything that the kernel is to hold for the cluster's networks.
@@ -52,27 +71,58 @@ pub struct OverlayPlan {
     pub version: u64,
     /// `None` while this node has no address in the table: nothing leads to or from other nodes then.
     pub tunnel: Option<TunnelPlan>,
+    /// For encrypted networks; `None` while there are none.
+    pub wire: Option<WirePlan>,
     /// On the tunnel, permanent: a peer's underlay address (the next hop of its blocks) to its tunnel's MAC.
     pub neighbours: BTreeMap<Ipv4Addr, [u8; 6]>,
     /// Of the tunnel, permanent: a peer's MAC to where its packets go.
     pub forwarding: BTreeMap<[u8; 6], Ipv4Addr>,
-    /// Other nodes' blocks, each via its node's underlay address, `onlink` on the tunnel.
-    pub routes: BTreeMap<Subnet, Ipv4Addr>,
+    /// Other nodes' blocks.
+    pub routes: BTreeMap<Subnet, Hop>,
     /// Subnets of all networks: what no block or task has is answered at once instead of leaving by the default
     /// route. Longer prefixes win over it.
     pub unreachable: BTreeSet<Subnet>,
     /// Containers here, by the name of the host's end of their pair.
     pub locals: BTreeMap<String, LocalPlan>,
+    /// Addresses that the host itself has.
+    pub hosts: BTreeSet<Ipv4Addr>,
+    /// VIPs of the networks that the host itself is in. What it sends there is translated after it was routed, so that it
+    /// needs a way first: to the loopback device, which it never takes.
+    pub host_vips: BTreeSet<Ipv4Addr>,
     /// For replies to what came in by another node, which must go back to it.
     pub returns: BTreeSet<ReturnPath>,
     /// Path below `/proc/sys` to value.
     pub sysctls: BTreeMap<String, &'static str>,
     /// Endpoints that new connections go to. The UDP flows of one that is no more among them are forgotten: a client
     /// that sends from one port again and again would never reach another.
-    pub offered: BTreeSet<Ipv4Addr>,
+    pub offered: BTreeSet<IpAddr>,
     /// All endpoints. The flows of one that is no more among them are forgotten: it will not answer.
-    pub held: BTreeSet<Ipv4Addr>,
+    pub held: BTreeSet<IpAddr>,
     pub rules: OverlayRules,
+    /// Of networks that have IPv6.
+    pub six: SixPaths,
+}
+
+/// How packets get to another node's block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hop {
+    /// The node's underlay address. `onlink` on the tunnel or the wire; with `direct`, the way that leads to the node.
+    pub via: Ipv4Addr,
+    pub by: Mode,
+}
+
+/// An Ethernet device whose frames a process of ours carries to the other nodes, encrypted. Like the tunnel in all
+/// but that: a peer is known by its MAC, and what it may send as by the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WirePlan {
+    pub interface: String,
+    /// Where the other nodes' packets come, UDP.
+    pub local: Ipv4Addr,
+    pub port: u16,
+    pub mac: [u8; 6],
+    pub mtu: u32,
+    /// Public keys by underlay address, base64. Nothing goes to or comes from a node without one.
+    pub peers: BTreeMap<Ipv4Addr, String>,
 }
 
 /// A VXLAN device without learning: whom it knows is in the plan.
@@ -100,6 +150,7 @@ pub struct LocalPlan {
     /// The default route is here.
     pub leads_out: bool,
     pub mtu: u32,
+    pub six: Option<LocalSix>,
 }
 
 /// `ip rule add from POOL fwmark MARK lookup TABLE` for each pool, and `default via PEER onlink` on the tunnel in
@@ -107,10 +158,25 @@ pub struct LocalPlan {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReturnPath {
     pub peer: Ipv4Addr,
-    /// Mark and routing table both: the peer's address as a number, so that it is its own in every plan and never
-    /// handed out.
+    /// The tunnel or the wire.
+    pub by: Mode,
+    /// The peer's address as a number, so that it is its own in every plan and never handed out.
     pub mark: u32,
+    /// The same; on the wire its complement.
+    pub table: u32,
     pub from: BTreeSet<Subnet>,
+    /// Subnets without encapsulation: what comes in by a published port is led there by the tunnel all the same, or the
+    /// task's node could not tell by which node it came.
+    pub to: BTreeSet<Subnet>,
+    pub from_six: BTreeSet<SixSubnet>,
+}
+
+impl OverlayPlan {
+    /// The tunnel and the wire, by their names.
+    pub fn devices(&self) -> impl Iterator<Item = &String> {
+        let tunnel = self.tunnel.iter().map(|tunnel| &tunnel.interface);
+        tunnel.chain(self.wire.iter().map(|wire| &wire.interface))
+    }
 }
 
 /// The plan for the node `me` with the containers `places`.
@@ -122,69 +188,177 @@ pub fn plan(table: &EndpointTable, me: &Me, places: &[Here]) -> OverlayPlan {
         .filter(|peer| peer.node != me.node && here.is_some())
         .map(|peer| (&peer.node, peer))
         .collect();
-    let mtu = me.underlay_mtu.saturating_sub(TUNNEL_OVERHEAD);
     let tunnel = here.map(|here| TunnelPlan {
         interface: format!("smx{}", me.instance),
         vni: TUNNEL_VNI,
         port: me.tunnel_port,
         local: here.underlay,
         mac: tunnel_mac(here.underlay),
-        mtu,
+        mtu: mtu(me, Mode::Vxlan),
     });
-    let locals = locals(table, places, mtu);
-    let pools: BTreeSet<Subnet> = table.networks.iter().map(|network| network.subnet).collect();
+    let wire = here.filter(|_| has(table, Mode::Wireguard)).map(|here| wire(me, here, &peers));
+    let sixes = Sixes::of(table);
+    let locals = locals(table, me, places, &sixes);
     let mac = |peer: &&PeerRow| (peer.underlay, tunnel_mac(peer.underlay));
     let neighbours: BTreeMap<_, _> = peers.values().map(mac).collect();
-    let returns = neighbours.keys().map(|peer| ReturnPath {
-        peer: *peer,
-        mark: peer.to_bits(),
-        from: pools.clone(),
-    });
+    let routes = routes(table, &peers, wire.as_ref());
+    let devices: Vec<&String> =
+        [tunnel.as_ref().map(|it| &it.interface), wire.as_ref().map(|it| &it.interface)]
+            .into_iter()
+            .flatten()
+            .collect();
+    let rules = |sixes| rules(table, me, &devices, places, sixes);
+    let (hosts, host_vips) = hosts(table, places);
     OverlayPlan {
+        hosts,
+        host_vips,
         version: table.version,
         forwarding: neighbours.iter().map(|(peer, mac)| (*mac, *peer)).collect(),
-        routes: routes(table, &peers),
-        unreachable: pools.clone(),
-        returns: returns.filter(|_| !pools.is_empty()).collect(),
-        sysctls: sysctls(tunnel.as_ref(), &locals, &pools),
-        offered: addresses(table, |row| row.state == EndpointState::Healthy && row.weight > 0),
-        held: addresses(table, |_| true),
-        rules: rules(table, me, tunnel.as_ref(), places),
+        unreachable: table.networks.iter().map(|network| network.subnet).collect(),
+        returns: returns(table, &neighbours, wire.as_ref()),
+        sysctls: sysctls(&devices, &locals, !table.networks.is_empty(), !sixes.is_empty()),
+        offered: addresses(table, &sixes, |row| {
+            row.state == EndpointState::Healthy && row.weight > 0
+        }),
+        held: addresses(table, &sixes, |_| true),
+        rules: rules(None),
+        six: SixPaths {
+            routes: sixes.routes(&routes),
+            unreachable: sixes.subnets().collect(),
+            rules: if sixes.is_empty() { OverlayRules::default() } else { rules(Some(&sixes)) },
+        },
+        routes,
         neighbours,
         tunnel,
+        wire,
         locals,
     }
 }
 
-fn addresses(table: &EndpointTable, of: impl Fn(&EndpointRow) -> bool) -> BTreeSet<Ipv4Addr> {
-    table.endpoints.iter().filter(|row| of(row)).map(|row| row.address).collect()
+/// The host's own addresses, and the VIPs there that have somebody to lead to.
+fn hosts(table: &EndpointTable, places: &[Here]) -> (BTreeSet<Ipv4Addr>, BTreeSet<Ipv4Addr>) {
+    let own = || places.iter().filter(|place| place.is_host());
+    let networks: BTreeSet<&NetworkId> = own().map(|place| &place.network).collect();
+    let known = |place: &&Here| table.networks.iter().any(|row| row.id == place.network);
+    let offered: BTreeSet<(&ServiceId, &NetworkId)> = table
+        .endpoints
+        .iter()
+        .filter(|row| row.state == EndpointState::Healthy && row.weight > 0)
+        .filter_map(|row| Some((row.service.as_ref()?, &row.network)))
+        .filter(|(_, network)| networks.contains(network))
+        .collect();
+    let led = table.services.iter().flat_map(|service| {
+        let is_led = |vip: &&Vip| offered.contains(&(&service.id, &vip.network));
+        service.vips.iter().filter(is_led).map(|vip| vip.address)
+    });
+    let led = led.collect();
+    (own().filter(known).map(|place| place.address).collect(), led)
 }
 
-/// Blocks of nodes that are not in the table lead nowhere.
+fn has(table: &EndpointTable, mode: Mode) -> bool {
+    table.networks.iter().any(|network| network.mode == mode)
+}
+
+/// Of the interfaces in a network.
+fn mtu(me: &Me, mode: Mode) -> u32 {
+    me.underlay_mtu.saturating_sub(match mode {
+        Mode::Vxlan => TUNNEL_OVERHEAD,
+        Mode::Direct => 0,
+        Mode::Wireguard => WIRE_OVERHEAD,
+    })
+}
+
+fn wire(me: &Me, here: &PeerRow, peers: &BTreeMap<&NodeId, &PeerRow>) -> WirePlan {
+    let keyed = peers.values().filter(|peer| !peer.wire_key.is_empty());
+    WirePlan {
+        interface: format!("smw{}", me.instance),
+        local: here.underlay,
+        port: me.tunnel_port.wrapping_add(1),
+        mac: wire_mac(here.underlay),
+        mtu: mtu(me, Mode::Wireguard),
+        peers: keyed.map(|peer| (peer.underlay, peer.wire_key.clone())).collect(),
+    }
+}
+
+fn returns(
+    table: &EndpointTable,
+    neighbours: &BTreeMap<Ipv4Addr, [u8; 6]>,
+    wire: Option<&WirePlan>,
+) -> BTreeSet<ReturnPath> {
+    let networks = |of: fn(Mode) -> bool| table.networks.iter().filter(move |row| of(row.mode));
+    let path = |peer: &Ipv4Addr, by: Mode, of: fn(Mode) -> bool| ReturnPath {
+        peer: *peer,
+        by,
+        mark: peer.to_bits(),
+        table: if by == Mode::Wireguard { !peer.to_bits() } else { peer.to_bits() },
+        from: networks(of).map(|row| row.subnet).collect(),
+        to: match by {
+            Mode::Vxlan => networks(|it| it == Mode::Direct).map(|row| row.subnet).collect(),
+            _ => BTreeSet::new(),
+        },
+        from_six: networks(of).filter_map(|row| row.six).collect(),
+    };
+    let plain = neighbours.keys().map(|peer| path(peer, Mode::Vxlan, |it| it != Mode::Wireguard));
+    let keyed = wire.into_iter().flat_map(|wire| wire.peers.keys());
+    let secret = keyed.map(|peer| path(peer, Mode::Wireguard, |it| it == Mode::Wireguard));
+    plain.chain(secret).filter(|path| !path.from.is_empty()).collect()
+}
+
+fn addresses(
+    table: &EndpointTable,
+    sixes: &Sixes,
+    of: impl Fn(&EndpointRow) -> bool,
+) -> BTreeSet<IpAddr> {
+    let rows = table.endpoints.iter().filter(|row| of(row));
+    let both = |row: &EndpointRow| {
+        let six = sixes.place(row.address).map(IpAddr::V6);
+        [IpAddr::V4(row.address)].into_iter().chain(six)
+    };
+    rows.flat_map(both).collect()
+}
+
+/// Blocks of nodes that are not in the table lead nowhere; those of encrypted networks neither, on a node that cannot
+/// decrypt.
 fn routes(
     table: &EndpointTable,
     peers: &BTreeMap<&NodeId, &PeerRow>,
-) -> BTreeMap<Subnet, Ipv4Addr> {
-    let blocks = table.networks.iter().flat_map(|network| &network.blocks);
-    blocks.filter_map(|of| Some((of.block, peers.get(&of.node)?.underlay))).collect()
+    wire: Option<&WirePlan>,
+) -> BTreeMap<Subnet, Hop> {
+    let blocks = table.networks.iter().flat_map(|row| row.blocks.iter().map(|of| (row.mode, of)));
+    let route = |(by, of): (Mode, &types::swarm::network::NodeBlock)| {
+        let via = peers.get(&of.node)?.underlay;
+        let decrypts = || wire.is_some_and(|wire| wire.peers.contains_key(&via));
+        (by != Mode::Wireguard || decrypts()).then_some((of.block, Hop { via, by }))
+    };
+    blocks.filter_map(route).collect()
 }
 
 /// In a network that is not in the table nobody has a link: who may reach it is not known.
-fn locals(table: &EndpointTable, places: &[Here], mtu: u32) -> BTreeMap<String, LocalPlan> {
+fn locals(
+    table: &EndpointTable,
+    me: &Me,
+    places: &[Here],
+    sixes: &Sixes,
+) -> BTreeMap<String, LocalPlan> {
     let networks: BTreeMap<&NetworkId, &NetworkRow> =
         table.networks.iter().map(|network| (&network.id, network)).collect();
     let local = |place: &Here| {
-        let local = LocalPlan {
-            container: place.container.clone(),
-            interface: place.interface.clone(),
-            address: place.address,
-            subnet: networks.get(&place.network)?.subnet,
-            leads_out: place.leads_out,
-            mtu,
-        };
+        let network = networks.get(&place.network)?;
+        let local =
+            LocalPlan {
+                container: place.container.clone(),
+                interface: place.interface.clone(),
+                address: place.address,
+                subnet: network.subnet,
+                leads_out: place.leads_out,
+                mtu: mtu(me, network.mode),
+                six: network.six.zip(sixes.place(place.address)).map(|(subnet, address)| {
+                    LocalSix { address, subnet, leads_out: place.leads_out_six }
+                }),
+            };
         Some((host_interface(place.address), local))
     };
-    places.iter().filter_map(local).collect()
+    places.iter().filter(|place| !place.is_host()).filter_map(local).collect()
 }
 
 /// At most 15 bytes, and nobody else's: an address is owned once in the cluster.
@@ -193,21 +367,33 @@ pub(super) fn host_interface(address: Ipv4Addr) -> String {
 }
 
 fn sysctls(
-    tunnel: Option<&TunnelPlan>,
+    devices: &[&String],
     locals: &BTreeMap<String, LocalPlan>,
-    pools: &BTreeSet<Subnet>,
+    forwards: bool,
+    forwards_six: bool,
 ) -> BTreeMap<String, &'static str> {
     let mut sysctls = BTreeMap::new();
-    if !pools.is_empty() {
+    if forwards {
         sysctls.insert("net/ipv4/ip_forward".to_owned(), "1");
     }
+    if forwards_six {
+        sysctls.insert(FORWARDING_SIX.to_owned(), "1");
+    }
+    let six = |local: &LocalPlan| local.six.is_some();
+    let all = locals.iter().map(|(name, local)| (name, six(local)));
     // Clients' own addresses come in by the tunnel; what a task may send as, the rules check. 127.0.0.1 on the
     // host leads to published ports, too; the rules drop what that would let in.
-    for interface in locals.keys().chain(tunnel.map(|tunnel| &tunnel.interface)) {
+    for (interface, six) in all.chain(devices.iter().map(|name| (*name, forwards_six))) {
         sysctls.insert(format!("net/ipv4/conf/{interface}/rp_filter"), "0");
         sysctls.insert(format!("net/ipv4/conf/{interface}/route_localnet"), "1");
-        // The rules are IPv4's: what they do not see must not pass.
-        sysctls.insert(format!("net/ipv6/conf/{interface}/disable_ipv6"), "1");
+        // Where there are no rules for IPv6, what they do not see must not pass.
+        let off = if six { "0" } else { "1" };
+        sysctls.insert(format!("net/ipv6/conf/{interface}/disable_ipv6"), off);
+        if six {
+            // No address but ours, and no router but us.
+            sysctls.insert(format!("net/ipv6/conf/{interface}/addr_gen_mode"), "1");
+            sysctls.insert(format!("net/ipv6/conf/{interface}/accept_ra"), "0");
+        }
     }
     sysctls
 }
@@ -216,6 +402,12 @@ fn sysctls(
 pub fn tunnel_mac(underlay: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = underlay.octets();
     [0x02, 0x53, a, b, c, d]
+}
+
+/// The same on the wire.
+pub fn wire_mac(underlay: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = underlay.octets();
+    [0x02, 0x57, a, b, c, d]
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! From the store's objects to the endpoint table.
 
+use super::external;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use types::subnet::Cidr;
 use types::swarm::endpoint::{
     EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, PolicyRow, ServiceRow, Vip,
 };
-use types::swarm::network::ClusterNetwork;
+use types::swarm::external::External;
+use types::swarm::network::{ClusterNetwork, Mode};
 use types::swarm::node::{Node, NodeState};
 use types::swarm::policy::{PolicyPort, PolicyRule, Selector};
 use types::swarm::service::Service;
@@ -30,12 +32,15 @@ pub fn rows<'a>(
         nodes.iter().map(|node| (&node.id, node.status.state == NodeState::Down)).collect();
     let services: BTreeMap<ServiceId, &Service> =
         services.map(|service| (service.id.clone(), service)).collect();
-    let networks: Vec<NetworkRow> = networks.filter_map(|row| network(row, &services)).collect();
     let mut endpoints: Vec<EndpointRow> = tasks
         .filter(|task| down.get(&task.node_id) == Some(&false))
         .flat_map(|task| endpoints(task, services.get(&task.service_id).copied()))
+        .chain(services.values().flat_map(|service| external::endpoints(service)))
         .collect();
     endpoints.sort_by(|a, b| (&a.task, &a.network).cmp(&(&b.task, &b.network)));
+    let joined: Vec<&EndpointRow> =
+        endpoints.iter().filter(|row| row.service.is_none()).collect();
+    let networks = networks.filter_map(|row| network(row, &services, &joined)).collect();
     let peers = match endpoints.is_empty() {
         true => Vec::new(),
         false => nodes.iter().filter_map(|node| peer(node)).collect(),
@@ -55,21 +60,34 @@ fn is_reached(service: &Service) -> bool {
 fn network(
     network: &ClusterNetwork,
     services: &BTreeMap<ServiceId, &Service>,
+    joined: &[&EndpointRow],
 ) -> Option<NetworkRow> {
     Some(NetworkRow {
         id: network.id.clone(),
         name: network.spec.name.clone(),
         subnet: network.subnet.parse::<Cidr>().ok()?.subnet(),
         gateway: network.gateway.parse().ok()?,
+        six: network.six,
+        mode: Mode::of(network.spec.options.as_ref().unwrap_or(&BTreeMap::new())).ok()?,
         internal: network.spec.internal,
         ingress: network.spec.ingress,
         blocks: network.blocks.clone(),
-        policy: network.policies.iter().map(|rule| policy(rule, services)).collect(),
+        policy: network
+            .policies
+            .iter()
+            .map(|rule| policy(rule, &network.id, services, joined))
+            .collect(),
     })
 }
 
 /// What is written down was checked; what means nobody all the same lets nobody in.
-fn policy(rule: &PolicyRule, services: &BTreeMap<ServiceId, &Service>) -> PolicyRow {
+/// Containers that joined by themselves have no service: they are meant by their names there.
+fn policy(
+    rule: &PolicyRule,
+    network: &NetworkId,
+    services: &BTreeMap<ServiceId, &Service>,
+    joined: &[&EndpointRow],
+) -> PolicyRow {
     let meant = |text: &String| {
         let selector = Selector::parse(text);
         let means = move |service: &Service| {
@@ -78,8 +96,17 @@ fn policy(rule: &PolicyRule, services: &BTreeMap<ServiceId, &Service>) -> Policy
         };
         services.values().filter(move |row| means(row)).map(|row| row.id.clone())
     };
+    let places = |text: &String| {
+        let text = text.clone();
+        let own = joined.iter().filter(move |row| row.network == *network);
+        let named = own.filter(move |row| row.name == text || row.aliases.contains(&text));
+        named.map(|row| row.task.clone())
+    };
     let from = rule.from.iter().flat_map(meant).collect::<BTreeSet<_>>();
+    let from_places = rule.from.iter().flat_map(places).collect::<BTreeSet<_>>();
     PolicyRow {
+        to_places: places(&rule.to).collect(),
+        from_places: from_places.into_iter().collect(),
         to: meant(&rule.to).collect(),
         from: (!rule.from.is_empty()).then(|| from.into_iter().collect()),
         ports: rule.ports.iter().filter_map(|text| PolicyPort::parse(text)).collect(),
@@ -90,7 +117,7 @@ fn policy(rule: &PolicyRule, services: &BTreeMap<ServiceId, &Service>) -> Policy
 fn peer(node: &Node) -> Option<PeerRow> {
     let own = Some(&node.description.data_path_addr).filter(|addr| !addr.is_empty());
     let underlay = own.unwrap_or(&node.status.addr).parse().ok()?;
-    Some(PeerRow { node: node.id.clone(), underlay })
+    Some(PeerRow { node: node.id.clone(), underlay, wire_key: node.description.wire_key.clone() })
 }
 
 fn service(service: &Service) -> ServiceRow {
@@ -103,6 +130,7 @@ fn service(service: &Service) -> ServiceRow {
         name: service.spec.name.clone(),
         vips: service.endpoint.virtual_ips.iter().filter_map(vip).collect(),
         ports: service.endpoint.ports.clone(),
+        check: External::of(&service.spec.labels).ok().flatten().and_then(|outside| outside.check),
     }
 }
 

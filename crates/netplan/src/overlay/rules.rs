@@ -1,30 +1,41 @@
 //! The nftables rules of the cluster's networks: one table. Its frame never changes; sets, maps and one chain for
-//! each VIP and published port do.
+//! each VIP and published port do. If networks have IPv6 there is another of the kind in family `ip6`; rules are written
+//! down in IPv4's words, from which the other's follow ([`Family`]).
 //!
 //! | chain | hook | does |
 //! |---|---|---|
 //! | `loopback` | prerouting, raw | drops what `route_localnet` would let a task reach |
 //! | `input` | filter | the tunnel's packets from peers alone, and nothing for the host in them but answers |
 //! | `arrive` | prerouting, mangle | remembers which node a connection came in by, and sends its replies back there |
+//! | `lead`, `clamp` | prerouting, forward | to a network without encapsulation: by the tunnel all the same what came in by a published port; no segments that are too large for it |
 //! | `prerouting`, `output` | nat | VIPs to endpoints; published ports to local endpoints, else to any |
 //! | `postrouting` | nat | masquerade: to the outside, and what a task sends to itself by a VIP |
 //! | `forward` | filter | no foreign source, no packet between networks, none that a policy keeps away, in only to published ports |
+//! | `host` | | what is for the host itself where it is in a network |
+//! | `leave` | postrouting | policies, for what the host itself sends |
+//! | `refuse` | | remembers what policies keep away, and drops it |
 //! | `vip_…`, `port_…` | | a choice among the healthy endpoints, by weight; draining ones are in none |
 
-use super::plan::{Here, Me, TUNNEL_VNI, TunnelPlan, host_interface, tunnel_mac};
+use super::plan::{Here, Me, TUNNEL_VNI, host_interface, tunnel_mac, wire_mac};
+use super::sixes::Sixes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
+use types::subnet::Subnet;
 use types::swarm::endpoint::{
-    EndpointRow, EndpointState, EndpointTable, NetworkRow, PolicyRow, ServiceRow,
+    EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, PolicyRow, ServiceRow,
 };
+use types::swarm::network::Mode;
 use types::swarm::policy::PolicyPort;
 use types::swarm::service::PortConfig;
-use types::{NetworkId, ServiceId};
+use types::{NetworkId, ServiceId, TaskId};
 
 /// Our table in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OverlayRules {
-    /// The table's name in the `ip` family.
+    /// `ip` or `ip6`.
+    pub family: &'static str,
+    /// The table's name in that family.
     pub table: String,
     /// What does not change: chains, rules, empty sets.
     pub frame: String,
@@ -37,8 +48,10 @@ pub struct OverlayRules {
 impl OverlayRules {
     /// The input of `nft -f` that replaces whatever is there, in one transaction.
     pub fn text(&self) -> String {
-        let mut text =
-            format!("add table ip {0}\ndelete table ip {0}\n{1}", self.table, self.frame);
+        let mut text = format!(
+            "add table {0} {1}\ndelete table {0} {1}\n{2}",
+            self.family, self.table, self.frame
+        );
         for (chain, rule) in &self.choices {
             text += &self.choice(chain, rule);
         }
@@ -51,7 +64,9 @@ impl OverlayRules {
     /// The input of `nft -f` that makes `before` into this, in one transaction: empty if they are equal. The
     /// whole text when the frames differ.
     pub fn text_since(&self, before: &OverlayRules) -> String {
-        if self.table != before.table || self.frame != before.frame {
+        if (self.family, &self.table) != (before.family, &before.table)
+            || self.frame != before.frame
+        {
             return self.text();
         }
         let mut text = String::new();
@@ -74,17 +89,15 @@ impl OverlayRules {
         text += &added;
         // Last: a chain that an element still leads to cannot go.
         for chain in before.choices.keys().filter(|chain| !self.choices.contains_key(*chain)) {
-            text +=
-                &format!("flush chain ip {0} {chain}\ndelete chain ip {0} {chain}\n", self.table);
+            let of = format!("{} {} {chain}", self.family, self.table);
+            text += &format!("flush chain {of}\ndelete chain {of}\n");
         }
         text
     }
 
     fn choice(&self, chain: &str, rule: &str) -> String {
-        let table = &self.table;
-        format!(
-            "add chain ip {table} {chain}\nflush chain ip {table} {chain}\nadd rule ip {table} {chain} {rule}\n"
-        )
+        let of = format!("{} {} {chain}", self.family, self.table);
+        format!("add chain {of}\nflush chain {of}\nadd rule {of} {rule}\n")
     }
 
     fn change<'a>(
@@ -101,16 +114,24 @@ impl OverlayRules {
         if list.is_empty() {
             return String::new();
         }
-        format!("{verb} element ip {} {set} {{ {} }}\n", self.table, list.join(", "))
+        let of = format!("{} {} {set}", self.family, self.table);
+        format!("{verb} element {of} {{ {} }}\n", list.join(", "))
     }
 }
 
 /// No value beside a key.
 static NOTHING: String = String::new();
 
+/// The set of what policies refused.
+pub const REFUSED: &str = "refused";
+/// How long it remembers each.
+pub const REFUSED_KEPT: Duration = Duration::from_mins(10);
+
 /// Set or map, name, type.
 const SETS: &[(&str, &str, &str)] = &[
+    // The tunnel and the wire; the wire alone.
     ("set", "tunnel", "type ifname"),
+    ("set", "wire", "type ifname"),
     ("set", "tasks", "type ifname"),
     // A task's interface and its own address.
     ("set", "owners", "type ifname . ipv4_addr"),
@@ -119,8 +140,20 @@ const SETS: &[(&str, &str, &str)] = &[
     ("set", "underlays", "type ipv4_addr"),
     ("set", "blocks", "type ether_addr . ipv4_addr; flags interval"),
     ("set", "internal", "type ipv4_addr; flags interval"),
+    // Of encrypted networks: nothing of them comes in but by the wire.
+    ("set", "secret", "type ipv4_addr; flags interval"),
+    // Without encapsulation: other nodes' blocks, networks that are open to the outside, and for what comes in by a
+    // published port the mark of the node whose block it goes to.
+    ("set", "direct", "type ipv4_addr; flags interval"),
+    ("set", "open", "type ipv4_addr; flags interval"),
+    ("map", "via", "type ipv4_addr : mark; flags interval"),
     // A network's subnet, twice.
     ("set", "within", "type ipv4_addr . ipv4_addr; flags interval"),
+    // A network's subnet and a machine outside that it knows.
+    ("set", "outside", "type ipv4_addr . ipv4_addr; flags interval"),
+    // The host's own addresses, and by subnet the one that it sends with.
+    ("set", "hosts", "type ipv4_addr"),
+    ("map", "attached", "type ipv4_addr : ipv4_addr; flags interval"),
     // A task here, twice.
     ("set", "itself", "type ipv4_addr . ipv4_addr"),
     // Where published ports lead.
@@ -131,12 +164,25 @@ const SETS: &[(&str, &str, &str)] = &[
     ("set", "admitted", "type ipv4_addr . ipv4_addr"),
     ("set", "admitted_ports", "type ipv4_addr . ipv4_addr . inet_proto . inet_service"),
     ("set", "open_ports", "type ipv4_addr . inet_proto . inet_service"),
+    // Written by the rules themselves: what policies refused of late. `REFUSED_KEPT`, and a bound on memory.
+    (
+        "set",
+        REFUSED,
+        "type ipv4_addr . ipv4_addr . inet_proto . inet_service; size 4096; \
+            flags dynamic,timeout; timeout 10m; counter",
+    ),
     ("map", "vips", "type ipv4_addr : verdict"),
     ("map", "ports", "type inet_proto . inet_service : verdict"),
     ("map", "peers", "type ether_addr : mark"),
 ];
 
-/// Chain, hook, rules.
+/// What policies keep away, on the node that sends and on the one that gets it. The last lookup counts, so nothing comes
+/// after it.
+const GUARD: &str = "ip saddr @pools ip saddr . ip daddr != @admitted \
+    ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports \
+    ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse";
+
+/// Chain, hook (none of one that others jump to), rules.
 const CHAINS: &[(&str, &str, &[&str])] = &[
     (
         "loopback",
@@ -149,6 +195,9 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         &[
             "ct state established,related accept",
             "iifname @tunnel counter drop",
+            // A machine outside that a network knows may be this one.
+            GUARD,
+            "iifname @tasks ip saddr . ip daddr @outside accept",
             "iifname @tasks ip saddr @internal counter drop",
         ],
     ),
@@ -159,6 +208,20 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "iifname @tunnel ct state new ct mark set ether saddr map @peers",
             "iifname @tasks ct direction reply ct mark != 0 meta mark set ct mark",
         ],
+    ),
+    (
+        // After the translation: a task's node tells by the tunnel by which node a client came in.
+        "lead",
+        "type filter hook prerouting priority -90; policy accept;",
+        &[
+            "iifname != @tasks iifname != @tunnel ct status dnat ct direction original meta mark set ip daddr map @via",
+        ],
+    ),
+    (
+        // Whoever is on the way has a larger MTU than the tunnel.
+        "clamp",
+        "type filter hook forward priority mangle; policy accept;",
+        &["oifname @tunnel tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu"],
     ),
     (
         "prerouting",
@@ -182,6 +245,8 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "ip saddr . ip daddr @itself ct status dnat masquerade",
             // The host's own calls to a published port: 127.0.0.1 cannot leave.
             "ip saddr 127.0.0.0/8 ip daddr @pools masquerade",
+            // What is reached from outside by its own address leaves with it.
+            "iifname @tasks ip saddr @open ip daddr != @pools accept",
             // To the outside, and to another network's published port.
             "iifname @tasks ip saddr . ip daddr != @within masquerade",
         ],
@@ -193,56 +258,173 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "iifname != @tasks iifname != @tunnel oifname != @tasks oifname != @tunnel accept",
             "iifname @tasks iifname . ip saddr != @owners counter drop",
             "iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop",
+            "iifname != @tasks iifname != @tunnel ip saddr @pools ip saddr != @direct counter drop",
+            "iifname != @tasks iifname != @wire ip saddr @secret counter drop",
             "ct state established,related accept",
-            // On the node that sends and on the one that gets it. The last lookup counts, so nothing comes after it.
-            "ip saddr @pools ip saddr . ip daddr != @admitted \
-                ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports \
-                ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded drop",
+            GUARD,
             "ip saddr . ip daddr @within accept",
+            "ip saddr . ip daddr @outside accept",
             "ip saddr @internal counter drop",
             "ip daddr . meta l4proto . th dport @mesh ct status dnat accept",
             "iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept",
-            "iifname @tasks oifname != @tasks oifname != @tunnel accept",
+            "iifname @tasks oifname != @tasks oifname != @tunnel ip daddr != @pools accept",
+            "ip daddr . meta l4proto . th dport @mesh ip daddr @open ip saddr != @pools accept",
+            "ip daddr @open ip saddr != @pools ip daddr != @guarded accept",
             "counter drop",
         ],
     ),
+    (
+        // To the host itself, where it is in a network as a task is.
+        "host",
+        "",
+        &[
+            "ct state established,related accept",
+            "iifname \"lo\" accept",
+            "iifname @tasks iifname . ip saddr != @owners counter drop",
+            "iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop",
+            "iifname != @tasks iifname != @tunnel ip saddr @pools ip saddr != @direct counter drop",
+            "iifname != @tasks iifname != @wire ip saddr @secret counter drop",
+            GUARD,
+            "ip saddr . ip daddr @within accept",
+            "counter drop",
+        ],
+    ),
+    (
+        // From the host itself to a task here; other nodes' tasks are guarded there.
+        "leave",
+        "type filter hook postrouting priority 101; policy accept;",
+        &["ct state established,related accept", "oifname != @tasks accept", GUARD],
+    ),
+    (
+        // What a policy keeps away. Two rules: when the set is full the first one does nothing.
+        "refuse",
+        "",
+        &["update @refused { ip saddr . ip daddr . meta l4proto . th dport }", "drop"],
+    ),
 ];
 
-/// The rules for the node `me`.
+/// In whose words the rules are.
+#[derive(Clone, Copy)]
+enum Family<'a> {
+    Four,
+    Six(&'a Sixes),
+}
+
+impl Family<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Family::Four => "ip",
+            Family::Six(_) => "ip6",
+        }
+    }
+
+    /// A rule or a set's type, from IPv4's words.
+    fn say(self, text: &str) -> String {
+        match self {
+            Family::Four => text.to_owned(),
+            Family::Six(_) => text
+                .replace("ip saddr", "ip6 saddr")
+                .replace("ip daddr", "ip6 daddr")
+                .replace("ipv4_addr", "ipv6_addr")
+                .replace("127.0.0.0/8", "::1"),
+        }
+    }
+
+    /// An address of a network that has this family.
+    fn address(self, address: Ipv4Addr) -> String {
+        match self {
+            Family::Four => address.to_string(),
+            Family::Six(sixes) => {
+                sixes.place(address).map_or_else(String::new, |six| six.to_string())
+            }
+        }
+    }
+
+    /// A subnet of such a network, or a block.
+    fn block(self, block: Subnet) -> String {
+        match self {
+            Family::Four => block.to_string(),
+            Family::Six(sixes) => {
+                sixes.block(block).map_or_else(String::new, |six| six.to_string())
+            }
+        }
+    }
+
+    /// An address and a port, where no map is looked up.
+    fn target(self, address: Ipv4Addr, port: u16) -> String {
+        match self {
+            Family::Four => format!("{address}:{port}"),
+            Family::Six(_) => format!("[{}]:{port}", self.address(address)),
+        }
+    }
+
+    fn has(self, address: Ipv4Addr) -> bool {
+        match self {
+            Family::Four => true,
+            Family::Six(sixes) => sixes.place(address).is_some(),
+        }
+    }
+}
+
+/// The rules for the node `me`, whose tunnel and wire are `devices`; with `sixes` those for IPv6.
 pub(super) fn rules(
     table: &EndpointTable,
     me: &Me,
-    tunnel: Option<&TunnelPlan>,
+    devices: &[&String],
     places: &[Here],
+    sixes: Option<&Sixes>,
 ) -> OverlayRules {
+    let family = sixes.map_or(Family::Four, Family::Six);
+    let table = match family {
+        Family::Four => std::borrow::Cow::Borrowed(table),
+        Family::Six(_) => std::borrow::Cow::Owned(within(table, family)),
+    };
+    let table = table.as_ref();
     let name = format!("sampan_overlay_{}", me.instance);
     let mut rules = OverlayRules {
-        frame: frame(&name, me.tunnel_port),
+        family: family.name(),
+        frame: frame(&name, me.tunnel_port, family),
         table: name,
         ..OverlayRules::default()
     };
-    describe_links(&mut rules, table, me, tunnel);
-    for place in places {
-        describe_place(&mut rules, place);
+    describe_links(&mut rules, table, me, devices, family);
+    for place in places.iter().filter(|place| family.has(place.address)) {
+        match (place.is_host(), family) {
+            (false, _) => describe_place(&mut rules, place, family),
+            (true, Family::Four) => describe_host(&mut rules, table, place),
+            (true, Family::Six(_)) => {}
+        }
     }
     for network in table.networks.iter().filter(|network| !network.policy.is_empty()) {
-        guard(&mut rules, table, network);
+        guard(&mut rules, table, network, family);
     }
+    describe_outside(&mut rules, table, family);
     let offers = Offers::of(table);
     for service in &table.services {
         for vip in &service.vips {
             let to = offers.to(&service.id, &vip.network);
-            if let Some(choice) = choice(&to, None) {
+            if let Some(choice) = choice(&to, None, family) {
                 let chain = format!("vip_{:08x}", vip.address.to_bits());
-                rules.put("vips", vip.address.to_string(), format!("goto {chain}"));
+                rules.put("vips", family.address(vip.address), format!("goto {chain}"));
                 rules.choices.insert(chain, choice);
             }
         }
         for port in service.ports.iter().filter(|port| port.publish_mode != "host") {
-            publish(&mut rules, table, me, service, port, &offers);
+            publish(&mut rules, table, me, service, port, &offers, family);
         }
     }
     rules
+}
+
+/// The table without what has no place in the family.
+fn within(table: &EndpointTable, family: Family<'_>) -> EndpointTable {
+    let mut table = table.clone();
+    table.networks.retain(|network| family.has(network.subnet.network()));
+    table.endpoints.retain(|row| family.has(row.address));
+    for service in &mut table.services {
+        service.vips.retain(|vip| family.has(vip.address));
+    }
+    table
 }
 
 impl OverlayRules {
@@ -255,33 +437,82 @@ fn describe_links(
     rules: &mut OverlayRules,
     table: &EndpointTable,
     me: &Me,
-    tunnel: Option<&TunnelPlan>,
+    devices: &[&String],
+    family: Family<'_>,
 ) {
-    if let Some(tunnel) = tunnel {
-        rules.put("tunnel", format!("\"{}\"", tunnel.interface), String::new());
-        for peer in table.peers.iter().filter(|peer| peer.node != me.node) {
-            let mark = format!("{:#010x}", peer.underlay.to_bits());
-            let mac = mac_text(tunnel_mac(peer.underlay));
-            rules.put("underlays", peer.underlay.to_string(), String::new());
-            for of in table.networks.iter().flat_map(|network| &network.blocks) {
-                if of.node == peer.node {
-                    rules.put("blocks", format!("{mac} . {}", of.block), String::new());
-                }
-            }
-            rules.put("peers", mac, mark);
-        }
+    for device in devices {
+        rules.put("tunnel", format!("\"{device}\""), String::new());
+    }
+    if let [_, wire, ..] = devices {
+        rules.put("wire", format!("\"{wire}\""), String::new());
+    }
+    for peer in table.peers.iter().filter(|peer| peer.node != me.node && !devices.is_empty()) {
+        describe_peer(rules, table, peer, family);
     }
     for network in &table.networks {
-        rules.put("pools", network.subnet.to_string(), String::new());
-        rules.put("within", format!("{0} . {0}", network.subnet), String::new());
-        if network.internal {
-            rules.put("internal", network.subnet.to_string(), String::new());
+        let subnet = family.block(network.subnet);
+        rules.put("within", format!("{subnet} . {subnet}"), String::new());
+        let sets = [
+            ("pools", true),
+            ("internal", network.internal),
+            ("secret", network.mode == Mode::Wireguard),
+            ("open", network.mode == Mode::Direct && !network.internal),
+        ];
+        for (set, is_in) in sets {
+            if is_in {
+                rules.put(set, subnet.clone(), String::new());
+            }
         }
     }
 }
 
-fn describe_place(rules: &mut OverlayRules, place: &Here) {
-    let (interface, address) = (host_interface(place.address), place.address);
+/// Another node: its MACs, and what it may send as with each.
+fn describe_peer(
+    rules: &mut OverlayRules,
+    table: &EndpointTable,
+    peer: &PeerRow,
+    family: Family<'_>,
+) {
+    let mark = format!("{:#010x}", peer.underlay.to_bits());
+    let mac = mac_text(tunnel_mac(peer.underlay));
+    let secret = mac_text(wire_mac(peer.underlay));
+    if matches!(family, Family::Four) {
+        rules.put("underlays", peer.underlay.to_string(), String::new());
+    }
+    for network in &table.networks {
+        for of in network.blocks.iter().filter(|of| of.node == peer.node) {
+            let block = family.block(of.block);
+            let mac = if network.mode == Mode::Wireguard { &secret } else { &mac };
+            rules.put("blocks", format!("{mac} . {block}"), String::new());
+            if network.mode == Mode::Direct {
+                rules.put("direct", block.clone(), String::new());
+                rules.put("via", block, mark.clone());
+            }
+        }
+    }
+    if table.networks.iter().any(|network| network.mode == Mode::Wireguard) {
+        rules.put("peers", secret, mark.clone());
+    }
+    rules.put("peers", mac, mark);
+}
+
+fn describe_outside(rules: &mut OverlayRules, table: &EndpointTable, family: Family<'_>) {
+    for row in table.endpoints.iter().filter(|row| row.is_outside()) {
+        let Some(network) = table.networks.iter().find(|it| it.id == row.network) else { continue };
+        let pair = format!("{} . {}", family.block(network.subnet), family.address(row.address));
+        rules.put("outside", pair, String::new());
+    }
+}
+
+/// The host's own place; of IPv4.
+fn describe_host(rules: &mut OverlayRules, table: &EndpointTable, place: &Here) {
+    let Some(network) = table.networks.iter().find(|row| row.id == place.network) else { return };
+    rules.put("hosts", place.address.to_string(), String::new());
+    rules.put("attached", network.subnet.to_string(), place.address.to_string());
+}
+
+fn describe_place(rules: &mut OverlayRules, place: &Here, family: Family<'_>) {
+    let (interface, address) = (host_interface(place.address), family.address(place.address));
     rules.put("tasks", format!("\"{interface}\""), String::new());
     rules.put("owners", format!("\"{interface}\" . {address}"), String::new());
     rules.put("itself", format!("{address} . {address}"), String::new());
@@ -292,23 +523,32 @@ fn describe_place(rules: &mut OverlayRules, place: &Here) {
 
 /// Who may come to the endpoints that the network's policies are about. Endpoints in every state: what ends may be
 /// asked as long as it answers.
-fn guard(rules: &mut OverlayRules, table: &EndpointTable, network: &NetworkRow) {
-    let mut addresses: BTreeMap<&ServiceId, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+fn guard(
+    rules: &mut OverlayRules,
+    table: &EndpointTable,
+    network: &NetworkRow,
+    family: Family<'_>,
+) {
+    let mut addresses: BTreeMap<&ServiceId, BTreeSet<String>> = BTreeMap::new();
+    let mut places: BTreeMap<&TaskId, String> = BTreeMap::new();
     for row in table.endpoints.iter().filter(|row| row.network == network.id) {
-        if let Some(service) = &row.service {
-            addresses.entry(service).or_default().insert(row.address);
+        let address = family.address(row.address);
+        match &row.service {
+            Some(service) => drop(addresses.entry(service).or_default().insert(address)),
+            None => drop(places.insert(&row.task, address)),
         }
     }
-    let of = |services: &[ServiceId]| -> BTreeSet<Ipv4Addr> {
-        services.iter().filter_map(|id| addresses.get(id)).flatten().copied().collect()
+    let of = |services: &[ServiceId], tasks: &[TaskId]| -> BTreeSet<&String> {
+        let services = services.iter().filter_map(|id| addresses.get(id)).flatten();
+        services.chain(tasks.iter().filter_map(|id| places.get(id))).collect()
     };
+    let to = |rule: &PolicyRow| of(&rule.to, &rule.to_places);
     let admits_all = |rule: &&PolicyRow| rule.from.is_none() && rule.ports.is_empty();
-    let open: BTreeSet<Ipv4Addr> =
-        network.policy.iter().filter(admits_all).flat_map(|rule| of(&rule.to)).collect();
+    let open: BTreeSet<&String> = network.policy.iter().filter(admits_all).flat_map(to).collect();
     for rule in &network.policy {
-        let from = rule.from.as_ref().map(|from| of(from));
-        for to in of(&rule.to).difference(&open) {
-            rules.put("guarded", to.to_string(), String::new());
+        let from = rule.from.as_ref().map(|from| of(from, &rule.from_places));
+        for to in to(rule).difference(&open) {
+            rules.put("guarded", (*to).clone(), String::new());
             let port = |it: &PolicyPort| format!("{to} . {} . {}", it.protocol.as_str(), it.port);
             match &from {
                 None => {
@@ -342,6 +582,7 @@ fn publish(
     service: &ServiceRow,
     port: &PortConfig,
     offers: &Offers<'_>,
+    family: Family<'_>,
 ) {
     if port.published_port == 0 {
         return;
@@ -352,13 +593,14 @@ fn publish(
     let first = there.min_by_key(|network| (network.internal, network.ingress, &network.name));
     let Some(network) = first else { return };
     for row in open(network) {
-        let place = format!("{} . {protocol} . {}", row.address, port.target_port);
+        let address = family.address(row.address);
+        let place = format!("{address} . {protocol} . {}", port.target_port);
         rules.put("mesh", place, String::new());
     }
     let all = offers.to(&service.id, &network.id);
     let near: Vec<&EndpointRow> = all.iter().filter(|row| row.node == me.node).copied().collect();
     let to = if near.iter().any(|row| row.weight > 0) { near } else { all };
-    if let Some(choice) = choice(&to, Some((protocol, port.target_port))) {
+    if let Some(choice) = choice(&to, Some((protocol, port.target_port)), family) {
         let chain = format!("port_{protocol}_{}", port.published_port);
         rules.put(
             "ports",
@@ -397,22 +639,26 @@ impl<'a> Offers<'a> {
 }
 
 /// A rule that picks one of the endpoints, by weight; `None` if there is none to pick.
-fn choice(to: &[&EndpointRow], port: Option<(&str, u16)>) -> Option<String> {
+fn choice(to: &[&EndpointRow], port: Option<(&str, u16)>, family: Family<'_>) -> Option<String> {
     let mut offered: Vec<(Ipv4Addr, u32)> =
         to.iter().filter(|row| row.weight > 0).map(|row| (row.address, row.weight)).collect();
     offered.sort_unstable();
     offered.dedup_by_key(|(address, _)| *address);
     let least = offered.iter().map(|(_, weight)| *weight).reduce(divisor)?;
     let target = |address: Ipv4Addr| match port {
-        Some((_, port)) => format!("{address} . {port}"),
-        None => address.to_string(),
+        Some((_, port)) => format!("{} . {port}", family.address(address)),
+        None => family.address(address),
     };
+    let to = family.name();
     let dnat = match port {
-        Some((protocol, _)) => format!("meta l4proto {protocol} dnat ip to"),
-        None => "dnat ip to".to_owned(),
+        Some((protocol, _)) => format!("meta l4proto {protocol} dnat {to} to"),
+        None => format!("dnat {to} to"),
     };
     if let [(address, _)] = offered.as_slice() {
-        let one = target(*address).replace(" . ", ":");
+        let one = match port {
+            Some((_, port)) => family.target(*address, port),
+            None => family.address(*address),
+        };
         return Some(format!("{dnat} {one}"));
     }
     let mut from = 0;
@@ -438,21 +684,50 @@ fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
+/// Neighbours ask each other for their MACs, and IPv6 leads no loopback address to a task.
+const SIX_RULES: &[(&str, &str)] = &[
+    ("input", "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"),
+    ("output", "ip6 daddr ::1 return"),
+];
+
+/// Before the rest of their chains, of IPv4 alone.
+const HOST_RULES: &[(&str, &str)] = &[
+    ("input", "ip daddr @hosts goto host"),
+    ("output", "ip daddr vmap @vips"),
+    ("postrouting", "fib saddr type local snat ip to ip daddr map @attached"),
+];
+
 /// `port`: of the tunnel. Another's VXLAN may share it, with other numbers for its networks.
-fn frame(table: &str, port: u16) -> String {
-    let mut text = format!("add table ip {table}\n");
-    for (kind, name, of) in SETS {
-        text += &format!("add {kind} ip {table} {name} {{ {of}; }}\n");
+fn frame(table: &str, port: u16, family: Family<'_>) -> String {
+    let of = format!("{} {table}", family.name());
+    let mut text = format!("add table {of}\n");
+    for (kind, name, what) in SETS {
+        text += &format!("add {kind} {of} {name} {{ {}; }}\n", family.say(what));
     }
     for (chain, hook, _) in CHAINS {
-        text += &format!("add chain ip {table} {chain} {{ {hook} }}\n");
+        text += &match *hook {
+            "" => format!("add chain {of} {chain}\n"),
+            hook => format!("add chain {of} {chain} {{ {hook} }}\n"),
+        };
     }
-    text += &format!(
-        "add rule ip {table} input udp dport {port} @th,96,24 {TUNNEL_VNI} ip saddr != @underlays counter drop\n"
-    );
+    match family {
+        Family::Four => {
+            text += &format!(
+                "add rule {of} input udp dport {port} @th,96,24 {TUNNEL_VNI} ip saddr != @underlays counter drop\n"
+            );
+            for (chain, rule) in HOST_RULES {
+                text += &format!("add rule {of} {chain} {rule}\n");
+            }
+        }
+        Family::Six(_) => {
+            for (chain, rule) in SIX_RULES {
+                text += &format!("add rule {of} {chain} {rule}\n");
+            }
+        }
+    }
     for (chain, _, rules) in CHAINS {
         for rule in *rules {
-            text += &format!("add rule ip {table} {chain} {rule}\n");
+            text += &format!("add rule {of} {chain} {}\n", family.say(rule));
         }
     }
     text

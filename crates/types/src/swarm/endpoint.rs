@@ -3,9 +3,11 @@
 //! The managers derive it from the store; each agent is streamed it with its version and derives its node's DNS
 //! answers, kernel rules and routes from it as a whole. Nothing is patched from remembered changes.
 
-use super::network::NodeBlock;
+use super::external::Check;
+use super::network::{Mode, NodeBlock};
 use super::policy::PolicyPort;
 use super::service::PortConfig;
+use crate::six::SixSubnet;
 use crate::subnet::Subnet;
 use crate::{NetworkId, NodeId, ServiceId, TaskId};
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,11 @@ pub struct NetworkRow {
     pub name: String,
     pub subnet: Subnet,
     pub gateway: Ipv4Addr,
+    /// The same addresses' places in IPv6, if the network has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub six: Option<SixSubnet>,
+    #[serde(default, skip_serializing_if = "Mode::is_usual")]
+    pub mode: Mode,
     /// No way out but to its own endpoints.
     pub internal: bool,
     /// Published ports come in by it.
@@ -57,6 +64,11 @@ pub struct PolicyRow {
     /// None for all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PolicyPort>,
+    /// Containers and hosts that joined by themselves and are meant, too, as `to` and as `from`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to_places: Vec<TaskId>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from_places: Vec<TaskId>,
 }
 
 /// A node as others reach it.
@@ -66,6 +78,9 @@ pub struct PeerRow {
     pub node: NodeId,
     /// Its address outside of all overlay networks. Nodes are told apart by it in the kernel.
     pub underlay: Ipv4Addr,
+    /// Its public key for encrypted networks, base64; empty of a node that cannot take part in them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub wire_key: String,
 }
 
 /// What a service is reached by.
@@ -77,6 +92,9 @@ pub struct ServiceRow {
     /// In each network; none with `dnsrr`.
     pub vips: Vec<Vip>,
     pub ports: Vec<PortConfig>,
+    /// Of a service outside of the cluster: how each node finds out which of its endpoints are healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,6 +110,7 @@ pub struct Vip {
 pub struct EndpointRow {
     pub task: TaskId,
     pub network: NetworkId,
+    /// Empty of one outside of the cluster.
     pub node: NodeId,
     pub address: Ipv4Addr,
     pub state: EndpointState,
@@ -261,6 +280,11 @@ impl ServiceRow {
     }
 }
 impl EndpointRow {
+    /// Whether it is no task of the cluster.
+    pub fn is_outside(&self) -> bool {
+        self.node.as_str().is_empty()
+    }
+
     fn key(&self) -> (TaskId, NetworkId) {
         (self.task.clone(), self.network.clone())
     }

@@ -80,6 +80,9 @@ pub struct NodeDescription {
     /// `addr` has.
     #[serde(rename = "SampanDataPathAddr", skip_serializing_if = "String::is_empty")]
     pub data_path_addr: String,
+    /// Its public key for encrypted networks, base64; empty if it cannot take part in them.
+    #[serde(rename = "SampanWireKey", skip_serializing_if = "String::is_empty")]
+    pub wire_key: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

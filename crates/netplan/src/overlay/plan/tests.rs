@@ -30,6 +30,8 @@ fn network(name: &str, third: u8) -> NetworkRow {
         name: name.to_owned(),
         subnet: Subnet::new(ip(third, 0), 24),
         gateway: ip(third, 1),
+        six: None,
+        mode: Default::default(),
         internal: name == "back",
         ingress: name == "ingress",
         policy: Vec::new(),
@@ -58,6 +60,7 @@ fn table() -> EndpointTable {
     let peer = |number: u8| PeerRow {
         node: NodeId::new(format!("n{number}")),
         underlay: Ipv4Addr::new(192, 168, 0, number),
+        wire_key: format!("key{number}"),
     };
     let vip =
         |network: &str, third| Vip { network: NetworkId::new(network), address: ip(third, 2) };
@@ -72,6 +75,7 @@ fn table() -> EndpointTable {
             name: "web".to_owned(),
             vips: vec![vip("back", 1), vip("ingress", 0)],
             ports: vec![port],
+            check: None,
         }],
         endpoints: vec![
             endpoint("t1", "back", "n1", ip(1, 9)),
@@ -90,6 +94,7 @@ fn here(table: &EndpointTable, node: &str) -> Vec<Here> {
         address: row.address,
         interface: format!("{}0", row.network),
         leads_out: row.network.as_str() == "ingress",
+        leads_out_six: row.network.as_str() == "ingress",
         published: BTreeSet::new(),
     };
     table.endpoints.iter().filter(|row| row.node.as_str() == node).map(place).collect()
@@ -144,7 +149,7 @@ fn links_and_routes_follow_from_the_table() {
     assert_snapshot!(format!("{:?}", plan.tunnel.unwrap()), @r#"
     TunnelPlan { interface: "smx0a1b2c3d", vni: 4096, port: 4789, local: 192.168.0.1, mac: [2, 83, 192, 168, 0, 1], mtu: 1450 }
     "#);
-    assert_snapshot!(format!("{:?}", plan.routes), @"{10.0.0.16/29: 192.168.0.2, 10.0.1.16/29: 192.168.0.2}");
+    assert_snapshot!(format!("{:?}", plan.routes), @"{10.0.0.16/29: Hop { via: 192.168.0.2, by: Vxlan }, 10.0.1.16/29: Hop { via: 192.168.0.2, by: Vxlan }}");
     assert_snapshot!(format!("{:?}", plan.neighbours), @"{192.168.0.2: [2, 83, 192, 168, 0, 2], 192.168.0.3: [2, 83, 192, 168, 0, 3]}");
     assert_snapshot!(format!("{:?}", plan.unreachable), @"{10.0.0.0/24, 10.0.1.0/24}");
     let locals: Vec<_> = plan
@@ -187,55 +192,77 @@ fn the_rules_are_these() {
     delete table ip sampan_overlay_0a1b2c3d
     add table ip sampan_overlay_0a1b2c3d
     add set ip sampan_overlay_0a1b2c3d tunnel { type ifname; }
+    add set ip sampan_overlay_0a1b2c3d wire { type ifname; }
     add set ip sampan_overlay_0a1b2c3d tasks { type ifname; }
     add set ip sampan_overlay_0a1b2c3d owners { type ifname . ipv4_addr; }
     add set ip sampan_overlay_0a1b2c3d pools { type ipv4_addr; flags interval; }
     add set ip sampan_overlay_0a1b2c3d underlays { type ipv4_addr; }
     add set ip sampan_overlay_0a1b2c3d blocks { type ether_addr . ipv4_addr; flags interval; }
     add set ip sampan_overlay_0a1b2c3d internal { type ipv4_addr; flags interval; }
+    add set ip sampan_overlay_0a1b2c3d secret { type ipv4_addr; flags interval; }
+    add set ip sampan_overlay_0a1b2c3d direct { type ipv4_addr; flags interval; }
+    add set ip sampan_overlay_0a1b2c3d open { type ipv4_addr; flags interval; }
+    add map ip sampan_overlay_0a1b2c3d via { type ipv4_addr : mark; flags interval; }
     add set ip sampan_overlay_0a1b2c3d within { type ipv4_addr . ipv4_addr; flags interval; }
+    add set ip sampan_overlay_0a1b2c3d outside { type ipv4_addr . ipv4_addr; flags interval; }
     add set ip sampan_overlay_0a1b2c3d itself { type ipv4_addr . ipv4_addr; }
     add set ip sampan_overlay_0a1b2c3d mesh { type ipv4_addr . inet_proto . inet_service; }
     add set ip sampan_overlay_0a1b2c3d guarded { type ipv4_addr; counter; }
     add set ip sampan_overlay_0a1b2c3d admitted { type ipv4_addr . ipv4_addr; }
     add set ip sampan_overlay_0a1b2c3d admitted_ports { type ipv4_addr . ipv4_addr . inet_proto . inet_service; }
     add set ip sampan_overlay_0a1b2c3d open_ports { type ipv4_addr . inet_proto . inet_service; }
+    add set ip sampan_overlay_0a1b2c3d refused { type ipv4_addr . ipv4_addr . inet_proto . inet_service; size 4096; flags dynamic,timeout; timeout 10m; counter; }
     add map ip sampan_overlay_0a1b2c3d vips { type ipv4_addr : verdict; }
     add map ip sampan_overlay_0a1b2c3d ports { type inet_proto . inet_service : verdict; }
     add map ip sampan_overlay_0a1b2c3d peers { type ether_addr : mark; }
     add chain ip sampan_overlay_0a1b2c3d loopback { type filter hook prerouting priority raw; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d input { type filter hook input priority filter; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d arrive { type filter hook prerouting priority mangle; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d lead { type filter hook prerouting priority -90; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d clamp { type filter hook forward priority mangle; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d prerouting { type nat hook prerouting priority dstnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d output { type nat hook output priority -100; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d postrouting { type nat hook postrouting priority srcnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d forward { type filter hook forward priority filter; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d refuse
     add rule ip sampan_overlay_0a1b2c3d input udp dport 4789 @th,96,24 4096 ip saddr != @underlays counter drop
     add rule ip sampan_overlay_0a1b2c3d loopback iifname @tasks ip daddr 127.0.0.0/8 drop
     add rule ip sampan_overlay_0a1b2c3d loopback iifname @tunnel ip daddr 127.0.0.0/8 drop
     add rule ip sampan_overlay_0a1b2c3d input ct state established,related accept
     add rule ip sampan_overlay_0a1b2c3d input iifname @tunnel counter drop
+    add rule ip sampan_overlay_0a1b2c3d input ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
+    add rule ip sampan_overlay_0a1b2c3d input iifname @tasks ip saddr . ip daddr @outside accept
     add rule ip sampan_overlay_0a1b2c3d input iifname @tasks ip saddr @internal counter drop
     add rule ip sampan_overlay_0a1b2c3d arrive iifname @tunnel ct state new ct mark set ether saddr map @peers
     add rule ip sampan_overlay_0a1b2c3d arrive iifname @tasks ct direction reply ct mark != 0 meta mark set ct mark
+    add rule ip sampan_overlay_0a1b2c3d lead iifname != @tasks iifname != @tunnel ct status dnat ct direction original meta mark set ip daddr map @via
+    add rule ip sampan_overlay_0a1b2c3d clamp oifname @tunnel tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu
     add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr vmap @vips
     add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr 127.0.0.0/8 return
     add rule ip sampan_overlay_0a1b2c3d prerouting fib daddr type local meta l4proto . th dport vmap @ports
     add rule ip sampan_overlay_0a1b2c3d output fib daddr type local meta l4proto . th dport vmap @ports
     add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr . ip daddr @itself ct status dnat masquerade
     add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr 127.0.0.0/8 ip daddr @pools masquerade
+    add rule ip sampan_overlay_0a1b2c3d postrouting iifname @tasks ip saddr @open ip daddr != @pools accept
     add rule ip sampan_overlay_0a1b2c3d postrouting iifname @tasks ip saddr . ip daddr != @within masquerade
     add rule ip sampan_overlay_0a1b2c3d forward iifname != @tasks iifname != @tunnel oifname != @tasks oifname != @tunnel accept
     add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks iifname . ip saddr != @owners counter drop
     add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward iifname != @tasks iifname != @tunnel ip saddr @pools ip saddr != @direct counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward iifname != @tasks iifname != @wire ip saddr @secret counter drop
     add rule ip sampan_overlay_0a1b2c3d forward ct state established,related accept
-    add rule ip sampan_overlay_0a1b2c3d forward ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded drop
+    add rule ip sampan_overlay_0a1b2c3d forward ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr . ip daddr @within accept
+    add rule ip sampan_overlay_0a1b2c3d forward ip saddr . ip daddr @outside accept
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr @internal counter drop
     add rule ip sampan_overlay_0a1b2c3d forward ip daddr . meta l4proto . th dport @mesh ct status dnat accept
     add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept
-    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks oifname != @tasks oifname != @tunnel accept
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks oifname != @tasks oifname != @tunnel ip daddr != @pools accept
+    add rule ip sampan_overlay_0a1b2c3d forward ip daddr . meta l4proto . th dport @mesh ip daddr @open ip saddr != @pools accept
+    add rule ip sampan_overlay_0a1b2c3d forward ip daddr @open ip saddr != @pools ip daddr != @guarded accept
     add rule ip sampan_overlay_0a1b2c3d forward counter drop
+    add rule ip sampan_overlay_0a1b2c3d refuse update @refused { ip saddr . ip daddr . meta l4proto . th dport }
+    add rule ip sampan_overlay_0a1b2c3d refuse drop
     add chain ip sampan_overlay_0a1b2c3d port_tcp_8080
     flush chain ip sampan_overlay_0a1b2c3d port_tcp_8080
     add rule ip sampan_overlay_0a1b2c3d port_tcp_8080 meta l4proto tcp dnat ip to 10.0.0.9:80
@@ -342,7 +369,7 @@ fn the_order_of_rows_does_not_matter() {
 fn policy(to: &str, from: Option<&[&str]>, ports: &[u16]) -> PolicyRow {
     let ids = |names: &[&str]| names.iter().map(|name| ServiceId::new(*name)).collect();
     let port = |port: &u16| PolicyPort { protocol: types::port::Protocol::Tcp, port: *port };
-    PolicyRow { to: ids(&[to]), from: from.map(ids), ports: ports.iter().map(port).collect() }
+    PolicyRow { to: ids(&[to]), from: from.map(ids), ports: ports.iter().map(port).collect(), ..PolicyRow::default() }
 }
 
 #[test]

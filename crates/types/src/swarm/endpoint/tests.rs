@@ -17,7 +17,10 @@ fn endpoint(task: &str, network: &str, state: EndpointState) -> EndpointRow {
 
 fn table(version: u64, endpoints: Vec<EndpointRow>, peers: &[&str]) -> EndpointTable {
     let underlay = Ipv4Addr::new(192, 0, 2, 1);
-    let peers = peers.iter().map(|id| PeerRow { node: NodeId::new(*id), underlay }).collect();
+    let peers = peers
+        .iter()
+        .map(|id| PeerRow { node: NodeId::new(*id), underlay, wire_key: String::new() })
+        .collect();
     EndpointTable { version, endpoints, peers, ..EndpointTable::default() }
 }
 
