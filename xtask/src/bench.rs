@@ -6,6 +6,7 @@
 //! | `run` | `docker run --rm busybox true`, and with `--network none` |
 //! | `exec` | `docker exec C true` |
 //! | `memory` | daemon and helpers: idle, with 10 and 100 containers |
+//! | `stack` | twenty services of five tasks on five hosts, beside a swarm of five dockerds; its section is written alone |
 //! | `compose` | `up -d` of thirty services, beside docker-compose 1.29; its section is written alone |
 //! | `logs` | a million lines of 101 bytes: written, read back |
 //! | `writes` | replicated writes of three managers, set beside etcd's; alone; its table is printed only |
@@ -21,6 +22,7 @@ mod memory;
 pub(crate) mod page;
 mod run;
 mod scheduler;
+mod stack;
 mod table;
 mod writes;
 
@@ -38,7 +40,7 @@ const TRAP: &[&str] = &["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"];
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which benchmarks (all when none is named)
-    #[arg(value_parser = ["run", "exec", "memory", "logs", "compose", "writes", "fleet", "idle", "scheduler"])]
+    #[arg(value_parser = ["run", "exec", "memory", "logs", "compose", "stack", "writes", "fleet", "idle", "scheduler"])]
     names: Vec<String>,
     /// How many rounds
     #[arg(long, default_value_t = 5)]
@@ -103,6 +105,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 page::machine(),
             );
             page::write("Compose", &text)?;
+        }
+        return Ok(());
+    }
+    if args.names == ["stack"] {
+        let mut table = Table::default();
+        stack::measure(&bench, &mut table)?;
+        println!("\n{table}");
+        if args.write {
+            let text = format!(
+                "Made by `cargo xtask bench stack --write`: five hosts in network namespaces on each side, one of them a \
+                 manager, the same docker client, in turns in one run, {} rounds; dockerd is Debian's 20.10. {}.\n\n{table}",
+                bench.rounds,
+                page::machine(),
+            );
+            page::write("Stacks on five nodes", &text)?;
         }
         return Ok(());
     }

@@ -2,12 +2,11 @@
 //! of it is an event for the task's machine.
 
 use crate::files::{Files, Wanted};
-use crate::pulls::Pulls;
+use crate::pulls::{Pulls, Wish};
 use crate::spec;
-use engine::{Engine, RemoveOptions, Renew, Sight};
+use engine::{Engine, RemoveOptions, Sight};
 use errdefs::{Classify, ErrorKind};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use taskfsm::Event;
 use tokio::sync::Semaphore;
@@ -30,8 +29,6 @@ pub(crate) struct Executor {
     pub(crate) engine: Engine,
     pub(crate) files: Files,
     pulls: Pulls,
-    /// For each service and image the forced update for which its registry was asked anew.
-    renewed: Arc<Mutex<BTreeMap<(String, String), u64>>>,
     room: Arc<Semaphore>,
     /// The agent's.
     stop: CancellationToken,
@@ -55,7 +52,7 @@ impl Executor {
     pub(crate) fn new(engine: Engine, files: Files, pulls: Pulls, stop: CancellationToken) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let room = Arc::new(Semaphore::new((cpus * PER_CPU).max(AT_LEAST)));
-        Executor { engine, files, pulls, renewed: Arc::default(), room, stop }
+        Executor { engine, files, pulls, room, stop }
     }
 
     /// Makes the container, or finds it made. Answers its id too.
@@ -82,27 +79,16 @@ impl Executor {
     /// A failure is logged; that the image is not here is found out, and said in Docker's words, right after.
     async fn fetch(&self, wanted: &Preparation) {
         let image = wanted.request.config.image.as_str();
-        // Pinned by its digest: what is here is what was meant. A tag may have come to mean another image.
-        let is_pinned = image.contains('@');
-        if is_pinned && self.engine.image_exists(image) {
-            return;
-        }
-        let renew = match !is_pinned && self.is_forced_anew(wanted) {
-            true => Renew::Yes,
-            false => Renew::No,
-        };
-        if let Err(err) = self.pulls.pull(image, wanted.auth.clone(), renew).await {
+        let (service, forced) = (wanted.service.as_str(), wanted.forced);
+        let wish = Wish { service, image, forced, auth: &wanted.auth };
+        if let Err(err) = self.pulls.obtain(wish).await {
             tracing::warn!(image, error = err, "pulling image failed");
         }
     }
 
-    /// Whether the registry was not yet asked anew for this forced update: it is, once.
-    fn is_forced_anew(&self, wanted: &Preparation) -> bool {
-        let key = (wanted.service.clone(), wanted.request.config.image.clone());
-        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        // A daemon that has just begun does not ask for what was forced before.
-        let before = renewed.insert(key, wanted.forced);
-        before.is_some_and(|before| before < wanted.forced)
+    /// Services of which this node has something: what is known of others' images is forgotten.
+    pub(crate) fn keep_services(&self, has: impl Fn(&str) -> bool) {
+        self.pulls.keep_services(has);
     }
 
     async fn make(&self, wanted: Preparation) -> Result<String, String> {

@@ -15,7 +15,7 @@
 //! | `session` | the stream to a manager: hello, heartbeats, statuses; connects again |
 //! | `follower` | the endpoint table, as far as the kernel is to follow it |
 //! | `worker` | the machines, and what is done next |
-//! | `assigned`, `outbox`, `template`, `spec`, `content` | decisions: what is assigned, what is unsaid, what a container is made of |
+//! | `assigned`, `asked`, `outbox`, `template`, `spec`, `content` | decisions: what is assigned, what images are asked about, what is unsaid, what a container is made of |
 //! | `journal` | what outlives the agent |
 //! | `executor`, `files`, `pulls` | effects: containers, secrets and configs, images |
 //!
@@ -23,6 +23,7 @@
 //! A lost manager ends only the session: containers go on, their ends are reported later.
 
 mod agent;
+mod asked;
 mod assigned;
 mod connect;
 mod content;

@@ -192,6 +192,7 @@ impl Worker {
         self.refresh(&changed);
         if complete || !changed.gone.is_empty() {
             self.sweep_networks();
+            self.executor.keep_services(|service| self.share.services.contains_key(service));
         }
     }
 

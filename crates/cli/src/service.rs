@@ -3,6 +3,7 @@
 pub(crate) mod flags;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod pin;
 mod pretty;
 pub(crate) mod progress;
 mod spec;
@@ -18,6 +19,7 @@ use crate::inspect;
 use crate::report::{self, Exit};
 use crate::task;
 use flags::{CreateArgs, UpdateArgs};
+use progress::Asked;
 
 /// What `sampan service` offers.
 #[derive(Debug, Subcommand)]
@@ -140,14 +142,17 @@ pub(crate) fn registry_auth(ctx: &Ctx, wanted: bool, spec: &Value) -> Result<Hea
 
 async fn create(ctx: &Ctx, args: &CreateArgs) -> Result<Exit> {
     let client = ctx.client().await?;
-    let spec = spec::create(client, args).await?;
+    let mut spec = spec::create(client, args).await?;
+    if !args.common.no_resolve_image {
+        pin::pin(ctx, client, &mut spec).await;
+    }
     let auth = registry_auth(ctx, args.common.with_registry_auth, &spec)?;
     let path = "/services/create";
     let created = client.json_with(Method::POST, path, &Query::new(), auth, &spec).await?;
     warn(&created);
     let id = text(&created["ID"]);
     report::say(id)?;
-    wait(client, id, args.common.waiting).await
+    wait(client, id, Asked::Change, args.common.waiting).await
 }
 
 async fn update(ctx: &Ctx, args: &UpdateArgs) -> Result<Exit> {
@@ -158,11 +163,15 @@ async fn update(ctx: &Ctx, args: &UpdateArgs) -> Result<Exit> {
         query = query.with("rollback", "previous");
     } else {
         spec::update(client, &mut service["Spec"], args).await?;
+        if args.image.is_some() && !args.common.no_resolve_image {
+            pin::pin(ctx, client, &mut service["Spec"]).await;
+        }
     }
     let auth = registry_auth(ctx, args.common.with_registry_auth, &service["Spec"])?;
     put(client, &service, query.with("registryAuthFrom", "spec"), auth).await?;
     report::say(&args.service)?;
-    wait(client, text(&service["ID"]), args.common.waiting).await
+    let asked = if args.rollback { Asked::Rollback } else { Asked::Change };
+    wait(client, &args.service, asked, args.common.waiting).await
 }
 
 /// What `update` with these words would do, as the daemon says it.
@@ -185,14 +194,14 @@ async fn rollback(ctx: &Ctx, args: &RollbackArgs) -> Result<Exit> {
     let query = Query::new().with("rollback", "previous");
     put(client, &service, query, HeaderMap::new()).await?;
     report::say(&args.service)?;
-    wait(client, text(&service["ID"]), args.waiting).await
+    wait(client, &args.service, Asked::Rollback, args.waiting).await
 }
 
-async fn wait(client: &Client, id: &str, waiting: Waiting) -> Result<Exit> {
+async fn wait(client: &Client, service: &str, asked: Asked, waiting: Waiting) -> Result<Exit> {
     if waiting.detach {
         return Ok(report::OK);
     }
-    progress::run(client, id, waiting.quiet).await?;
+    progress::run(client, service, asked, waiting.quiet).await?;
     Ok(report::OK)
 }
 
@@ -211,15 +220,15 @@ async fn scale(ctx: &Ctx, args: &ScaleArgs) -> Result<Exit> {
     let (mut scaled, mut errors) = (Vec::new(), Vec::new());
     for (name, number) in wanted {
         match scale_one(client, name, number).await {
-            Ok(id) => {
+            Ok(()) => {
                 report::say(&format!("{name} scaled to {number}"))?;
-                scaled.push(id);
+                scaled.push(name);
             }
             Err(err) => errors.push(format!("{name}: {}", report::text(&err))),
         }
     }
-    for id in scaled.iter().filter(|_| !args.detach) {
-        progress::run(client, id, false).await?;
+    for name in scaled.iter().filter(|_| !args.detach) {
+        progress::run(client, name, Asked::Change, false).await?;
     }
     for error in &errors {
         eprintln!("{error}");
@@ -227,7 +236,7 @@ async fn scale(ctx: &Ctx, args: &ScaleArgs) -> Result<Exit> {
     Ok(if errors.is_empty() { report::OK } else { report::FAILED })
 }
 
-async fn scale_one(client: &Client, name: &str, replicas: u64) -> Result<String> {
+async fn scale_one(client: &Client, name: &str, replicas: u64) -> Result<()> {
     let mut service = get(client, name).await?;
     let mode = &mut service["Spec"]["Mode"];
     if mode["Replicated"].is_object() {
@@ -237,8 +246,7 @@ async fn scale_one(client: &Client, name: &str, replicas: u64) -> Result<String>
     } else {
         bail!("scale can only be used with replicated or replicated-job mode");
     }
-    put(client, &service, Query::new(), HeaderMap::new()).await?;
-    Ok(text(&service["ID"]).to_owned())
+    put(client, &service, Query::new(), HeaderMap::new()).await
 }
 
 async fn remove(ctx: &Ctx, args: &RmArgs) -> Result<Exit> {

@@ -7,6 +7,7 @@
 //! What has to be decided is decided by the pure crate; this module asks, does and shows.
 
 mod deploy;
+mod deployments;
 mod file;
 mod observe;
 mod remove;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     /// Deploy a new stack or update an existing stack
     #[command(visible_alias = "up")]
     Deploy(deploy::DeployArgs),
+    /// List what came of a stack's deployments
+    Deployments(deployments::DeploymentsArgs),
     /// Show what a deployment would change
     Diff(deploy::DiffArgs),
     /// Fetch the logs of a stack's services
@@ -99,6 +102,7 @@ pub(crate) async fn run(ctx: &Ctx, command: Command) -> Result<Exit> {
     match command {
         Command::Config(args) => file::config(&args),
         Command::Deploy(args) => deploy::deploy(ctx, &args).await,
+        Command::Deployments(args) => deployments::run(ctx, &args).await,
         Command::Diff(args) => deploy::diff(ctx, &args).await,
         Command::Logs(args) => show_logs(ctx, args).await,
         Command::Ls(args) => list(ctx, &args).await,

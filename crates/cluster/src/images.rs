@@ -89,6 +89,10 @@ impl Images {
 
 #[async_trait]
 impl Peers for Images {
+    fn me(&self) -> NodeId {
+        self.shared().map(|shared| shared.me().node.clone()).unwrap_or_default()
+    }
+
     async fn others(&self) -> Vec<NodeId> {
         let Some(shared) = self.shared() else { return Vec::new() };
         let me = shared.me().node;

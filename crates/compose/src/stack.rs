@@ -36,7 +36,7 @@ pub const NAMESPACE: &str = "com.docker.stack.namespace";
 /// On a service: its image as the file has it, without what a registry said of it. Docker's.
 pub const IMAGE: &str = "com.docker.stack.image";
 /// On a service: the number of the deployment that last changed it. Ours.
-pub const DEPLOYMENT: &str = "sampan.stack.deployment";
+pub const DEPLOYMENT: &str = types::swarm::extension::DEPLOYMENT_LABEL;
 /// On a container whose image the deployment built: the image's id, so that another build rolls the service. Ours.
 pub const BUILD: &str = "sampan.stack.build";
 /// On a secret or config whose name carries its content's hash: its key in the file. Ours.

@@ -73,11 +73,18 @@ impl Engine {
     }
 
     pub(crate) fn cgroup_of(&self, own_parent: &str, id: &types::ContainerId) -> String {
-        let parent = match (own_parent, self.0.config.cgroup_parent.as_str()) {
-            ("", "") => "sampan",
-            ("", parent) => parent,
-            (own, _) => own,
+        match own_parent {
+            "" => format!("{}/{id}", self.cgroup_of_all()),
+            own => format!("/{}/{id}", own.trim_matches('/')),
+        }
+    }
+
+    /// Where all containers are that want no other place.
+    pub(crate) fn cgroup_of_all(&self) -> String {
+        let parent = match self.0.config.cgroup_parent.as_str() {
+            "" => "sampan",
+            parent => parent,
         };
-        format!("/{}/{id}", parent.trim_matches('/'))
+        format!("/{}", parent.trim_matches('/'))
     }
 }

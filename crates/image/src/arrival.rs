@@ -6,7 +6,7 @@
 
 use crate::layer::{Blob, Layer};
 use crate::peers::Peers;
-use crate::peers::fetch::gather;
+use crate::peers::fetch::{Elsewhere, gather};
 use crate::peers::partial::Partial;
 use crate::peers::pieces::PIECE;
 use crate::registry::client::Client;
@@ -144,6 +144,12 @@ impl Layers<'_> {
 
     async fn obtain(&self, n: usize, tell: impl Fn(u64)) -> Result<Arrived> {
         let Travelling { content: blob, canonical } = &self.blobs[n];
+        // From here on, so that there is no moment at which other nodes find nobody who fetches: what comes from a registry
+        // they get from here as it comes.
+        let growing = match &self.origin {
+            Origin::Registry { .. } => Some(self.store.neighbours.growings.begin(self.store, blob)),
+            Origin::Nodes(_) | Origin::Here => None,
+        };
         let peers = match &self.origin {
             Origin::Nodes(peers) => Some(*peers),
             // A small one is here before it is known who has it.
@@ -156,13 +162,26 @@ impl Layers<'_> {
             if is_here || (!canonical && self.store.has_blob(&blob.digest)) {
                 return Ok(None);
             }
-            if let Some(partial) = gather(self.store, peers, &blob.digest, blob.size, &tell).await?
-            {
+            let elsewhere = match &self.origin {
+                Origin::Registry { .. } => Elsewhere::Registry,
+                _ => Elsewhere::Nowhere,
+            };
+            let gathered =
+                gather(self.store, peers, &blob.digest, blob.size, elsewhere, &tell).await?;
+            if let Some(partial) = gathered {
                 return if *canonical { Ok(Some(partial)) } else { self.keep(partial).await };
             }
         }
         match &self.origin {
-            Origin::Registry { client, .. } => download(self.store, client, blob, tell).await?,
+            Origin::Registry { client, .. } => {
+                let tell = |bytes| {
+                    if let Some(growing) = &growing {
+                        growing.reached(bytes);
+                    }
+                    tell(bytes);
+                };
+                download(self.store, client, blob, tell).await?;
+            }
             Origin::Here if self.store.has_blob(&blob.digest) => {}
             Origin::Here | Origin::Nodes(_) => {
                 return Err(Error::MissingBlob(blob.digest.clone()));

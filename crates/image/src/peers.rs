@@ -14,6 +14,7 @@
 //! before anything refers to them.
 
 pub(crate) mod fetch;
+pub(crate) mod growing;
 pub(crate) mod image;
 pub(crate) mod line;
 mod needs;
@@ -36,6 +37,9 @@ pub const PATH: &str = "/sampan/images/";
 /// The nodes of the cluster, as images travel between them.
 #[async_trait]
 pub trait Peers: Send + Sync + 'static {
+    /// This node, by the name under which others know it; empty where it is in no cluster.
+    fn me(&self) -> NodeId;
+
     /// Who can be asked now. Never this node.
     async fn others(&self) -> Vec<NodeId>;
 
@@ -62,6 +66,7 @@ pub trait Connection: Send {
 pub(crate) struct Neighbours {
     peers: OnceLock<Arc<dyn Peers>>,
     pub(crate) partials: partial::Partials,
+    pub(crate) growings: growing::Growings,
     pub(crate) layouts: serve::Layouts,
 }
 

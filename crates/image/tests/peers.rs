@@ -6,12 +6,13 @@ mod common;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use common::registry::{Door, registry};
 use common::{Home, Tar, home, import, leftovers, progress, read, reopen};
 use futures_util::StreamExt;
 use http::{Method, Response};
 use image::{
-    ByteStream, Connection, ContainerUse, Image, ListFilter, Peers, PullOptions, Reference,
-    Refused, Store,
+    ByteStream, Connection, ContainerUse, Image, ListFilter, Peers, PullOptions, PushOptions,
+    Reference, Refused, Store,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -66,6 +67,9 @@ impl Net {
 
 #[async_trait]
 impl Peers for Seat {
+    fn me(&self) -> NodeId {
+        self.0.clone()
+    }
     async fn others(&self) -> Vec<NodeId> {
         self.1.state().stores.keys().filter(|node| **node != self.0).cloned().collect()
     }
@@ -276,6 +280,35 @@ async fn many_that_begin_together_all_get_it() {
     }
     // Five nodes, four copies; who gave them is left to the moment.
     assert!((0..5).map(|n| net.given(n)).sum::<usize>() >= 4 * 6);
+}
+
+#[tokio::test]
+async fn nodes_that_pull_together_share_what_a_registry_gives() {
+    let registry = registry(None).await;
+    let maker = home().await;
+    let pushed = registry.name("team/app:v1");
+    let made = large(&maker, &pushed.familiar()).await;
+    let (sender, _all) = progress();
+    maker.store.push(&pushed, &PushOptions::default(), &sender).await.unwrap();
+
+    let door = Door::before(&registry).await;
+    let homes = [home().await, home().await, home().await, home().await];
+    let net = Net::of(&homes.each_ref());
+    let name = door.name("team/app:v1");
+    let pulls = homes.iter().map(|home| async {
+        let (sender, _all) = progress();
+        home.store.pull(&name, &PullOptions::default(), &sender).await
+    });
+    for pulled in futures_util::future::join_all(pulls).await {
+        assert_eq!(pulled.unwrap().image.id, made.id);
+    }
+    // All ask what the name means; the layer comes from the registry to one, and from there to the others.
+    let blobs = std::fs::read_dir(homes[0].store.root().join("blobs/sha256")).unwrap().flatten();
+    let layer = blobs.max_by_key(|blob| blob.metadata().unwrap().len()).unwrap();
+    let layer = format!("sha256:{}", layer.file_name().to_string_lossy());
+    let asked = door.asked(&layer);
+    assert!((1..homes.len()).contains(&asked), "asked {asked} times");
+    assert!((0..homes.len()).map(|n| net.given(n)).sum::<usize>() > 0);
 }
 
 #[tokio::test]

@@ -4,86 +4,16 @@
 
 mod common;
 
+use common::registry::{Registry, registry};
 use common::{Home, Tar, home, home_with, import, leftovers, progress, read};
 use image::{Error, Platform, PullOptions, PushOptions, Reference, RegistryConfig};
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use tempfile::TempDir;
+use std::process::Command;
 use types::image::AuthConfig;
-
-/// A registry process in a directory of its own.
-struct Registry {
-    process: Child,
-    dir: TempDir,
-    port: u16,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _gone = self.process.kill();
-        let _gone = self.process.wait();
-    }
-}
 
 /// bcrypt of `secret` for `me`.
 const HTPASSWD: &str = "me:$2y$05$";
-
-async fn registry(auth: Option<&str>) -> Registry {
-    // The port may be taken by another between our asking for it and the registry's: then another one.
-    for _ in 0..10 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if let Some(registry) = registry_on(port, auth).await {
-            return registry;
-        }
-    }
-    panic!("the registry does not come up");
-}
-
-/// `None` when the registry ended instead of listening.
-async fn registry_on(port: u16, auth: Option<&str>) -> Option<Registry> {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let auth = auth.map_or(String::new(), |line| {
-        fs::write(dir.path().join("htpasswd"), format!("{line}\n")).unwrap();
-        format!(
-            "auth: {{htpasswd: {{realm: r, path: {}}}}}\n",
-            dir.path().join("htpasswd").display()
-        )
-    });
-    let config = format!(
-        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n{auth}",
-        data.display()
-    );
-    fs::write(dir.path().join("config.yml"), config).unwrap();
-    let process = Command::new("docker-registry")
-        .args(["serve", dir.path().join("config.yml").to_str().unwrap()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("Debian's docker-registry is installed");
-    let mut registry = Registry { process, dir, port };
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        if registry.process.try_wait().unwrap().is_some() {
-            return None;
-        }
-        tokio::task::yield_now().await;
-    }
-    Some(registry)
-}
-
-impl Registry {
-    fn name(&self, rest: &str) -> Reference {
-        Reference::parse(&format!("127.0.0.1:{}/{rest}", self.port)).unwrap()
-    }
-    /// The file of a blob, to be spoilt.
-    fn blob(&self, digest: &str) -> PathBuf {
-        let hex = digest.trim_start_matches("sha256:");
-        let root = self.dir.path().join("data/docker/registry/v2/blobs/sha256");
-        root.join(&hex[..2]).join(hex).join("data")
-    }
-}
 
 fn words(all: &[image::Progress]) -> Vec<String> {
     let text = |message: &image::Progress| match (&message.id, &message.status) {

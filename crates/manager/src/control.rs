@@ -18,6 +18,7 @@ pub mod network;
 pub mod node;
 pub mod secret;
 pub mod service;
+pub mod stack;
 #[cfg(test)]
 mod tests;
 

@@ -9,4 +9,4 @@ mod sampler;
 mod v1;
 mod v2;
 
-pub use sampler::{Sampler, sample};
+pub use sampler::{Sampler, group, sample};

@@ -14,6 +14,11 @@ pub fn sample(cgroup: &str, pid: i32) -> io::Result<Stats> {
     Sampler::default().sample(cgroup, pid)
 }
 
+/// What all that is in a cgroup (`/sampan`) uses together. Zeros where there is no such cgroup: nothing ever ran in it.
+pub fn group(cgroup: &str) -> Stats {
+    Sampler::default().group(cgroup)
+}
+
 /// Where the kernel's files are, and a buffer for them.
 #[derive(Debug)]
 pub struct Sampler {
@@ -38,6 +43,15 @@ impl Sampler {
     pub fn sample(&mut self, cgroup: &str, pid: i32) -> io::Result<Stats> {
         let process = self.proc.join(pid.to_string());
         std::fs::metadata(&process)?;
+        let mut stats = self.group(cgroup);
+        if self.has_own_network(&process) {
+            stats.networks = networks(self.files.text(&process, "net/dev"));
+        }
+        Ok(stats)
+    }
+
+    /// See [`group`].
+    pub fn group(&mut self, cgroup: &str) -> Stats {
         let mut stats = Stats { read: SystemTime::now().into(), ..Stats::default() };
         let path = Path::new(cgroup.trim_start_matches('/'));
         if self.cgroups.join("cgroup.controllers").exists() {
@@ -46,10 +60,7 @@ impl Sampler {
             v1::fill(&mut self.files, &self.cgroups, path, &mut stats);
         }
         self.machine(&mut stats);
-        if self.has_own_network(&process) {
-            stats.networks = networks(self.files.text(&process, "net/dev"));
-        }
-        Ok(stats)
+        stats
     }
 
     /// What only the whole machine knows: its processor time, its memory.

@@ -40,11 +40,17 @@ pub enum Action {
     SetUpdate {
         number: u64,
         status: UpdateStatus,
+        because: Because,
     },
     /// The spec becomes the previous one, which is then unset.
     RollBack {
         number: u64,
         status: UpdateStatus,
+        because: Because,
+    },
+    /// A deployment that needed no update has ended well.
+    Converged {
+        at: Timestamp,
     },
     SetJob {
         status: JobStatus,
@@ -53,6 +59,13 @@ pub enum Action {
         last_fire: Timestamp,
         skipped: u64,
     },
+}
+
+/// When an update moved on, and why if a task is to blame: its own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Because {
+    pub at: Timestamp,
+    pub reason: String,
 }
 
 /// A task to be made in state `new`.

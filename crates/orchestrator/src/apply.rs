@@ -3,6 +3,7 @@
 //! Still pure: ids and time come in. The shell wraps the results in a transaction.
 
 use crate::action::{Action, NewTask, SpecSource};
+use crate::deployment;
 use std::sync::Arc;
 use types::swarm::Meta;
 use types::swarm::extension::TaskRecord;
@@ -79,15 +80,18 @@ pub fn to_service(service: &Service, action: &Action) -> Option<Service> {
     let mut after = service.clone();
     let mut record = service.record.clone().unwrap_or_default();
     match action {
-        Action::SetUpdate { number, status } => {
+        Action::SetUpdate { number, status, because } => {
             record.update = *number;
+            deployment::follow(&mut record, &service.spec, status, because);
             after.update_status = Some(status.clone());
         }
-        Action::RollBack { number, status } => {
+        Action::RollBack { number, status, because } => {
             record.update = *number;
+            deployment::follow(&mut record, &service.spec, status, because);
             after.update_status = Some(status.clone());
             after.spec = after.previous_spec.take()?;
         }
+        Action::Converged { at } => deployment::converged(&mut record, *at),
         Action::SetJob { status } => after.job_status = Some(status.clone()),
         Action::SetSchedule { last_fire, skipped } => {
             record.last_fire = *last_fire;

@@ -18,6 +18,7 @@
 mod action;
 pub mod apply;
 mod depend;
+mod deployment;
 mod global;
 mod job;
 mod lost;
@@ -36,8 +37,9 @@ mod task;
 mod update;
 mod wait;
 
-pub use action::{Action, Decision, NewTask, SpecSource};
+pub use action::{Action, Because, Decision, NewTask, SpecSource};
 pub use depend::{Readiness, find_cycle, readiness};
+pub use deployment::note_deployment;
 pub use plan::SlotKey;
 pub use policy::{DEFAULT_HISTORY_LIMIT, Defaults};
 pub use progress::{Progress, progress};

@@ -10,7 +10,7 @@ use crate::state::{Nodes, State};
 use crate::task::is_live;
 use crate::update::{self, Choice};
 use crate::wait::Wait;
-use crate::{depend, global, job, lost, reaper, replicated};
+use crate::{depend, deployment, global, job, lost, reaper, replicated};
 use std::collections::BTreeMap;
 use types::Timestamp;
 use types::swarm::extension::Stop;
@@ -29,6 +29,7 @@ pub fn reconcile(state: &State<'_>, now: Timestamp) -> Decision {
         serve(&mut plan);
     }
     reaper::reap(&mut plan);
+    deployment::watch(&mut plan);
     plan.decision
 }
 

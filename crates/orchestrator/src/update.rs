@@ -12,7 +12,8 @@
 //! Progress is read off the tasks: those made by this update carry its number, so a new leader goes on
 //! where the old one stopped.
 
-use crate::action::Action;
+use crate::action::{Action, Because};
+use crate::deployment;
 use crate::plan::{Plan, Slot, SlotKey};
 use crate::policy::{Bounds, FailureAction, Mode, Order, UpdateRules};
 use crate::restart;
@@ -98,6 +99,8 @@ pub fn roll_back(service: &Service, now: Timestamp) -> Result<Service, NoPreviou
     let previous = service.previous_spec.clone().ok_or(NoPreviousSpec)?;
     let mut record = service.record.clone().unwrap_or_default();
     record.update += 1;
+    let asked = "manually requested rollback";
+    deployment::begin_rollback(&mut record, &service.spec, asked, now);
     Ok(Service {
         previous_spec: Some(service.spec.clone()),
         spec: previous,
@@ -105,7 +108,7 @@ pub fn roll_back(service: &Service, now: Timestamp) -> Result<Service, NoPreviou
             state: UpdateState::RollbackStarted.as_str().to_owned(),
             started_at: Some(now),
             completed_at: None,
-            message: "manually requested rollback".to_owned(),
+            message: asked.to_owned(),
         }),
         record: Some(record),
         ..service.clone()
@@ -148,7 +151,8 @@ pub(crate) fn choose<'a>(
             }
             let number = plan.record.update + 1;
             let status = status(UpdateState::Updating, Some(plan.now), "update in progress");
-            plan.act(Action::SetUpdate { number, status });
+            let because = Because { at: plan.now, ..Because::default() };
+            plan.act(Action::SetUpdate { number, status, because });
             (number, false)
         }
     };
@@ -301,27 +305,31 @@ impl<'a> Sheet<'a> {
         number: u64,
         rollback: bool,
     ) -> Option<Choice> {
-        let first: &TaskId = &self.failed.first()?.id;
+        let failed = self.failed.first()?;
+        let first: &TaskId = &failed.id;
         let share = self.failed.len() as f64 / self.total.max(1) as f64;
         if rules.failure_action == FailureAction::Continue || share <= rules.max_failure_ratio {
             return None;
         }
         let old = plan.state.service.update_status.as_ref();
         let started = old.and_then(|status| status.started_at).or(Some(plan.now));
-        let because = format!("due to failure or early termination of task {first}");
+        let due = format!("due to failure or early termination of task {first}");
+        let words = [&failed.status.err, &failed.status.message];
+        let reason = words.into_iter().find(|words| !words.is_empty()).cloned();
+        let because = Because { at: plan.now, reason: reason.unwrap_or_default() };
         let back = rules.failure_action == FailureAction::RollBack && !rollback;
         if back && plan.state.service.previous_spec.is_some() {
-            let message = format!("update rolled back {because}");
+            let message = format!("update rolled back {due}");
             let status = status(UpdateState::RollbackStarted, started, &message);
-            plan.act(Action::RollBack { number: number + 1, status });
+            plan.act(Action::RollBack { number: number + 1, status, because });
             return Some(Choice { rolled_back: true, ..Choice::default() });
         }
         let (state, what) = match rollback {
             false => (UpdateState::Paused, "update"),
             true => (UpdateState::RollbackPaused, "rollback"),
         };
-        let status = status(state, started, &format!("{what} paused {because}"));
-        plan.act(Action::SetUpdate { number, status });
+        let status = status(state, started, &format!("{what} paused {due}"));
+        plan.act(Action::SetUpdate { number, status, because });
         plan.wait_all(Wait::UpdatePaused);
         Some(Choice { paused: true, ..Choice::default() })
     }
@@ -343,7 +351,8 @@ impl<'a> Sheet<'a> {
             true => (UpdateState::RollbackCompleted, "rollback completed"),
         };
         let done = UpdateStatus { completed_at: Some(plan.now), ..status(state, started, message) };
-        plan.act(Action::SetUpdate { number, status: done });
+        let because = Because { at: plan.now, ..Because::default() };
+        plan.act(Action::SetUpdate { number, status: done, because });
         true
     }
 

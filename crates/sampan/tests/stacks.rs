@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::{Value, json};
@@ -301,6 +302,10 @@ configs:
     let said = deploy(&["--prune"]).ok();
     assert!(said.contains("Removing service app_reader"), "{said}");
     assert_eq!(site.replicas("app"), ["app_other 1/1"]);
+    let words = ["service", "update", "-q", "--detach=false", "--args", "no-such-program"];
+    let told = site.sampan(&[&words[..], &["app_other"]].concat()).failed();
+    assert!(told.contains("service update rolled back: "), "{told}");
+    assert!(told.contains("no-such-program") || told.contains("non-zero exit"), "{told}");
     // a first deployment that cannot work has nothing to go back to, and ends all the same
     site.write("stack.yml", &alone.replace("image: busybox", "image: nowhere.invalid/none"));
     let words = ["stack", "deploy", "-d=false", "-c", "stack.yml", "first"];
@@ -350,6 +355,12 @@ fn functions(site: &Site) {
     let nodes = site.docker(&["stack", "ps", "func", "--format", "{{.Node}}"]);
     let nodes: BTreeSet<&str> = nodes.lines().collect();
     assert_eq!(nodes, BTreeSet::from(["node1", "node2", "node3"]));
+    eventually("every node tells what its tasks use", || {
+        let format = "{{.Hostname}} {{.MemoryUsed}}";
+        let told = site.sampan(&["node", "top", "--format", format]).ok();
+        let uses = |line: &&str| !line.contains(" -") && !line.contains(" 0B");
+        (told.lines().filter(uses).count() == 3).then_some(())
+    });
     let listed = site.page(8080, "/system/functions");
     assert_eq!(listed.trim(), r#"["echo", "nodeinfo", "upper", "wordcount"]"#);
     for (name, body, want) in [("wordcount", "three short words", "3"), ("upper", "abc", "ABC")] {
@@ -429,17 +440,21 @@ fn redis_cluster(site: &Site) {
     });
 }
 
-/// Requests that failed while `work` was done, and how many there were.
-fn visited(site: &Site, work: impl FnOnce()) -> (u32, u32) {
-    let (over, failed, all) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
+/// How requests failed while `work` was done, and how many there were.
+fn visited(site: &Site, work: impl FnOnce()) -> (Vec<String>, u32) {
+    let (over, all) = (AtomicBool::new(false), AtomicU32::new(0));
+    let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 let page = site.hosts[0].fetch(8081, "/");
                 all.fetch_add(1, Ordering::Relaxed);
-                if !page.is_ok_and(|page| page.status == 200) {
-                    failed.fetch_add(1, Ordering::Relaxed);
-                }
+                let why = match page {
+                    Ok(page) if page.status == 200 => continue,
+                    Ok(page) => page.status.to_string(),
+                    Err(err) => format!("{err:#}"),
+                };
+                failed.lock().unwrap().push(why);
             }
         });
         // a panic must end the visitor, too
@@ -449,7 +464,7 @@ fn visited(site: &Site, work: impl FnOnce()) -> (u32, u32) {
             std::panic::resume_unwind(panic);
         }
     });
-    (failed.into_inner(), all.into_inner())
+    (failed.into_inner().unwrap(), all.into_inner())
 }
 
 fn rolling_update(site: &Site) {
@@ -475,5 +490,15 @@ fn rolling_update(site: &Site) {
         }
     });
     assert_eq!(site.page(8081, "/"), "version 2\n");
-    assert!(failed == 0 && all > 0, "{failed} of {all} requests failed");
+    // what came of each deployment, and why, can be read long after its tasks are gone
+    let format = "{{.Number}} {{.State}}: {{.Reason}}";
+    let told = site.sampan(&["stack", "deployments", "--format", format, "rolling-update"]).ok();
+    let lines: Vec<&str> = told.lines().collect();
+    let reasons = ["No such image: nowhere.invalid/none:1", "unhealthy", "non-zero exit"];
+    for (line, (number, reason)) in lines.iter().zip([5, 4, 3].into_iter().zip(reasons)) {
+        let want = format!("{number} rolled back: rolling-update_web: ");
+        assert!(line.starts_with(&want) && line.contains(reason), "{want}{reason} in {told}");
+    }
+    assert_eq!(lines.get(3), Some(&"2 completed: "), "{told}");
+    assert!(failed.is_empty() && all > 0, "of {all} requests failed: {failed:?}");
 }

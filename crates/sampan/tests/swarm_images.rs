@@ -116,6 +116,39 @@ fn images_are_copied_and_kept_for_services() {
     hosts[0].docker(&["service", "rm", "idle"]).ok();
     hosts[2].docker(&["image", "prune", "-af"]).ok();
     assert!(!has(&hosts, 2, &id));
+    what_a_stack_builds_runs_on_all(&hosts);
+}
+
+/// Built where it is deployed, run everywhere, again and again; and a service of ours is pinned as docker pins it.
+fn what_a_stack_builds_runs_on_all(hosts: &Hosts) {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write("Dockerfile", "FROM busybox\nCOPY version /version\n");
+    let file = format!(
+        "services:
+  app:
+    build: .
+    image: made/here:v1
+    command: [sh, -c, \"{WAIT}\"]
+    deploy: {{mode: global, restart_policy: {{delay: 0s}}, update_config: {{monitor: 1s}}}}
+"
+    );
+    write("stack.yml", &file);
+    for version in ["one", "two"] {
+        write("version", version);
+        let words = ["stack", "deploy", "--detach=false", "-c", "stack.yml", "built"];
+        hosts[0].sampan_in(dir.path(), &words).ok();
+        assert_eq!(versions(hosts, "built_app"), [version; 3]);
+    }
+    hosts[0].sampan(&["stack", "rm", "built"]).ok();
+
+    let create = ["service", "create", "-d", "--name", "pinned", "--replicas", "0", "made/here:v1"];
+    hosts[0].sampan(&create).ok();
+    let image = ["service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}"];
+    let image = hosts[0].docker(&[&image[..], &["pinned"]].concat()).ok();
+    let id = hosts[0].docker(&["image", "inspect", "--format", "{{.Id}}", "made/here:v1"]).ok();
+    assert_eq!(image, format!("made/here:v1@{id}"));
+    hosts[0].docker(&["service", "rm", "pinned"]).ok();
 }
 
 /// A client outside of the cluster, which knows the certificate and the token of its registry.

@@ -117,6 +117,27 @@ pub struct Memory {
     pub limit: u64,
 }
 
+impl Memory {
+    /// Without the pages of files that nobody has read lately: what `docker stats` shows.
+    pub fn in_use(&self) -> u64 {
+        let cache = ["total_inactive_file", "inactive_file"];
+        let cache = cache.iter().find_map(|key| self.stats.get(*key)).copied().unwrap_or(0);
+        self.usage.checked_sub(cache).unwrap_or(self.usage)
+    }
+}
+
+/// What all containers of a node use together: part of `sampan node top`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct NodeUsage {
+    /// The node's id; empty in no cluster.
+    pub node: String,
+    /// Billionths of a processor.
+    #[serde(rename = "NanoCPUs")]
+    pub nano_cpus: u64,
+    pub memory_bytes: u64,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Network {

@@ -50,8 +50,10 @@ impl Execs {
 pub(crate) fn is_for_nodes(path: &str) -> bool {
     match segments(path).as_slice() {
         ["nodes" | "services" | "tasks" | "secrets" | "configs", ..] => true,
-        ["sampan", "doctor" | "events"]
+        ["sampan", "doctor" | "events" | "usage"]
+        | ["sampan", "usage", "here"]
         | ["sampan", "why", _]
+        | ["sampan", "stacks", _, "deployments"]
         | ["sampan", "services", _, "plan"] => true,
         ["containers", _, "attach", "ws"] | ["exec", _, _] => true,
         ["containers", _, operation] => OPERATIONS.contains(operation),
@@ -136,6 +138,9 @@ mod tests {
             "/services/create",
             "/sampan/why/web",
             "/sampan/doctor",
+            "/sampan/usage",
+            "/sampan/usage/here",
+            "/sampan/stacks/web/deployments",
             "/containers/x/logs",
             "/exec/x/start",
             "/containers/x/attach/ws",

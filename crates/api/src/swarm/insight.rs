@@ -24,6 +24,7 @@ use serde_json::json;
 use std::time::{Duration, SystemTime};
 use types::Timestamp;
 use types::event::Event;
+use types::stats::NodeUsage;
 use types::swarm::request::InitRequest;
 
 /// Above any cluster's snapshot.
@@ -37,6 +38,7 @@ const EVENTS: usize = 200;
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/sampan/doctor", get(doctor))
+        .route("/sampan/usage/here", get(usage_here))
         .route("/sampan/cluster/snapshot", get(snapshot))
         .route("/sampan/cluster/snapshot/inspect", post(inspect))
         .route("/sampan/cluster/restore", post(restore))
@@ -49,6 +51,8 @@ pub(crate) fn manager_routes(app: App) -> Router<App> {
         .route_layer(from_fn_with_state(app, to_the_leader));
     Router::new()
         .route("/sampan/services/{id}/plan", post(crate::services::plan))
+        .route("/sampan/stacks/{name}/deployments", get(deployments))
+        .route("/sampan/usage", get(usage))
         .route("/sampan/events", get(crate::events::of_the_cluster))
         .merge(why)
 }
@@ -100,6 +104,33 @@ async fn why(State(app): State<App>, Path(name): Path<String>) -> Reply {
         .map_err(|err| Error::caused("failed to read the cluster's history", err))?;
     let events = lines.into_iter().map(|Line { event, .. }| event).collect();
     reply::json(&Why { explanation, events })
+}
+
+/// What came of a stack's deployments, oldest first.
+async fn deployments(State(app): State<App>, Path(name): Path<String>) -> Reply {
+    let state = app.cluster.control()?.read().await.map_err(refused)?;
+    reply::json(&manager::control::stack::deployments(&state, &name))
+}
+
+/// What tasks use of each node that can be asked, now.
+async fn usage(State(app): State<App>, context: Context) -> Reply {
+    let path = format!("/v{}/sampan/usage/here", context.version);
+    let others = app.cluster.others().into_iter().map(|node| async {
+        let asked = tokio::time::timeout(ANSWER_WITHIN, app.cluster.ask(node, &path));
+        serde_json::from_slice::<NodeUsage>(&asked.await.ok()?.ok()?).ok()
+    });
+    let (own, others) = tokio::join!(own_usage(&app), join_all(others));
+    let all: Vec<NodeUsage> = std::iter::once(own).chain(others.into_iter().flatten()).collect();
+    reply::json(&all)
+}
+
+async fn usage_here(State(app): State<App>) -> Reply {
+    reply::json(&own_usage(&app).await)
+}
+
+async fn own_usage(app: &App) -> NodeUsage {
+    let node = app.cluster.node_id().map(|id| id.to_string()).unwrap_or_default();
+    NodeUsage { node, ..app.engine.usage().await }
 }
 
 /// Looks at this node and, unless `local`, at all others that it can ask.

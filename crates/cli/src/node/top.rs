@@ -1,4 +1,4 @@
-//! `node top`: what tasks reserve of each node and what limits let them take, beside what it has.
+//! `node top`: what tasks reserve of each node, what limits let them take and what they use now, beside what it has.
 
 use anyhow::Result;
 use clap::Args;
@@ -37,9 +37,11 @@ pub(super) async fn run(ctx: &Ctx, args: &TopArgs) -> Result<Exit> {
     let nodes = client.get("/nodes", &Query::new()).await?;
     let filters = json!({"desired-state": {"running": true}}).to_string();
     let tasks = client.get("/tasks", &Query::new().with("filters", filters)).await?;
+    let used = client.get("/sampan/usage", &Query::new()).await?;
     let mut nodes: Vec<&Value> = nodes.as_array().into_iter().flatten().collect();
     nodes.sort_by_key(|node| text(&node["Description"]["Hostname"]));
-    let rows: Vec<Value> = nodes.into_iter().map(|node| row(node, sums(node, &tasks))).collect();
+    let rows: Vec<Value> =
+        nodes.into_iter().map(|node| row(node, sums(node, &tasks), used_of(node, &used))).collect();
     let listing = Listing {
         format: &args.format,
         quiet: None,
@@ -48,8 +50,10 @@ pub(super) async fn run(ctx: &Ctx, args: &TopArgs) -> Result<Exit> {
             ("Tasks", "TASKS"),
             ("CPUReserved", "CPU RESERVED"),
             ("CPULimit", "CPU LIMIT"),
+            ("CPUUsed", "CPU USED"),
             ("MemoryReserved", "MEMORY RESERVED"),
             ("MemoryLimit", "MEMORY LIMIT"),
+            ("MemoryUsed", "MEMORY USED"),
             ("Unlimited", "UNLIMITED TASKS"),
         ],
         more: &[("ID", "ID")],
@@ -78,7 +82,14 @@ fn sums(node: &Value, tasks: &Value) -> Sums {
     sums
 }
 
-fn row(node: &Value, sums: Sums) -> Value {
+/// Processors and bytes that the node's containers use, by its own word; none when it does not answer.
+fn used_of(node: &Value, used: &Value) -> Option<(f64, f64)> {
+    let mut used = used.as_array().into_iter().flatten();
+    let its = used.find(|its| its["Node"] == node["ID"])?;
+    Some((its["NanoCPUs"].as_f64()? / 1e9, its["MemoryBytes"].as_f64()?))
+}
+
+fn row(node: &Value, sums: Sums, used: Option<(f64, f64)>) -> Value {
     let has = &node["Description"]["Resources"];
     let cpus = has["NanoCPUs"].as_f64().unwrap_or_default() / 1e9;
     let memory = has["MemoryBytes"].as_f64().unwrap_or_default();
@@ -86,7 +97,14 @@ fn row(node: &Value, sums: Sums) -> Value {
         true => format!("{part} / {whole} ({:.0}%)", 100.0 * share / all),
         false => part,
     };
+    let unknown = || "-".to_owned();
+    let used_cpus = used
+        .map(|(cpus_used, _)| of(format!("{cpus_used:.2}"), format!("{cpus}"), cpus_used, cpus));
+    let used_memory =
+        used.map(|(_, bytes)| of(bytes_size(bytes), bytes_size(memory), bytes, memory));
     json!({
+        "CPUUsed": used_cpus.unwrap_or_else(unknown),
+        "MemoryUsed": used_memory.unwrap_or_else(unknown),
         "CPULimit": of(format!("{:.2}", sums.limit_cpus), format!("{cpus}"), sums.limit_cpus, cpus),
         "CPUReserved": of(format!("{:.2}", sums.reserved_cpus), format!("{cpus}"), sums.reserved_cpus, cpus),
         "Hostname": node["Description"]["Hostname"],
@@ -118,7 +136,14 @@ mod tests {
         ]);
         let resources = json!({"NanoCPUs": 2_000_000_000_u64, "MemoryBytes": 256 * mib});
         let node = json!({"ID": "a", "Description": {"Hostname": "n1", "Resources": resources}});
-        let row = row(&node, sums(&node, &tasks));
+        let used = json!([{"Node": "a", "NanoCPUs": 500_000_000, "MemoryBytes": 32 * mib}]);
+        let row = |node: &Value| row(node, sums(node, &tasks), used_of(node, &used));
+        assert_eq!(row(&json!({"ID": "b"}))["MemoryUsed"], "-");
+        let row = row(&node);
+        assert_eq!(
+            (row["CPUUsed"].as_str(), row["MemoryUsed"].as_str()),
+            (Some("0.50 / 2 (25%)"), Some("32MiB / 256MiB (12%)"))
+        );
         assert_eq!((row["Tasks"].as_str(), row["Unlimited"].as_str()), (Some("2"), Some("1")));
         assert_eq!(row["CPUReserved"], "1.00 / 2 (50%)");
         assert_eq!(row["MemoryReserved"], "64MiB / 256MiB (25%)");

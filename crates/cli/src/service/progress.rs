@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::client::{Client, Query};
+use crate::client::{Client, Query, segment};
 use crate::terminal;
 
 const PAUSE: Duration = Duration::from_millis(200);
@@ -39,12 +39,20 @@ const STATES: [&str; 9] = [
     "running",
 ];
 
-/// Returns when the service has been as it should be for its monitoring period; fails when its update paused.
-pub(super) async fn run(client: &Client, id: &str, quiet: bool) -> Result<()> {
+/// What was asked of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Change,
+    Rollback,
+}
+
+/// Returns when the service has been as it should be for its monitoring period; fails when its update paused, and when it
+/// went back though nobody asked for it.
+pub(super) async fn run(client: &Client, id: &str, asked: Asked, quiet: bool) -> Result<()> {
     let mut board = Board::new(quiet);
     let (mut converged, mut since) = (false, None::<Instant>);
     loop {
-        let service = client.get(&format!("/services/{id}"), &Query::new()).await?;
+        let service = client.get(&format!("/services/{}", segment(id)), &Query::new()).await?;
         let update = Update::of(&service);
         match update.state {
             "completed" if !converged => return Ok(()),
@@ -59,6 +67,9 @@ pub(super) async fn run(client: &Client, id: &str, quiet: bool) -> Result<()> {
         let monitor = if monitor == 0 { MONITOR } else { Duration::from_nanos(monitor) };
         if converged && since.is_some_and(|since| since.elapsed() >= monitor) {
             board.line("verify", &format!("Service {id} converged"))?;
+            if update.back && asked == Asked::Change {
+                bail!("service update rolled back: {}", failure(client, &service).await?);
+            }
             return Ok(());
         }
         converged = look(client, &service, &mut board, update.back).await?;
@@ -86,6 +97,21 @@ pub(super) async fn run(client: &Client, id: &str, quiet: bool) -> Result<()> {
             }
         }
     }
+}
+
+/// Why the newest task that failed did so.
+async fn failure(client: &Client, service: &Value) -> Result<String> {
+    let filters = json!({"service": {text(&service["ID"]): true}}).to_string();
+    let tasks = client.get("/tasks", &Query::new().with("filters", filters)).await?;
+    let failed = tasks.as_array().into_iter().flatten();
+    let failed =
+        failed.filter(|task| ["failed", "rejected"].contains(&text(&task["Status"]["State"])));
+    let newest = failed.max_by_key(|task| text(&task["CreatedAt"]).to_owned());
+    let words = |task: &Value| match text(&task["Status"]["Err"]) {
+        "" => text(&task["Status"]["Message"]).to_owned(),
+        err => err.to_owned(),
+    };
+    Ok(newest.map(words).unwrap_or_default())
 }
 
 struct Update<'a> {

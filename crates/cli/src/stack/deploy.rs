@@ -220,23 +220,10 @@ async fn resolved(
         })
         .collect();
     let client = ctx.client().await?;
-    let found = join_all(
-        wanted
-            .into_iter()
-            .map(|image| async move { Some((image.clone(), digest(ctx, client, image).await?)) }),
-    );
+    let found = join_all(wanted.into_iter().map(|image| async move {
+        Some((image.clone(), service::pin::pinned(ctx, client, image).await?))
+    }));
     Ok(found.await.into_iter().flatten().collect())
-}
-
-async fn digest(ctx: &Ctx, client: &Client, image: &str) -> Option<String> {
-    let path = format!("/distribution/{}/json", image_segment(image));
-    let headers = crate::image::auth_header(&ctx.config().ok()?.for_image(image)).ok()?;
-    let body = crate::client::no_body();
-    let response = client.send(Method::GET, &path, &Query::new(), headers, body).await.ok()?;
-    let bytes = http_body_util::BodyExt::collect(response.into_body()).await.ok()?.to_bytes();
-    let answer: Value = serde_json::from_slice(&bytes).ok()?;
-    let digest = answer["Descriptor"]["digest"].as_str()?;
-    Some(format!("{image}@{digest}"))
 }
 
 /// The plan as lines: `+`, `~` and `-`.

@@ -10,7 +10,7 @@ use types::swarm::policy::PolicyRule;
 use types::swarm::service::Service;
 use types::swarm::task::Task;
 
-use super::{labelled, text};
+use super::{deployments, labelled, text};
 use crate::client::{Client, Query};
 
 /// Everything that a deployment of the stack looks at.
@@ -29,6 +29,7 @@ pub(super) async fn observe(client: &Client, stack: &str) -> Result<Observed> {
         services: services(client, stack).await?,
         nodes: read(client.get("/nodes", &all).await?)?,
         tasks: tasks(client, &all).await?,
+        last_deployment: deployments::last(client, stack).await,
     })
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use types::swarm::service::Service;
 use types::swarm::task::Task;
 
-use super::{labelled, observe};
+use super::{deployments, labelled, observe};
 use crate::client::{Client, Query};
 use crate::ctx::Ctx;
 use crate::opts;
@@ -122,10 +122,20 @@ impl Watch<'_> {
         let current = observe::tasks(self.client, &current).await?;
         let all = observe::tasks(self.client, &labelled(self.stack)).await?;
         services.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
+        let ended = |service: &Service| {
+            let status = service.update_status.as_ref();
+            status.is_some_and(|it| it.state.starts_with("rollback") || it.state == "paused")
+        };
+        let reasons = match services.iter().any(ended) {
+            true => deployments::reasons(self.client, self.stack).await?,
+            false => BTreeMap::new(),
+        };
         let mut standing = Vec::new();
         for service in &services {
             let Some(asked) = self.asked.get(service.id.as_str()) else { continue };
-            let stands = self.one(service, &of(service, &current), &of(service, &all), *asked)?;
+            let recorded = reasons.get(&service.spec.name).map(String::as_str);
+            let (current, all) = (of(service, &current), of(service, &all));
+            let stands = self.one(service, &current, &all, recorded, *asked)?;
             standing.push((service.spec.name.clone(), stands));
         }
         Ok(standing)
@@ -136,6 +146,7 @@ impl Watch<'_> {
         service: &Service,
         current: &[&Task],
         all: &[&Task],
+        recorded: Option<&str>,
         asked: Asked,
     ) -> Result<Stands> {
         let (there, wanted) = progress(service, current);
@@ -143,7 +154,7 @@ impl Watch<'_> {
             Some(wanted) => format!("{there} out of {wanted} tasks"),
             None => "no task yet".to_owned(),
         };
-        let verdict = judge(service, current, all, asked);
+        let verdict = judge(service, current, all, recorded, asked);
         let id = service.id.to_string();
         if verdict != Verdict::Converged {
             self.since.remove(&id);

@@ -16,8 +16,10 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("Protocol", "tcp"),
     ("PublishMode", "ingress"),
 ];
-/// What is not the file's to say: ids follow from names, and the rest is the cluster's and other commands'.
-const NOT_OURS: [&str; 5] = ["SecretID", "ConfigID", "PullOptions", "ForceUpdate", DEPLOYMENT];
+/// What is not the file's to say: ids follow from names, platforms from the image (docker's client writes them down),
+/// and the rest is the cluster's and other commands'.
+const NOT_OURS: [&str; 6] =
+    ["SecretID", "ConfigID", "Platforms", "PullOptions", "ForceUpdate", DEPLOYMENT];
 
 /// A field that another spec has otherwise.
 #[derive(Debug, Clone, PartialEq)]

@@ -24,6 +24,8 @@ pub struct Observed {
     pub nodes: Vec<Node>,
     /// Of all services: they fill the nodes.
     pub tasks: Vec<Task>,
+    /// The number of the stack's last deployment that is on record; 0 if none is.
+    pub last_deployment: u64,
 }
 
 /// A network that is there.
@@ -241,7 +243,7 @@ fn services(stack: &Stack, observed: &Observed, options: &StackOptions, plan: &m
         .services
         .iter()
         .flat_map(|service| std::iter::once(&service.spec).chain(service.previous_spec.as_ref()));
-    let number = specs.map(deployment).max().unwrap_or(0) + 1;
+    let number = specs.map(deployment).max().unwrap_or(0).max(observed.last_deployment) + 1;
     let mut homes = Homes::read(stack, observed);
     for (key, service) in &stack.services {
         let there = observed.services.iter().find(|there| there.spec.name == service.spec.name);

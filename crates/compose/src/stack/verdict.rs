@@ -58,8 +58,16 @@ pub fn progress(service: &Service, current: &[&Task]) -> (u64, Option<u64>) {
     (slots(Some(target)), wished.or((all > 0).then_some(all)))
 }
 
-/// Judges a service. `current` are its tasks of the wanted spec, `all` these and the others.
-pub fn judge(service: &Service, current: &[&Task], all: &[&Task], asked: Asked) -> Verdict {
+/// Judges a service. `current` are its tasks of the wanted spec, `all` these and the others; `recorded` is what the
+/// managers wrote down of why its deployment did not complete, which outlives the tasks.
+pub fn judge(
+    service: &Service,
+    current: &[&Task],
+    all: &[&Task],
+    recorded: Option<&str>,
+    asked: Asked,
+) -> Verdict {
+    let failure = |all: &[&Task]| recorded.map(str::to_owned).or_else(|| failure(all));
     let status = service.update_status.as_ref().filter(|_| asked != Asked::Nothing);
     let message = status.map_or("", |status| status.message.as_str());
     match status.map_or("", |status| status.state.as_str()) {

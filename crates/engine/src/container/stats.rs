@@ -1,4 +1,4 @@
-//! `stats`: one sample a second, each with the one before it.
+//! `stats`: one sample a second, each with the one before it. And what all containers of the node use together.
 
 use super::options::StatsOptions;
 use super::record::Container;
@@ -6,9 +6,11 @@ use crate::{ByteStream, Engine, Result};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-use types::stats::Stats;
+use types::stats::{NodeUsage, Stats};
 
 const EVERY: Duration = Duration::from_secs(1);
+/// Between the two looks that a use of processors is told from.
+const BETWEEN: Duration = Duration::from_millis(300);
 
 impl Engine {
     /// `GET /containers/{id}/stats`: JSON objects of `types::stats`, one per line. A container that does not
@@ -38,6 +40,22 @@ impl Engine {
             },
         );
         Ok(Box::pin(samples))
+    }
+
+    /// What the node's containers use together: read from the cgroup that holds them, when it is asked for and never else.
+    pub async fn usage(&self) -> NodeUsage {
+        let cgroup = self.cgroup_of_all();
+        let before = metrics::group(&cgroup);
+        tokio::time::sleep(BETWEEN).await;
+        let now = metrics::group(&cgroup);
+        let total = |stats: &Stats| stats.cpu_stats.cpu_usage.total_usage;
+        let used = u128::from(total(&now).saturating_sub(total(&before)));
+        let nanos = now.read.since(before.read).as_nanos().max(1);
+        NodeUsage {
+            node: String::new(),
+            nano_cpus: u64::try_from(used * 1_000_000_000 / nanos).unwrap_or(u64::MAX),
+            memory_bytes: now.memory_stats.in_use(),
+        }
     }
 
     async fn sample(&self, container: &Arc<Container>, before: Option<&Stats>) -> Stats {

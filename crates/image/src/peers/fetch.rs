@@ -46,6 +46,7 @@ pub(crate) async fn gather(
     peers: &Arc<dyn Peers>,
     digest: &Digest,
     size: u64,
+    elsewhere: Elsewhere,
     tell: impl Fn(u64),
 ) -> Result<Option<Arc<Partial>>> {
     let mut one_by_one = peers.others().await;
@@ -56,7 +57,7 @@ pub(crate) async fn gather(
             let (store, digest) = (store.clone(), digest.clone());
             blocking(move || Partial::open(&store, &digest, size)).await?
         };
-        if bring(&partial, peers, from, &tell).await? {
+        if bring(&partial, peers, from, elsewhere, &tell).await? {
             let checked = partial.clone();
             if blocking(move || checked.verify()).await? {
                 return Ok(Some(partial));
@@ -78,8 +79,16 @@ pub(crate) async fn gather(
     }
 }
 
-/// What a node answered to `have`, or that it could not be asked.
-type Heard = (Arc<Line>, io::Result<Option<Pieces>>);
+/// Where else the blob can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// Of nodes that want it at the same time one asks the registry, and the others get it from there.
+    Registry,
+    Nowhere,
+}
+
+/// What a node answered to `have` (the second part: more comes to it from a registry), or that it could not be asked.
+type Heard = (Arc<Line>, io::Result<Option<(Pieces, bool)>>);
 /// How a piece came, or not.
 type Came = (Arc<Line>, u32, Result<(), Failure>);
 
@@ -88,9 +97,10 @@ async fn bring(
     partial: &Arc<Partial>,
     peers: &Arc<dyn Peers>,
     from: Vec<NodeId>,
+    elsewhere: Elsewhere,
     tell: &impl Fn(u64),
 ) -> Result<bool> {
-    let mut swarm = Swarm::new(partial.have());
+    let mut swarm = Swarm::new(peers.me(), partial.have());
     let again = ASK_AGAIN + FOR_EACH_NODE * u32::try_from(from.len()).unwrap_or(u32::MAX);
     let lines: BTreeMap<NodeId, Arc<Line>> = from
         .into_iter()
@@ -112,6 +122,10 @@ async fn bring(
         }
         // Nobody here ever had anything of it: there is nothing to wait for.
         if coming.is_empty() && unheard == 0 && !progressed && !swarm.has_sources() {
+            return Ok(false);
+        }
+        let may_ask = elsewhere == Elsewhere::Registry && coming.is_empty() && unheard == 0;
+        if may_ask && swarm.is_first() {
             return Ok(false);
         }
         tokio::select! {
@@ -154,7 +168,7 @@ fn ask(line: &Arc<Line>, partial: &Partial, pause: Duration) -> BoxFuture<'stati
         let heard = line.document(&format!("have/{digest}")).await;
         let have = heard.map(|document| {
             let have: Have = serde_json::from_slice(&document?).ok()?;
-            have.pieces(size)
+            Some((have.pieces(size)?, have.grows))
         });
         (line, have)
     }

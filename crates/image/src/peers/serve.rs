@@ -1,6 +1,7 @@
 //! What this node answers to others about its images.
 
 use super::PATH;
+use super::growing::Growing;
 use super::offer::offer;
 use super::partial::Partial;
 use super::pieces::{Pieces, count, span};
@@ -30,6 +31,9 @@ pub(crate) struct Have {
     /// Which pieces, in hexadecimal; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pieces: Option<String>,
+    /// More comes from a registry.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) grows: bool,
 }
 
 impl Have {
@@ -78,31 +82,36 @@ pub(crate) enum Source {
     File(Arc<File>, u64),
     Laid(Arc<Layout>),
     Partial(Arc<Partial>),
+    Growing(Arc<Growing>),
 }
 
 impl Source {
     /// Whether it is more than what has come so far.
     pub(crate) fn is_whole(&self) -> bool {
-        !matches!(self, Source::Partial(_))
+        !matches!(self, Source::Partial(_) | Source::Growing(_))
     }
     pub(crate) fn size(&self) -> u64 {
         match self {
             Source::File(_, size) => *size,
             Source::Laid(laid) => laid.size(),
             Source::Partial(partial) => partial.size,
+            Source::Growing(growing) => growing.size,
         }
     }
     fn have(&self) -> Have {
         let pieces = match self {
             Source::File(..) | Source::Laid(_) => None,
             Source::Partial(partial) => Some(partial.have().to_hex()),
+            Source::Growing(growing) => Some(growing.have().to_hex()),
         };
-        Have { size: self.size(), pieces }
+        let grows = matches!(self, Source::Growing(_));
+        Have { size: self.size(), pieces, grows }
     }
     fn has(&self, piece: u32) -> bool {
         match self {
             Source::File(..) | Source::Laid(_) => piece < count(self.size()),
             Source::Partial(partial) => partial.has(piece),
+            Source::Growing(growing) => growing.have().has(piece),
         }
     }
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
@@ -110,6 +119,7 @@ impl Source {
             Source::File(file, _) => file.read_at(buffer, at),
             Source::Laid(laid) => laid.read_at(buffer, at),
             Source::Partial(partial) => partial.read_at(buffer, at),
+            Source::Growing(growing) => growing.read_at(buffer, at),
         }
     }
 }
@@ -207,7 +217,9 @@ impl Store {
         if let Some(layer) = own {
             return self.laid(&layer.chain).await.map(|laid| Some(Source::Laid(laid)));
         }
-        Ok(self.0.neighbours.partials.get(digest).map(Source::Partial))
+        let neighbours = &self.0.neighbours;
+        let partial = neighbours.partials.get(digest).map(Source::Partial);
+        Ok(partial.or_else(|| neighbours.growings.get(digest).map(Source::Growing)))
     }
 
     async fn laid(&self, chain: &Digest) -> Result<Arc<Layout>> {

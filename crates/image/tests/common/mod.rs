@@ -4,6 +4,8 @@
 #![allow(unreachable_pub, reason = "a module of each test binary")]
 #![allow(clippy::unwrap_used, reason = "tests: a failure is a panic")]
 
+pub mod registry;
+
 use futures_util::TryStreamExt;
 use image::{ByteStream, Image, ImportOptions, Reference, RegistryConfig, Store};
 use std::sync::Arc;

@@ -114,6 +114,7 @@ impl Draft {
             }
             Action::SetUpdate { .. }
             | Action::RollBack { .. }
+            | Action::Converged { .. }
             | Action::SetJob { .. }
             | Action::SetSchedule { .. } => {}
         }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use types::container::Nanos;
 use types::mount::Mount;
 use types::swarm::extension::{
-    Backoff, Capacity, DependencyCondition, Overlap, Rebalance, Schedule, ServiceExtensions,
+    Backoff, Capacity, DEPLOYMENT_LABEL, DependencyCondition, Overlap, Rebalance, Schedule,
+    ServiceExtensions,
 };
 use types::swarm::service::{
     EndpointSpec, Global, Mode, PortConfig, Replicated, ReplicatedJob, ServiceSpec, UpdateConfig,
@@ -63,6 +64,7 @@ impl Script {
             ["settle"] => self.go(&mut String::new()),
             ["crash-loop", times] => self.crash_loop(times.parse().unwrap(), &mut out),
             ["show"] => self.show(&mut out),
+            ["deployments"] => self.deployments(&mut out),
             ["why"] => self.why(&mut out),
             ["progress"] => {
                 let tasks: Vec<&Task> = self.world.tasks.values().collect();
@@ -180,6 +182,7 @@ impl Script {
             Action::RollBack { status, .. } => {
                 format!("roll back, update {}: {}", status.state, status.message)
             }
+            Action::Converged { .. } => "the deployment has converged".to_owned(),
             Action::SetJob { status } => format!("run {} begins", status.job_iteration.index),
             Action::SetSchedule { last_fire, skipped } => {
                 format!("schedule used up to {}, {skipped} skipped", self.clock(*last_fire))
@@ -189,6 +192,16 @@ impl Script {
 
     fn clock(&self, at: types::Timestamp) -> String {
         format!("{:+}s", at.seconds() - START)
+    }
+
+    fn deployments(&self, out: &mut String) {
+        for it in self.world.service.record.iter().flat_map(|record| &record.deployments) {
+            let ended = it.ended_at.map_or("…".to_owned(), |at| self.clock(at));
+            let (number, state) = (it.number, it.state.as_str());
+            let line =
+                format!("{number} {} to {ended}: {state} {}", self.clock(it.started_at), it.reason);
+            writeln!(out, "{}", line.trim_end()).unwrap();
+        }
     }
 
     fn show(&self, out: &mut String) {
@@ -254,6 +267,9 @@ fn set(spec: &mut ServiceSpec, wish: &str) {
     let template = &mut spec.task_template;
     match key {
         "name" => spec.name = value.to_owned(),
+        "deployment" => {
+            spec.labels.insert(DEPLOYMENT_LABEL.to_owned(), value.to_owned());
+        }
         "image" => {
             template.container_spec.get_or_insert_default().image = value.to_owned();
         }

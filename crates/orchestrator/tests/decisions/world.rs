@@ -1,8 +1,8 @@
 //! A cluster of one service without IO: applies decisions, places tasks, plays the agents.
 
 use orchestrator::{
-    Action, Decision, Defaults, Nodes, Readiness, State, accept_spec, apply, is_dead, reconcile,
-    reconcile_removed,
+    Action, Decision, Defaults, Nodes, Readiness, State, accept_spec, apply, is_dead,
+    note_deployment, reconcile, reconcile_removed,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use types::swarm::extension::NodeRecord;
@@ -79,11 +79,13 @@ impl World {
     }
 
     pub(crate) fn set_spec(&mut self, spec: ServiceSpec, first: bool) {
+        let before = (!first).then(|| self.service.spec.clone());
         if first {
             self.service.spec = spec;
         } else {
             self.service = accept_spec(&self.service, spec);
         }
+        note_deployment(&mut self.service, before.as_ref(), self.now);
         self.service.meta.version.index += 1;
     }
 

@@ -196,6 +196,57 @@ pub struct ServiceRecord {
     pub last_fire: Timestamp,
     /// Runs that the overlap policy or the deadline skipped.
     pub skipped: u64,
+    /// What came of its last changes, the newest last; only the last one can be without an end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deployments: Vec<Deployment>,
+}
+
+/// The label by which a service says which of its stack's deployments last changed it: a number from 1.
+pub const DEPLOYMENT_LABEL: &str = "sampan.stack.deployment";
+
+/// One change of a service and what came of it. Written by the orchestrator, and opened by whoever accepts the spec.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Deployment {
+    /// Which of its stack's; 0 for an update that was none of a stack's.
+    pub number: u64,
+    pub started_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    pub state: DeploymentState,
+    /// Why it did not complete: the first failed task's own words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// How a deployment stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeploymentState {
+    #[default]
+    Running,
+    Completed,
+    /// Another one came before its end.
+    Superseded,
+    RollingBack,
+    RolledBack,
+    Paused,
+    RollbackPaused,
+}
+
+impl DeploymentState {
+    /// As it is written and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DeploymentState::Running => "running",
+            DeploymentState::Completed => "completed",
+            DeploymentState::Superseded => "superseded",
+            DeploymentState::RollingBack => "rolling_back",
+            DeploymentState::RolledBack => "rolled_back",
+            DeploymentState::Paused => "paused",
+            DeploymentState::RollbackPaused => "rollback_paused",
+        }
+    }
 }
 
 /// What the managers remember of a task: enough to restart its slot without its history. Written by the

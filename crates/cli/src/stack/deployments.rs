@@ -1,0 +1,120 @@
+//! `stack deployments`: what the managers wrote down of each deployment, how it ended and why.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{service_names, text};
+use crate::client::{Client, Query, segment};
+use crate::clock;
+use crate::ctx::Ctx;
+use crate::format::Listing;
+use crate::report::{self, Exit};
+
+/// `stack deployments`.
+#[derive(Debug, Args)]
+pub(crate) struct DeploymentsArgs {
+    /// Format output using a custom template: 'table', 'table TEMPLATE', 'json' or a Go template
+    #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
+    format: String,
+    #[arg(value_name = "STACK")]
+    stack: String,
+}
+
+/// One row for each deployment, the newest first.
+pub(super) async fn run(ctx: &Ctx, args: &DeploymentsArgs) -> Result<Exit> {
+    let client = ctx.client().await?;
+    if service_names(client, &args.stack).await?.is_empty() {
+        bail!("nothing found in stack: {}", args.stack);
+    }
+    let known = known(client, &args.stack).await?;
+    let rows: Vec<Value> = rows(&known).rev().map(row).collect();
+    let listing = Listing {
+        format: &args.format,
+        quiet: None,
+        table: &[
+            ("Number", "DEPLOYMENT"),
+            ("State", "STATE"),
+            ("Started", "STARTED"),
+            ("Ended", "ENDED"),
+            ("Services", "SERVICES"),
+            ("Reason", "REASON"),
+        ],
+        more: &[],
+        hidden: &[],
+    };
+    report::print(&listing.render(&rows)?)?;
+    Ok(report::OK)
+}
+
+/// Why the last deployment of each service did not complete, by the service's name.
+pub(super) async fn reasons(client: &Client, stack: &str) -> Result<BTreeMap<String, String>> {
+    let mut reasons = BTreeMap::new();
+    for deployment in rows(&known(client, stack).await?) {
+        for service in rows(&deployment["Services"]) {
+            let (name, reason) = (text(&service["Name"]).to_owned(), text(&service["Reason"]));
+            match reason.is_empty() {
+                true => reasons.remove(&name),
+                false => reasons.insert(name, reason.to_owned()),
+            };
+        }
+    }
+    Ok(reasons)
+}
+
+/// The number of the last one; 0 where nothing is known of any.
+pub(super) async fn last(client: &Client, stack: &str) -> u64 {
+    let known = known(client, stack).await.unwrap_or_default();
+    rows(&known).filter_map(|deployment| deployment["Number"].as_u64()).max().unwrap_or(0)
+}
+
+async fn known(client: &Client, stack: &str) -> Result<Value> {
+    let path = format!("/sampan/stacks/{}/deployments", segment(stack));
+    Ok(client.get(&path, &Query::new()).await?)
+}
+
+fn rows(found: &Value) -> impl DoubleEndedIterator<Item = &Value> {
+    found.as_array().map(Vec::as_slice).unwrap_or_default().iter()
+}
+
+fn row(deployment: &Value) -> Value {
+    let ago = |at: &Value| clock::seconds_of(text(at)).map(clock::ago).unwrap_or_default();
+    let services: Vec<&str> =
+        rows(&deployment["Services"]).map(|service| text(&service["Name"])).collect();
+    let reasons = rows(&deployment["Services"]).filter_map(|service| {
+        let reason = Some(text(&service["Reason"])).filter(|reason| !reason.is_empty())?;
+        Some(format!("{}: {reason}", text(&service["Name"])))
+    });
+    json!({
+        "Ended": ago(&deployment["EndedAt"]),
+        "Number": deployment["Number"].to_string(),
+        "Reason": reasons.collect::<Vec<_>>().join("; "),
+        "Services": services.join(", "),
+        "Started": ago(&deployment["StartedAt"]),
+        "State": text(&deployment["State"]).replace('_', " "),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_names_who_failed_and_why() {
+        let row = row(&json!({
+            "Number": 3, "State": "rolled_back", "StartedAt": "", "Services": [
+                {"Name": "app_db", "State": "completed"},
+                {"Name": "app_web", "State": "rolled_back", "Reason": "task: non-zero exit (127)"},
+            ]
+        }));
+        assert_eq!(
+            (row["Number"].as_str(), row["State"].as_str()),
+            (Some("3"), Some("rolled back"))
+        );
+        assert_eq!(row["Services"], "app_db, app_web");
+        assert_eq!(row["Reason"], "app_web: task: non-zero exit (127)");
+        assert_eq!(row["Ended"], "");
+    }
+}
