@@ -23,8 +23,13 @@ pub struct Sockets {
 impl Sockets {
     /// Binds in the namespace of the calling thread, whose loopback is up.
     pub fn open() -> io::Result<Self> {
+        Sockets::open_at(SocketAddrV4::new(EMBEDDED, OWN_PORT))
+    }
+
+    /// The same elsewhere.
+    pub fn open_at(address: SocketAddrV4) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let address = SockaddrIn::from(SocketAddrV4::new(EMBEDDED, OWN_PORT));
+        let address = SockaddrIn::from(address);
         let udp = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
         bind(udp.as_raw_fd(), &address)?;
         let tcp = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;

@@ -31,6 +31,11 @@ pub struct DiskUsageOptions {
     pub build_cache: bool,
 }
 
+/// This machine's name.
+pub(crate) fn hostname() -> String {
+    host::name()
+}
+
 impl Engine {
     /// `GET /info`.
     pub async fn system_info(&self) -> Info {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "swarm_network/outside.rs"]
+mod outside;
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -16,7 +19,7 @@ const WHO: &str = "mkdir -p /www/cgi-bin; \
 const WAIT: &str = "trap 'exit 0' TERM; sleep 86400 & wait";
 /// The hub's address: a machine outside of the cluster.
 const OUTSIDE: &str = "10.213.9.254";
-const HOSTS: usize = 4;
+const HOSTS: usize = 5;
 /// Of churn.
 const STEPS: usize = 5;
 const PYTHON: &str = "python:3.7-alpine";
@@ -122,13 +125,14 @@ fn ask(name: &str) -> String {
 
 /// All on one cluster: what takes long is to start it.
 #[test]
-fn the_clusters_networks_on_four_hosts() {
+fn the_clusters_networks_on_five_hosts() {
     let mut cluster = Cluster::start();
     cluster.manager(&["network", "create", "-d", "overlay", "--attachable", "front"]);
     let front = ["--network", "front"];
     cluster.service("app", &[&front[..], &["--mode", "global"]].concat(), WAIT);
-    let web = ["--replicas", "3", "--constraint", "node.hostname!=node4", "--publish", "8080:80"];
-    cluster.service("web", &[&front[..], &web[..]].concat(), WHO);
+    let web = ["--replicas", "3", "--publish", "8080:80"];
+    let hosts = ["--constraint", "node.hostname!=node4", "--constraint", "node.hostname!=node5"];
+    cluster.service("web", &[&front[..], &web, &hosts].concat(), WHO);
     names_lead_to_the_service(&cluster);
     every_task_reaches_the_service(&cluster);
     the_mesh_keeps_the_clients_address(&cluster);
@@ -139,6 +143,9 @@ fn the_clusters_networks_on_four_hosts() {
     containers_join(&cluster);
     hosts_publish_their_own_tasks(&cluster);
     tasks_run_on_the_hosts_network(&cluster);
+    outside::machines_outside_are_known(&cluster);
+    outside::files_say_who_may_come(&cluster);
+    outside::hosts_join(&mut cluster);
     what_is_destroyed_is_mended(&mut cluster);
     everything_is_told_as_it_is(&cluster);
     nothing_stays_of_a_host_that_leaves(&cluster);
@@ -197,7 +204,7 @@ fn the_mesh_keeps_the_clients_address(cluster: &Cluster) {
             let (client, server) = said.split_once(' ').unwrap_or_default();
             assert_eq!(client, OUTSIDE, "by host {host}: {said}");
             // A host's own task, if it has one.
-            let expected = if host == 3 { "web-node" } else { server };
+            let expected = if host >= 3 { "web-node" } else { server };
             assert!(server.starts_with(expected), "by host {host}: {said}");
         }
     }

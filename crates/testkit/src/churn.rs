@@ -12,6 +12,7 @@ mod ask;
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,8 +57,8 @@ pub struct Churn {
     /// Their ids.
     networks: BTreeMap<&'static str, String>,
     services: BTreeMap<String, Wish>,
-    /// Containers that joined by themselves: on which host and network.
-    boxes: BTreeMap<String, (usize, &'static str)>,
+    /// Containers that joined by themselves: on which host and network, with which address.
+    boxes: BTreeMap<String, (usize, &'static str, Ipv4Addr)>,
     probes: Vec<Probe>,
     made: u16,
     past: Past,
@@ -69,7 +70,7 @@ struct Past {
     round: u32,
     /// Names with their network.
     names: BTreeMap<String, u32>,
-    addresses: BTreeMap<std::net::Ipv4Addr, u32>,
+    addresses: BTreeMap<Ipv4Addr, u32>,
     ports: BTreeMap<u16, u32>,
 }
 
@@ -80,8 +81,27 @@ pub struct Step {
     pub what: String,
     /// From when managers had settled until the last wrong answer.
     pub lag: Duration,
+    /// What was told then.
+    pub wrong: Vec<String>,
     /// Questions of the last round, all answered as they should be.
     pub questions: usize,
+}
+
+/// Everything is told as it should be.
+#[derive(Debug, Default)]
+pub struct Right {
+    /// Until the last wrong answer.
+    pub lag: Duration,
+    /// Those of the last round that had any.
+    pub wrong: Vec<String>,
+    /// Of the last round.
+    pub questions: usize,
+}
+
+impl Step {
+    fn of(what: String, right: Right) -> Self {
+        Step { what, lag: right.lag, wrong: right.wrong, questions: right.questions }
+    }
 }
 
 impl Churn {
@@ -119,8 +139,8 @@ impl Churn {
     /// One step, and the wait until everything is told as it should be, `within` at most after managers have settled.
     pub fn step(&mut self, hosts: &Hosts, within: Duration) -> Result<Step> {
         let what = self.change(hosts)?;
-        let (lag, questions) = self.right(hosts, within).with_context(|| what.clone())?;
-        Ok(Step { what, lag, questions })
+        let right = self.right(hosts, within).with_context(|| what.clone())?;
+        Ok(Step::of(what, right))
     }
 
     /// As [`Churn::step`] while one host is cut off: nobody is asked there, and nothing is done there but by managers.
@@ -130,26 +150,19 @@ impl Churn {
             _ => self.create(hosts)?,
         };
         let others: Vec<usize> = (0..self.probes.len()).filter(|host| *host != away).collect();
-        let (lag, questions) =
-            self.right_on(hosts, &others, within).with_context(|| what.clone())?;
-        Ok(Step { what, lag, questions })
+        let right = self.right_on(hosts, &others, within).with_context(|| what.clone())?;
+        Ok(Step::of(what, right))
     }
 
-    /// Waits until managers have settled and everything is told as it should be; how long that took from then on, and how
-    /// many questions there were.
-    pub fn right(&mut self, hosts: &Hosts, within: Duration) -> Result<(Duration, usize)> {
+    /// Waits until managers have settled and everything is told as it should be; the lag counts from then on.
+    pub fn right(&mut self, hosts: &Hosts, within: Duration) -> Result<Right> {
         let all: Vec<usize> = (0..self.probes.len()).collect();
         let expected = self.settled(hosts)?;
         self.told(hosts, &expected, &all, within)
     }
 
     /// As [`Churn::right`], asking only on these hosts.
-    pub fn right_on(
-        &mut self,
-        hosts: &Hosts,
-        places: &[usize],
-        within: Duration,
-    ) -> Result<(Duration, usize)> {
+    pub fn right_on(&mut self, hosts: &Hosts, places: &[usize], within: Duration) -> Result<Right> {
         let expected = self.settled(hosts)?;
         self.told(hosts, &expected, places, within)
     }
@@ -160,18 +173,19 @@ impl Churn {
         expected: &Expected,
         places: &[usize],
         within: Duration,
-    ) -> Result<(Duration, usize)> {
-        let (since, mut last_wrong) = (Instant::now(), Duration::ZERO);
+    ) -> Result<Right> {
+        let (since, mut right) = (Instant::now(), Right::default());
         loop {
             let asked = self.probes.iter().filter(|probe| places.contains(&probe.host));
             let (wrong, questions) = model::ask_everywhere(expected, asked, hosts.hub())?;
             if wrong.is_empty() {
-                return Ok((last_wrong, questions));
+                return Ok(Right { questions, ..right });
             }
-            last_wrong = since.elapsed();
-            if last_wrong >= within {
+            right.lag = since.elapsed();
+            if right.lag >= within {
                 bail!("still wrong after {within:?}:\n{}", wrong.join("\n"));
             }
+            right.wrong = wrong;
             thread::sleep(PAUSE);
         }
     }
@@ -203,7 +217,7 @@ impl Churn {
                 },
                 (8, _) if self.boxes.len() < BOXES => self.run_box(hosts)?,
                 (9, _) => match self.boxes.pop_first() {
-                    Some((name, (host, _))) => {
+                    Some((name, (host, ..))) => {
                         hosts[host].docker(&["rm", "-f", &name]).checked()?;
                         format!("remove {name}")
                     }
@@ -305,8 +319,10 @@ impl Churn {
         let network = NETWORKS[self.dice.below(NETWORKS.len())];
         let run = ["run", "-d", "--name", &name, "--hostname", &name, "--network", network];
         hosts[host].docker(&[&run[..], &["busybox", "sh", "-c", TASK]].concat()).checked()?;
+        let format = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
+        let address = hosts[host].docker(&["inspect", "--format", &format, &name]).checked()?;
         let done = format!("run {name} on host {host} in {network}");
-        self.boxes.insert(name, (host, network));
+        self.boxes.insert(name, (host, network, address.trim().parse()?));
         Ok(done)
     }
 
@@ -318,11 +334,8 @@ impl Churn {
             Ok(true)
         })?;
         let mut expected = expected.context("it has settled")?;
-        for (name, (host, network)) in &self.boxes {
-            let format =
-                format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
-            let address = hosts[*host].docker(&["inspect", "--format", &format, name]).checked()?;
-            expected.join(name, network, address.trim().parse()?);
+        for (name, (_, network, address)) in &self.boxes {
+            expected.join(name, network, *address);
         }
         expected.forget(&mut self.past);
         Ok(expected)

@@ -39,7 +39,7 @@ pub mod recorded;
 use std::path::PathBuf;
 
 pub use binary::sampan_binary;
-pub use churn::{Churn, Step};
+pub use churn::{Churn, Right, Step};
 pub use client::Output;
 pub use daemon::{Daemon, Engine, Options, eventually};
 pub use hosts::{Host, Hosts, Hub, host_address, host_token};

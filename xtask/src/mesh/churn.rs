@@ -12,6 +12,8 @@ const STALE: Duration = Duration::from_secs(2);
 /// Above anything here takes, on a machine that does other things, too.
 const WITHIN: Duration = Duration::from_secs(120);
 const CUT: Duration = Duration::from_secs(30);
+/// Wrong answers of a late step that are shown.
+const SHOWN: usize = 5;
 /// Between two lines about how far it has come.
 const SAY: Duration = Duration::from_secs(10);
 
@@ -24,6 +26,7 @@ pub(super) fn run(hosts: &mut Hosts, managers: usize, steps: u32, seed: u64) -> 
         let step = churn.step(hosts, WITHIN).with_context(|| format!("step {number}"))?;
         if step.lag > STALE {
             println!("step {number}, {}: right after {:.2} s", step.what, step.lag.as_secs_f64());
+            step.wrong.iter().take(SHOWN).for_each(|wrong| println!("    {wrong}"));
         }
         questions += step.questions;
         lags.push(step.lag);
@@ -71,12 +74,12 @@ fn destroy(hosts: &mut Hosts, churn: &mut Churn) -> Result<()> {
     let last = all.len() - 1;
     for (what, script) in DAMAGES {
         hosts[last].namespace().run(&["sh", "-c", script])?;
-        told(what, churn.right(hosts, WITHIN)?.0);
+        told(what, churn.right(hosts, WITHIN)?.lag);
     }
     hosts[last].kill9();
     churn.right_on(hosts, &all[..last], WITHIN).context("while a daemon is away")?;
     hosts[last].try_again()?;
-    told("kill -9 of a daemon", churn.right(hosts, WITHIN)?.0);
+    told("kill -9 of a daemon", churn.right(hosts, WITHIN)?.lag);
 
     hosts.isolate(last);
     let cut = Instant::now();

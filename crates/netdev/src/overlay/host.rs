@@ -14,8 +14,15 @@ use std::net::Ipv4Addr;
 pub(super) const LOOPBACK: u32 = 1;
 
 /// Makes the loopback device have these and no others of ours.
-pub(super) fn ensure(route: &mut Route, label: &str, wanted: &BTreeSet<Ipv4Addr>, steps: &mut Steps) {
-    let Some(have) = steps.take("list the host's addresses", addresses(route, label)) else { return };
+pub(super) fn ensure(
+    route: &mut Route,
+    label: &str,
+    wanted: &BTreeSet<Ipv4Addr>,
+    steps: &mut Steps,
+) {
+    let Some(have) = steps.take("list the host's addresses", addresses(route, label)) else {
+        return;
+    };
     for address in wanted.difference(&have) {
         let step = format!("give the host address {address}");
         steps.take(&step, change(route, libc::RTM_NEWADDR, CREATE, *address, label));
@@ -37,7 +44,8 @@ fn addresses(route: &mut Route, label: &str) -> io::Result<BTreeSet<Ipv4Addr>> {
     let header = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0];
     route.0.dump(Request::new(libc::RTM_GETADDR, 0, &header), |payload| {
         let Some(attributes) = payload.get(8..) else { return };
-        let is_ours = find(attributes, libc::IFA_LABEL).is_some_and(|text| read_text(text) == label);
+        let is_ours =
+            find(attributes, libc::IFA_LABEL).is_some_and(|text| read_text(text) == label);
         let address = find(attributes, libc::IFA_LOCAL).and_then(|it| <[u8; 4]>::try_from(it).ok());
         found.extend(address.filter(|_| is_ours).map(Ipv4Addr::from));
     })?;
