@@ -1,7 +1,7 @@
 //! Files in the shapes that well-known applications and tutorials use, and what `config` makes of them:
 //! `apps/<name>.yaml` gives `apps/<name>.out`. `UPDATE=1` rewrites the outputs, which are reviewed as prose.
 
-use compose::{LoadOptions, Loaded, Report, load, yaml};
+use compose::{LoadOptions, Loaded, Report, json, load, yaml};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,5 +79,16 @@ fn config_of_config_is_the_same_for_every_application() {
         let once = yaml(loaded.project.tree().expect("a tree"));
         let again = run(&once).unwrap_or_else(|report| panic!("{}: {report}", file.display()));
         assert_eq!(yaml(again.project.tree().expect("a tree")), once, "{}", file.display());
+    }
+}
+
+#[test]
+fn the_json_of_every_application_reads_as_its_yaml_does() {
+    for file in fixtures() {
+        let Ok(loaded) = run(&fs::read_to_string(&file).expect("readable")) else { continue };
+        let tree = loaded.project.tree().expect("a tree");
+        let json = json(tree).to_string().replace('$', "$$");
+        let again = run(&json).unwrap_or_else(|report| panic!("{}: {report}", file.display()));
+        assert_eq!(yaml(again.project.tree().expect("a tree")), yaml(tree), "{}", file.display());
     }
 }

@@ -278,6 +278,22 @@ fn numbers_are_what_yaml_makes_of_them() {
 }
 
 #[test]
+fn json_says_what_programs_look_for() {
+    let text = "services:\n  a:\n    image: x\n    deploy: {replicas: 2}\n    develop: {watch: [{path: ., action: rebuild}]}\n";
+    let loaded = run(&[("compose.yaml", text)], |_| {}).expect("loads");
+    let json = compose::json(loaded.project.tree().expect("a tree"));
+    let service = &json["services"]["a"];
+    let null = Some(&serde_json::Value::Null);
+    assert_eq!((service.get("command"), service.get("entrypoint")), (null, null));
+    assert_eq!(service["develop"]["watch"][0]["exec"].get("command"), null);
+    assert_eq!(
+        service["deploy"],
+        serde_json::json!({"placement": {}, "replicas": 2, "resources": {}})
+    );
+    assert_eq!(json["networks"]["default"]["ipam"], serde_json::json!({}));
+}
+
+#[test]
 fn what_a_file_says_twice_is_told_and_what_two_files_say_is_one() {
     let body = "services:\n  a:\n    image: x\n    security_opt: [a, a]\n    group_add: [1, '1']\n    develop: {watch: [{path: '', action: rebuild, ignore: [b, b]}]}\nvolumes: {v: {labels: [c=d, c=d]}}\n";
     let told = config(body);

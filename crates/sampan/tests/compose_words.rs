@@ -52,13 +52,21 @@ impl Site {
 #[test]
 fn scale_wait_exec_and_the_lists_speak_of_services() {
     let site = Site::open(
-        "services:\n  web: {image: busybox, command: WAIT, volumes: ['data:/data']}\n  job: {image: busybox, command: [sh, -c, 'exit 3'], profiles: [jobs]}\nvolumes: {data: }\n",
+        "services:\n  web: {image: busybox, command: WAIT, volumes: ['data:/data'], expose: [7]}\n  job: {image: busybox, command: [sh, -c, 'exit 3'], profiles: [jobs]}\nvolumes: {data: }\n",
     );
     site.words(&["up", "-d", "--wait"]);
     site.words(&["scale", "web=3"]);
     assert_eq!(site.words(&["ps", "-q"]).lines().count(), 3);
     assert!(site.words(&["volumes", "-q"]).contains("words_data"));
     assert!(site.words(&["exec", "-T", "--index", "2", "web", "hostname"]).trim().len() >= 12);
+    let listed = site.words(&["ps", "--format", "json"]);
+    let row: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!(row["Publishers"][0]["TargetPort"], 7, "{listed}");
+    let images = site.words(&["images", "--format", "json"]);
+    let images: serde_json::Value = serde_json::from_str(&images).unwrap();
+    assert!(images[0]["Size"].is_u64(), "{images}");
+    let top = site.words(&["top", "web"]);
+    assert!(top.starts_with("SERVICE") && top.contains("sleep 86400"), "{top}");
     site.words(&["cp", "docker-compose.yml", "web:/data/copy"]);
     assert!(site.words(&["exec", "-T", "web", "cat", "/data/copy"]).contains("services:"));
     site.words(&["scale", "web=1"]);
@@ -157,12 +165,66 @@ fn projects_go_over_between_docker_compose_and_us_and_back() {
     assert_eq!(site.daemon.docker(&["ps", "-aq"]).ok(), "");
 }
 
+/// What Compose v2 leaves behind, label by label; it is not installed where the tests run.
+#[test]
+fn projects_of_compose_v2_are_taken_over() {
+    let site = Site::open(
+        "services:\n  a: {image: busybox, command: WAIT, volumes: ['data:/data', /anon]}\nvolumes: {data: }\n",
+    );
+    let docker = |args: &[&str]| site.daemon.docker(args).ok();
+    let label = |key: &str, value: &str| format!("--label=com.docker.compose.{key}={value}");
+    let common = [label("project", "words"), label("version", "2.26.1")];
+    let common: Vec<&str> = common.iter().map(String::as_str).collect();
+    let own = |kind: &str, args: &[&str], name: &str| {
+        let words = [&[kind, "create"], common.as_slice(), args, &[name]].concat();
+        docker(&words)
+    };
+    own("network", &[&label("network", "default")], "words_default");
+    own("volume", &[&label("volume", "data")], "words_data");
+    let image = docker(&["image", "inspect", "--format", "{{.Id}}", "busybox"]);
+    let labels = [
+        label("service", "a"),
+        label("container-number", "1"),
+        label("oneoff", "False"),
+        label("depends_on", ""),
+        label("image", image.trim()),
+        label("config-hash", &"0".repeat(64)),
+        label("project.working_dir", &site.project.to_string_lossy()),
+        label("project.config_files", &site.project.join("docker-compose.yml").to_string_lossy()),
+    ];
+    let mut words = vec!["run", "-d", "--name=words-a-1", "--network=words_default"];
+    words.extend(["--network-alias=a", "-v=words_data:/data", "-v=/anon"]);
+    words.extend(common.iter().copied().chain(labels.iter().map(String::as_str)));
+    words.extend(["busybox", "sh", "-c", "echo 1 > /data/f; echo 2 > /anon/f; sleep 86400"]);
+    docker(&words);
+    eventually("its data are written", || {
+        let output = site.daemon.docker(&["exec", "words-a-1", "cat", "/data/f", "/anon/f"]);
+        (output.stdout == "1\n2\n").then_some(())
+    });
+    assert_eq!(site.words(&["ps", "-q"]).lines().count(), 1, "it is ours to list");
+    let said = site.words(&["up", "-d", "-t", "1"]);
+    assert!(said.contains("words-a-1  Recreated"), "{said}");
+    assert_eq!(docker(&["ps", "-aq"]).lines().count(), 1, "taken over, not doubled");
+    assert_eq!(site.words(&["exec", "-T", "a", "cat", "/data/f", "/anon/f"]), "1\n2\n");
+    let networks = docker(&["network", "ls", "-q", "--filter", "name=words"]);
+    assert_eq!(networks.lines().count(), 1, "and on their network");
+    site.words(&["down", "-v", "-t", "1"]);
+    assert_eq!(docker(&["ps", "-aq"]), "");
+    // what is anonymous stays, as with Docker: a container that was given it by name does not own it
+    assert!(!docker(&["volume", "ls", "-q"]).contains("words_data"));
+}
+
 #[test]
 fn watch_carries_files_into_containers_and_restarts_them() {
     let site = Site::open(
-        "services:\n  a:\n    image: busybox\n    command: WAIT\n    develop:\n      watch:\n        - {action: sync, path: ./src, target: /src, ignore: ['*.log']}\n        - {action: sync+restart, path: ./conf, target: /conf}\n",
+        "services:\n  a:\n    image: busybox\n    command: WAIT\n    develop:\n      watch:\n        - {action: sync, path: ./src, target: /src, ignore: ['*.log']}\n        - {action: sync+restart, path: ./conf, target: /conf}\n        - {action: sync, path: ./first, target: /first, initial_sync: true}\n        - {action: sync+exec, path: ./run, target: /run-it, exec: {command: [sh, -c, 'cat /run-it/x > /ran']}}\n        - {action: restart, path: ./code, include: ['*.go']}\n  b:\n    build: ctx\n    command: WAIT\n    develop: {watch: [{action: rebuild, path: ./ctx}]}\n",
     );
-    for dir in ["src/deep", "conf"] {
+    fs::create_dir_all(site.project.join("first")).unwrap();
+    fs::create_dir_all(site.project.join("ctx")).unwrap();
+    fs::write(site.project.join("first/x"), "there").unwrap();
+    fs::write(site.project.join("ctx/Dockerfile"), "FROM busybox\nCOPY f /f\n").unwrap();
+    fs::write(site.project.join("ctx/f"), "old").unwrap();
+    for dir in ["src/deep", "conf", "run", "code"] {
         fs::create_dir_all(site.project.join(dir)).unwrap();
     }
     fs::write(site.project.join("src/gone"), "x").unwrap();
@@ -195,6 +257,21 @@ fn watch_carries_files_into_containers_and_restarts_them() {
         (site.inspect("words-a-1", "{{.State.StartedAt}}") != began).then_some(())
     });
     eventually("and has the file", || read("/conf/x").filter(|text| text == "1"));
+    assert_eq!(read("/first/x").as_deref(), Some("there"), "carried over at the start");
+    fs::write(site.project.join("run/x"), "2").unwrap();
+    eventually("the command ran", || read("/ran").filter(|text| text == "2"));
+    let began = site.inspect("words-a-1", "{{.State.StartedAt}}");
+    // what the rule does not include is seen no later than what it includes
+    fs::write(site.project.join("code/x.txt"), "1").unwrap();
+    fs::write(site.project.join("code/x.go"), "1").unwrap();
+    eventually("the container is restarted again", || {
+        (site.inspect("words-a-1", "{{.State.StartedAt}}") != began).then_some(())
+    });
+    fs::write(site.project.join("ctx/f"), "new").unwrap();
+    eventually("the image is built and the container made anew", || {
+        let output = site.daemon.docker(&["exec", "words-b-1", "cat", "/f"]);
+        (output.status == 0 && output.stdout == "new").then_some(())
+    });
     watch.kill().unwrap();
     watch.wait().unwrap();
     site.words(&["down", "-t", "1"]);

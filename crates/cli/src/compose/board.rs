@@ -24,6 +24,8 @@ pub(super) enum Mark {
 /// What happens to the objects of a project.
 pub(super) struct Board {
     form: Form,
+    /// What goes on, above the objects: `Running`.
+    title: &'static str,
     lines: RefCell<BTreeMap<String, Line>>,
 }
 
@@ -37,7 +39,7 @@ enum Form {
 
 struct Live {
     bars: MultiProgress,
-    /// `[+] Running 2/3`, above the objects.
+    /// `[+] Pulling 2/3`, above the objects.
     head: ProgressBar,
 }
 
@@ -62,12 +64,18 @@ impl Board {
             _ if wanted => Form::live(),
             _ => Form::Plain,
         };
-        Board { form, lines: RefCell::default() }
+        Board { form, title: "Running", lines: RefCell::default() }
     }
 
     /// A board that says only notes.
     pub(super) fn quiet() -> Self {
-        Board { form: Form::Quiet, lines: RefCell::default() }
+        Board { form: Form::Quiet, title: "Running", lines: RefCell::default() }
+    }
+
+    /// The board of a word that does one thing: `Pulling`.
+    pub(super) fn titled(mut self, title: &'static str) -> Self {
+        self.title = title;
+        self
     }
 
     /// Says that `object` (`Container plana-redis-1`) is in a state (`Started`).
@@ -130,7 +138,7 @@ impl Board {
             }
         }
         let done = lines.values().filter(|line| line.done).count();
-        live.head.set_message(format!("[+] Running {done}/{}", lines.len()));
+        live.head.set_message(format!("[+] {} {done}/{}", self.title, lines.len()));
     }
 
     /// A line beside the objects.

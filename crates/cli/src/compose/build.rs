@@ -377,7 +377,7 @@ pub(super) async fn pull(ctx: &Ctx, flags: &ProjectFlags, args: Pull) -> Result<
             pulls.push((name, wanted.image.clone(), wanted.template.platform.clone()));
         }
     }
-    let board = if args.quiet { Board::quiet() } else { Board::new(flags) };
+    let board = if args.quiet { Board::quiet() } else { Board::new(flags).titled("Pulling") };
     pull_all(ctx, &pulls, &board, args.ignore_pull_failures).await?;
     Ok(report::OK)
 }

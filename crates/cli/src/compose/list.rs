@@ -32,7 +32,11 @@ const PS_MORE: Columns = &[
     ("Names", "NAMES"),
     ("Labels", "LABELS"),
     ("Networks", "NETWORKS"),
+    ("Publishers", "PUBLISHERS"),
 ];
+
+/// Columns of lists of projects and images are at least so wide.
+const WIDTH: usize = 20;
 
 /// `compose ps`.
 pub(super) async fn ps(ctx: &Ctx, flags: &ProjectFlags, args: Ps) -> Result<Exit> {
@@ -86,10 +90,26 @@ fn ps_row(container: &Value, truncate: bool) -> Value {
     row["Name"] = json!(observe::name(container));
     row["Service"] = json!(observe::service(container));
     row["Project"] = container["Labels"][labels::PROJECT].clone();
+    row["Publishers"] = publishers(container);
     row["Health"] = json!(health.unwrap_or_default());
     row["ExitCode"] =
         json!(between("Exited (", ')').and_then(|code| code.parse::<i64>().ok()).unwrap_or(0));
     row
+}
+
+/// The ports of a container as programs read them.
+fn publishers(container: &Value) -> Value {
+    let mut ports: Vec<&Value> = container["Ports"].as_array().into_iter().flatten().collect();
+    ports.sort_by_key(|port| port["PrivatePort"].as_u64());
+    let row = |port: &Value| {
+        json!({
+            "URL": port["IP"].as_str().unwrap_or_default(),
+            "TargetPort": port["PrivatePort"].as_u64().unwrap_or(0),
+            "PublishedPort": port["PublicPort"].as_u64().unwrap_or(0),
+            "Protocol": port["Type"],
+        })
+    };
+    ports.into_iter().map(row).collect()
 }
 
 fn lines(words: &[&str]) -> Result<Exit> {
@@ -140,7 +160,7 @@ pub(super) async fn ls(ctx: &Ctx, args: Ls) -> Result<Exit> {
             .iter()
             .map(|(name, (states, files))| format!("{name}\t{}\t{files}", status(states))),
     );
-    report::print(&table::align(&text))?;
+    report::print(&table::align_at(WIDTH, &text))?;
     Ok(report::OK)
 }
 
@@ -161,8 +181,8 @@ pub(super) async fn images(ctx: &Ctx, flags: &ProjectFlags, args: Images) -> Res
             .get(&format!("/images/{}/json", image_segment(&id)), &Query::new())
             .await
         {
-            Ok(image) => image["Size"].as_f64().unwrap_or(0.0),
-            Err(err) if err.status() == Some(404) => 0.0,
+            Ok(image) => image["Size"].as_i64().unwrap_or(0),
+            Err(err) if err.status() == Some(404) => 0,
             Err(err) => return Err(err.into()),
         };
         let reference = row["Image"].as_str().unwrap_or_default();
@@ -194,7 +214,7 @@ fn show_images(args: &Images, seen: &[Value]) -> Result<Exit> {
     }
     let mut out = vec!["CONTAINER\tREPOSITORY\tTAG\tIMAGE ID\tSIZE".to_owned()];
     out.extend(seen.iter().map(|row| {
-        let size = units::human_size(row["Size"].as_f64().unwrap_or(0.0));
+        let size = units::human_size3(row["Size"].as_f64().unwrap_or(0.0));
         let id = short_id(&text(row, "ID"), true);
         format!(
             "{}\t{}\t{}\t{id}\t{size}",
@@ -203,18 +223,19 @@ fn show_images(args: &Images, seen: &[Value]) -> Result<Exit> {
             text(row, "Tag")
         )
     }));
-    report::print(&table::align(&out))?;
+    report::print(&table::align_at(WIDTH, &out))?;
     Ok(report::OK)
 }
 
-/// `compose top`.
+/// `compose top`: one table of all processes, each with its service and the number of its container.
 pub(super) async fn top(ctx: &Ctx, flags: &ProjectFlags, args: Named) -> Result<Exit> {
     let loaded = project::known(ctx, flags, &args.services).await?;
     loaded.check(&args.services)?;
     let client = ctx.client().await?;
+    let mut text = Vec::new();
     for row in observe::rows(client, &loaded.desired.project, false).await? {
-        let named = args.services.is_empty()
-            || args.services.iter().any(|name| name == observe::service(&row));
+        let service = observe::service(&row);
+        let named = args.services.is_empty() || args.services.iter().any(|name| name == service);
         if !named || row["State"] != "running" {
             continue;
         }
@@ -224,9 +245,15 @@ pub(super) async fn top(ctx: &Ctx, flags: &ProjectFlags, args: Named) -> Result<
             let cells = cells.as_array().into_iter().flatten();
             cells.filter_map(Value::as_str).collect::<Vec<_>>().join("\t")
         };
-        let mut text = vec![line(&reply["Titles"])];
-        text.extend(reply["Processes"].as_array().into_iter().flatten().map(line));
-        report::print(&format!("{}\n{}\n", observe::name(&row), table::align_at(7, &text)))?;
+        if text.is_empty() {
+            text.push(format!("SERVICE\t#\t{}", line(&reply["Titles"])));
+        }
+        let number = observe::number(&row);
+        let processes = reply["Processes"].as_array().into_iter().flatten();
+        text.extend(processes.map(|cells| format!("{service}\t{number}\t{}", line(cells))));
+    }
+    if !text.is_empty() {
+        report::print(&table::align_at(4, &text))?;
     }
     Ok(report::OK)
 }

@@ -75,7 +75,7 @@ pub(super) async fn start(ctx: &Ctx, flags: &ProjectFlags, args: Start) -> Resul
 pub(super) async fn stop(ctx: &Ctx, flags: &ProjectFlags, args: Stop) -> Result<Exit> {
     let loaded = project::known(ctx, flags, &args.services).await?;
     loaded.check(&args.services)?;
-    let board = Board::new(flags);
+    let board = Board::new(flags).titled("Stopping");
     stop_all(ctx, flags, &loaded, args.services, args.timeout, &board).await?;
     Ok(report::OK)
 }
@@ -115,7 +115,7 @@ pub(super) async fn restart(ctx: &Ctx, flags: &ProjectFlags, args: Restart) -> R
         after: Vec::new(),
     });
     let plan = Plan { steps: steps.collect(), ..Plan::default() };
-    let board = Board::new(flags);
+    let board = Board::new(flags).titled("Restarting");
     up::run(ctx.client().await?, flags, &loaded, &plan, &board, args.timeout).await?;
     Ok(report::OK)
 }
@@ -127,10 +127,10 @@ async fn each(
     rows: &[&Value],
     word: &str,
     query: &Query,
-    (working, finished): (&str, &str),
+    (working, finished): (&'static str, &str),
 ) -> Result<Exit> {
     let client = ctx.client().await?;
-    let board = Board::new(flags);
+    let board = Board::new(flags).titled(working);
     let mut running: FuturesUnordered<_> = rows
         .iter()
         .map(|row| {
@@ -183,7 +183,7 @@ pub(super) async fn pause(ctx: &Ctx, flags: &ProjectFlags, args: Named, on: bool
 /// `compose rm`: stopped containers; asks unless `-f`.
 pub(super) async fn remove(ctx: &Ctx, flags: &ProjectFlags, args: Rm) -> Result<Exit> {
     let (loaded, rows) = chosen(ctx, flags, &args.services).await?;
-    let board = Board::new(flags);
+    let board = Board::new(flags).titled("Removing");
     if args.stop {
         stop_all(ctx, flags, &loaded, args.services.clone(), None, &board).await?;
     }

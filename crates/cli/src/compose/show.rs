@@ -1,6 +1,5 @@
 //! `config` and `version`: what the files say, without a daemon (but for `--resolve-image-digests`).
 
-use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use compose::{Keep, Node, Value};
@@ -61,9 +60,7 @@ fn text(loaded: &Loaded, args: &Config) -> Result<String> {
         }
     }
     if args.images {
-        let images: BTreeSet<String> =
-            loaded.desired.services.values().map(|s| s.image.clone()).collect();
-        return Ok(lines(images.into_iter().collect()));
+        return Ok(lines(loaded.desired.services.values().map(|s| s.image.clone()).collect()));
     }
     if args.profiles {
         return Ok(lines(project.profiles.iter().cloned().collect()));
@@ -85,7 +82,9 @@ fn text(loaded: &Loaded, args: &Config) -> Result<String> {
     let tree = if args.lock_image_digests { images_only(&tree) } else { tree };
     Ok(match (args.format.as_str(), args.no_interpolate) {
         ("json", keep) => {
-            let text = serde_json::to_string_pretty(&tree.to_json())?;
+            // with variables in it the tree is what was written and nothing more
+            let json = if keep { tree.to_json() } else { compose::json(&tree) };
+            let text = serde_json::to_string_pretty(&json)?;
             (if keep { text } else { text.replace('$', "$$") }) + "\n"
         }
         (_, true) => compose::templates(&tree),

@@ -66,7 +66,7 @@ pub(super) async fn create(ctx: &Ctx, flags: &ProjectFlags, args: Create) -> Res
     loaded.check(&args.services)?;
     let options =
         UpOptions { services: args.services.clone(), no_start: true, ..converge(&args.converge)? };
-    let board = Board::new(flags);
+    let board = Board::new(flags).titled("Creating");
     bring_up(ctx, flags, &loaded, &args.converge, &options, &board, None).await?;
     Ok(report::OK)
 }

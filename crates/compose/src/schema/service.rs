@@ -288,6 +288,17 @@ static HOOK: Object = Object::new(
         f("environment", &Shape::Form(short::distinct, ENVIRONMENT)),
     ],
 );
+/// A watch rule's command: none where the rule runs none.
+static EXEC: Object = Object::new(
+    "a command",
+    &[
+        f("command", COMMAND),
+        f("user", STR),
+        f("privileged", BOOL),
+        f("working_dir", STR),
+        f("environment", &Shape::Form(short::distinct, ENVIRONMENT)),
+    ],
+);
 static INIT_HOOK: Object = Object::new(
     "an init container",
     &[
@@ -363,7 +374,7 @@ static WATCH: Object = Object::new(
         f("action", &Shape::Enum(&["rebuild", "sync", "restart", "sync+restart", "sync+exec"]))
             .required(),
         f("target", STR),
-        f("exec", &Shape::Object(&HOOK)),
+        f("exec", &Shape::Object(&EXEC)),
         f("include", &Shape::Form(short::distinct, STRINGS)),
         f("ignore", &Shape::Form(short::distinct, STRINGS)),
         f("initial_sync", &Shape::Form(short::unquoted, BOOL)),
