@@ -1,6 +1,5 @@
 //! `config` and `version`: what the files say, without a daemon (but for `--resolve-image-digests`).
 
-
 use anyhow::{Context, Result};
 use compose::{Keep, Node, Value};
 use serde_json::json;
