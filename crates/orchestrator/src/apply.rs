@@ -82,12 +82,12 @@ pub fn to_service(service: &Service, action: &Action) -> Option<Service> {
     match action {
         Action::SetUpdate { number, status, because } => {
             record.update = *number;
-            deployment::follow(&mut record, &service.spec, status, because);
+            deployment::follow(&mut record, status, because);
             after.update_status = Some(status.clone());
         }
         Action::RollBack { number, status, because } => {
             record.update = *number;
-            deployment::follow(&mut record, &service.spec, status, because);
+            deployment::follow(&mut record, status, because);
             after.update_status = Some(status.clone());
             after.spec = after.previous_spec.take()?;
         }

@@ -81,18 +81,13 @@ fn end(open: &mut Deployment, state: DeploymentState, reason: Option<&str>, at: 
     }
 }
 
-/// Follows an update's status. `spec` is the one that is being deployed.
-pub(crate) fn follow(
-    record: &mut ServiceRecord,
-    spec: &ServiceSpec,
-    status: &UpdateStatus,
-    because: &Because,
-) {
+/// Follows an update's status. An update that no deployment of a stack began has no number.
+pub(crate) fn follow(record: &mut ServiceRecord, status: &UpdateStatus, because: &Because) {
     let is = |state: UpdateState| status.state == state.as_str();
     let anew = is(UpdateState::Updating);
     let goes_on = |open: &mut Deployment| !anew || open.state == DeploymentState::Running;
     if !open(record).is_some_and(goes_on) {
-        begin(record, number(spec), DeploymentState::Running, "", because.at);
+        begin(record, 0, DeploymentState::Running, "", because.at);
     }
     let Some(open) = open(record) else { return };
     let reason = Some(because.reason.as_str());

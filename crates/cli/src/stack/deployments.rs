@@ -30,7 +30,8 @@ pub(super) async fn run(ctx: &Ctx, args: &DeploymentsArgs) -> Result<Exit> {
         bail!("nothing found in stack: {}", args.stack);
     }
     let known = known(client, &args.stack).await?;
-    let rows: Vec<Value> = rows(&known).rev().map(row).collect();
+    let of_the_stack = rows(&known).rev().filter(|it| it["Number"] != 0);
+    let rows: Vec<Value> = of_the_stack.map(row).collect();
     let listing = Listing {
         format: &args.format,
         quiet: None,
@@ -49,19 +50,17 @@ pub(super) async fn run(ctx: &Ctx, args: &DeploymentsArgs) -> Result<Exit> {
     Ok(report::OK)
 }
 
-/// Why the last deployment of each service did not complete, by the service's name.
+/// Why the last change of each service did not complete, by the service's name.
 pub(super) async fn reasons(client: &Client, stack: &str) -> Result<BTreeMap<String, String>> {
-    let mut reasons = BTreeMap::new();
-    for deployment in rows(&known(client, stack).await?) {
-        for service in rows(&deployment["Services"]) {
-            let (name, reason) = (text(&service["Name"]).to_owned(), text(&service["Reason"]));
-            match reason.is_empty() {
-                true => reasons.remove(&name),
-                false => reasons.insert(name, reason.to_owned()),
-            };
-        }
-    }
-    Ok(reasons)
+    let known = known(client, stack).await?;
+    let mut services: Vec<&Value> = rows(&known).flat_map(|it| rows(&it["Services"])).collect();
+    services.sort_by_key(|service| text(&service["StartedAt"]));
+    // later ones take the place of earlier ones
+    let reasons: BTreeMap<String, String> = services
+        .into_iter()
+        .map(|service| (text(&service["Name"]).to_owned(), text(&service["Reason"]).to_owned()))
+        .collect();
+    Ok(reasons.into_iter().filter(|(_, reason)| !reason.is_empty()).collect())
 }
 
 /// The number of the last one; 0 where nothing is known of any.

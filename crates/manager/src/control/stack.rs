@@ -13,6 +13,7 @@ const NAMESPACE: &str = "com.docker.stack.namespace";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct StackDeployment {
+    /// 0: updates of single services, which no deployment of the stack made; the last one of each.
     pub number: u64,
     /// The worst of its services'.
     pub state: DeploymentState,
@@ -40,7 +41,7 @@ pub fn deployments(state: &Snapshot, stack: &str) -> Vec<StackDeployment> {
     };
     for service in state.services().iter().filter(|service| mine(&service.spec.labels)) {
         let known = service.record.iter().flat_map(|record| &record.deployments);
-        for deployment in known.filter(|deployment| deployment.number > 0) {
+        for deployment in known {
             // A later record of the same one is its rollback.
             all.entry(deployment.number).or_default().insert(&service.spec.name, deployment);
         }
