@@ -21,9 +21,9 @@ use types::NodeId;
 use types::swarm::endpoint::EndpointTable;
 use types::swarm::session::{AgentMessage, ManagerMessage};
 
-/// The first pause after a lost stream, and the longest one.
+/// The first pause after a lost stream, and the longest one. Who was cut off and is not any more must be heard within a moment.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
-const PAUSE_LAST: Duration = Duration::from_secs(1);
+const PAUSE_LAST: Duration = Duration::from_millis(500);
 /// A stream that lived this long was a good one.
 const GOOD_STREAM: Duration = Duration::from_secs(10);
 /// How long a manager may take to answer.
@@ -51,6 +51,17 @@ pub(crate) struct Session {
     pub(crate) stop: CancellationToken,
 }
 
+/// How far a stream came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Served {
+    #[default]
+    Nothing,
+    /// Whom to turn to.
+    Settings,
+    /// What a leader has to say.
+    Cluster,
+}
+
 impl Session {
     pub(crate) async fn run(self) {
         let stop = self.stop.clone();
@@ -63,15 +74,24 @@ impl Session {
     async fn streams(&self) {
         let mut pause = PAUSE_FIRST;
         let mut round = 0;
+        let mut was_sent_on = false;
         loop {
             let began = Instant::now();
             let hello = description::describe(&self.engine).await;
             let opened = tokio::time::timeout(CONNECT_WITHIN, self.connect.connect(hello)).await;
             match opened {
                 Ok(Ok((send, receive))) => {
-                    round = self.stream(send, receive, round).await;
+                    let served = watch::Sender::new(Served::default());
+                    round = self.stream(send, receive, round, &served).await;
                     self.connected.send_replace(false);
                     tracing::debug!("the stream to the manager has ended");
+                    // A manager that does not lead says who does, and lets go. Two that name each other are not asked
+                    // without end.
+                    let is_sent_on = *served.borrow() == Served::Settings;
+                    was_sent_on = is_sent_on && !was_sent_on;
+                    if was_sent_on {
+                        continue;
+                    }
                 }
                 Ok(Err(err)) => tracing::debug!(error = %err, "no manager can be reached"),
                 Err(_late) => tracing::debug!("no manager answers"),
@@ -91,11 +111,12 @@ impl Session {
         send: mpsc::Sender<AgentMessage>,
         receive: mpsc::Receiver<ManagerMessage>,
         round: u64,
+        served: &watch::Sender<Served>,
     ) -> u64 {
         let (period, beats) = watch::channel(HEARTBEAT);
         let mut last = round + 1;
         tokio::select! {
-            () = self.read(receive, &period) => {}
+            () = self.read(receive, &period, served) => {}
             () = beat(&send, beats) => {}
             () = self.speak(&send, &mut last) => {}
             () = self.acknowledge(&send) => {}
@@ -109,10 +130,18 @@ impl Session {
         &self,
         mut receive: mpsc::Receiver<ManagerMessage>,
         period: &watch::Sender<Duration>,
+        served: &watch::Sender<Served>,
     ) {
         let mut version = None;
         let mut table = Arc::new(EndpointTable::default());
         while let Some(message) = receive.recv().await {
+            served.send_if_modified(|served| {
+                *served = (*served).max(match message {
+                    ManagerMessage::Settings(_) => Served::Settings,
+                    _ => Served::Cluster,
+                });
+                false
+            });
             let input = match message {
                 ManagerMessage::Settings(settings) => {
                     if let Ok(nanos @ 1..) = u64::try_from(settings.heartbeat_period) {

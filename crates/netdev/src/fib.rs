@@ -124,7 +124,7 @@ impl Route {
         let mut paths = BTreeSet::new();
         self.dump_families(
             libc::RTM_GETROUTE,
-            |family| head(family),
+            head,
             |payload| {
                 paths.extend(read_path(payload, owner.metric));
             },
@@ -174,7 +174,7 @@ impl Route {
         let mut choices = BTreeSet::new();
         self.dump_families(
             libc::RTM_GETRULE,
-            |family| head(family),
+            head,
             |payload| {
                 choices.extend(read_choice(payload, owner.preference));
             },
