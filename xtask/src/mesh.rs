@@ -9,6 +9,7 @@
 //! has begun and nothing else. Open loop: a slow answer delays nobody's question.
 
 mod churn;
+mod converge;
 mod load;
 mod serve;
 
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// Instead: random changes, so many, and whether every host is told the truth after each
     #[arg(long, value_name = "STEPS")]
     churn: Option<u32>,
+    /// Instead: so many tasks are killed, and how long until no host leads to them
+    #[arg(long, value_name = "TASKS")]
+    converge: Option<usize>,
     /// Of the random changes
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -103,6 +107,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     mesh.hosts.swarm(MANAGERS);
     if let Some(steps) = args.churn {
         return churn::run(&mut mesh.hosts, MANAGERS, steps, args.seed);
+    }
+    if let Some(times) = args.converge {
+        return converge::run(&mesh.hosts, times);
     }
     mesh.create().context("the service does not run")?;
     let targets = mesh.hosts.iter().map(|host| (host.address(), PORT).into()).collect();

@@ -1,0 +1,156 @@
+//! `cargo xtask mesh --converge N`: N tasks are killed, one after the other; how long until no host's kernel leads to them
+//! any more, from the kill on. The agent's notice, the store's entry, the table on its way and its application are all in it.
+//! The kernels tell themselves (`nft monitor`).
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testkit::Hosts;
+
+/// Above anything here takes, on a machine that does other things, too.
+const PATIENCE: Duration = Duration::from_secs(120);
+const TASK: &str = "trap 'exit 0' TERM; sleep 86400 & wait";
+const FORMAT: &str = "{{.State.Pid}} {{.NetworkSettings.Networks.points.IPAddress}}";
+
+pub(super) fn run(hosts: &Hosts, times: usize) -> Result<()> {
+    let manager = |words: &[&str]| hosts[0].docker(words).checked();
+    manager(&["network", "create", "-d", "overlay", "points"])?;
+    // None takes the place of another: each is killed once.
+    let replicas = times.to_string();
+    let create = ["service", "create", "--detach", "--name", "point", "--replicas", &replicas];
+    let how = ["--network", "points", "--restart-condition", "none", "--no-resolve-image"];
+    manager(&[&create[..], &how, &["busybox", "sh", "-c", TASK]].concat())?;
+    let mut chain = None;
+    wait("a VIP", || {
+        let found =
+            manager(&["service", "inspect", "--format", "{{json .Endpoint.VirtualIPs}}", "point"])?;
+        let vip = found.split('"').find_map(|word| word.split_once('/')?.0.parse().ok());
+        chain = vip.map(|vip: Ipv4Addr| format!("vip_{:08x}", vip.to_bits()));
+        Ok(chain.is_some())
+    })?;
+    let chain = chain.context("it has a VIP")?;
+    wait("all to be offered everywhere", || {
+        let all = (0..hosts.iter().count()).map(|host| offered(hosts, host, &chain));
+        Ok(all.collect::<Result<Vec<_>>>()?.iter().all(|offered| offered.len() == times))
+    })?;
+    let watch = Watch::start(hosts)?;
+    let mut took = Vec::new();
+    for turn in 0..times {
+        let (pid, address) = task(hosts, turn)?;
+        let killed = Instant::now();
+        kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+        took.push(watch.withdrawn(&chain, address, killed)?);
+    }
+    took.sort();
+    let at = |part: usize| took[(took.len() * part / 100).min(took.len() - 1)].as_secs_f64() * 1e3;
+    println!(
+        "{times} tasks killed: led to by no host of {} after p50 {:.0} ms, p99 {:.0} ms",
+        hosts.iter().count(),
+        at(50),
+        at(99)
+    );
+    Ok(())
+}
+
+/// A task of the service, on one host after the other.
+fn task(hosts: &Hosts, turn: usize) -> Result<(i32, Ipv4Addr)> {
+    let count = hosts.iter().count();
+    for place in 0..count {
+        let host = &hosts[(turn + place) % count];
+        let label = "label=com.docker.swarm.service.name=point";
+        let ids = host.docker(&["ps", "-q", "--filter", label]).checked()?;
+        let Some(id) = ids.lines().next() else { continue };
+        let found = host.docker(&["inspect", "--format", FORMAT, id]).checked()?;
+        let (pid, address) = found.trim().split_once(' ').context("pid and address")?;
+        return Ok((pid.parse()?, address.parse()?));
+    }
+    anyhow::bail!("no task runs")
+}
+
+/// What the kernels of all hosts say of changes of their rules.
+struct Watch {
+    programs: Vec<Child>,
+    lines: Receiver<(usize, Instant, String)>,
+}
+
+impl Watch {
+    fn start(hosts: &Hosts) -> Result<Watch> {
+        let (sender, lines) = mpsc::channel();
+        let mut programs = Vec::new();
+        for (number, host) in hosts.iter().enumerate() {
+            let mut monitor = host.namespace().command("nft");
+            let mut monitor = monitor.arg("monitor").stdout(Stdio::piped()).spawn()?;
+            let told = monitor.stdout.take().context("no output")?;
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(told).lines().map_while(Result::ok) {
+                    // Whoever listened has gone.
+                    let _ = sender.send((number, Instant::now(), line));
+                }
+            });
+            programs.push(monitor);
+        }
+        Ok(Watch { programs, lines })
+    }
+
+    /// How long until the last host's kernel had it no more.
+    fn withdrawn(&self, chain: &str, address: Ipv4Addr, since: Instant) -> Result<Duration> {
+        let mut left: BTreeSet<usize> = (0..self.programs.len()).collect();
+        let mut last = Duration::ZERO;
+        while !left.is_empty() {
+            let (host, at, line) = self
+                .lines
+                .recv_timeout(PATIENCE)
+                .with_context(|| format!("hosts {left:?} still lead to {address}"))?;
+            let is_choice = line.contains(chain) && line.contains(" dnat ");
+            if at > since && is_choice && !addresses(&line).contains(&address) && left.remove(&host)
+            {
+                last = last.max(at - since);
+            }
+        }
+        Ok(last)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        for program in &mut self.programs {
+            // It may have ended with its host.
+            let _ = program.kill();
+            let _ = program.wait();
+        }
+    }
+}
+
+fn addresses(text: &str) -> Vec<Ipv4Addr> {
+    let words = text.split(|letter: char| !letter.is_ascii_digit() && letter != '.');
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Where a host's kernel leads those who ask for the service.
+fn offered(hosts: &Hosts, host: usize, chain: &str) -> Result<Vec<Ipv4Addr>> {
+    let script = format!(
+        "table=$(nft list tables ip | grep -o 'sampan_overlay_[0-9a-f]*' | head -n 1); nft list chain ip $table {chain}"
+    );
+    let Ok(listing) = hosts[host].namespace().run(&["sh", "-c", &script]) else {
+        return Ok(Vec::new());
+    };
+    Ok(addresses(&listing))
+}
+
+fn wait(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !holds()? {
+        ensure!(Instant::now() < until, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
