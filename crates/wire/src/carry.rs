@@ -1,12 +1,19 @@
 //! The two directions: frames of the device to encrypted datagrams, and back. One thread each.
 
 use crate::peers::{Peers, Session};
-use boringtun::noise::{Tunn, TunnResult};
+use boringtun::noise::TunnResult;
+use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt,
+    sockopt,
+};
 use nix::unistd::{read, write};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,6 +23,12 @@ const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 /// More than any packet, with what is put around it.
 const LARGEST: usize = 65_536 + 256;
+/// Datagrams that the kernel takes at once (`UDP_MAX_SEGMENTS`, and what one may hold).
+const AT_ONCE: usize = 64;
+const AT_ONCE_BYTES: usize = 65_000;
+/// What WireGuard puts around a packet, and its least room.
+const AROUND: usize = 32;
+const LEAST: usize = 256;
 /// Between two looks at what a session is due to say: WireGuard's own timers are whole seconds.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -27,8 +40,12 @@ pub(crate) struct Carrier {
 }
 
 impl Carrier {
-    pub(crate) fn new(device: OwnedFd, socket: UdpSocket, peers: Peers) -> Arc<Self> {
-        Arc::new(Carrier { device, socket, peers: RwLock::new(Arc::new(peers)) })
+    pub(crate) fn new(device: OwnedFd, socket: UdpSocket, peers: Peers) -> io::Result<Arc<Self>> {
+        // Until there is nothing to read, so that what is sent together can be sent at once.
+        fcntl(&device, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // What comes together is read at once, if the kernel can do that.
+        let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
+        Ok(Arc::new(Carrier { device, socket, peers: RwLock::new(Arc::new(peers)) }))
     }
 
     pub(crate) fn peers(&self) -> Arc<Peers> {
@@ -53,13 +70,22 @@ impl Carrier {
 
     /// Frames out. Ends when the device is gone.
     pub(crate) fn carry_out(&self) -> io::Error {
-        let (mut frame, mut out) = (vec![0; LARGEST], vec![0; LARGEST]);
+        let mut frame = vec![0; LARGEST];
+        let mut batch = Batch::default();
         loop {
             let got = match read(self.device.as_fd(), &mut frame) {
                 Ok(got) => got,
+                Err(Errno::EAGAIN) => {
+                    batch.send(self);
+                    match self.await_frame() {
+                        Ok(()) => continue,
+                        Err(err) => return err,
+                    }
+                }
                 Err(Errno::EINTR) => continue,
-                // Not up yet, or just not.
+                // Down, for now.
                 Err(Errno::EIO) => {
+                    batch.send(self);
                     std::thread::sleep(TICK);
                     continue;
                 }
@@ -72,27 +98,52 @@ impl Carrier {
                 continue;
             }
             let peers = self.peers();
-            let Some(session) = peers.with_mac(*mac) else { continue };
-            let sealed = session.tunnel().encapsulate(packet, &mut out);
-            self.send(session, &sealed);
+            if let Some(session) = peers.with_mac(*mac) {
+                batch.seal(self, session, packet);
+            }
+        }
+    }
+
+    fn await_frame(&self) -> io::Result<()> {
+        let mut device = [PollFd::new(self.device.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut device, PollTimeout::NONE) {
+            Err(err) if err != Errno::EINTR => return Err(err.into()),
+            _ => {}
+        }
+        let is_broken = |events: PollFlags| events.intersects(PollFlags::POLLNVAL);
+        match device[0].revents().is_some_and(is_broken) {
+            true => Err(io::ErrorKind::NotFound.into()),
+            false => Ok(()),
         }
     }
 
     /// Datagrams in. Ends when the socket does.
     pub(crate) fn carry_in(&self) -> io::Error {
-        let (mut datagram, mut frame) = (vec![0; LARGEST], vec![0; LARGEST]);
+        let (mut datagrams, mut frame) = (vec![0; LARGEST], vec![0; LARGEST]);
+        let mut space = cmsg_space!(libc::c_int);
         loop {
-            let (got, from) = match self.socket.recv_from(&mut datagram) {
-                Ok(got) => got,
+            let mut into = [IoSliceMut::new(&mut datagrams)];
+            let socket = self.socket.as_raw_fd();
+            let got = recvmsg::<SockaddrIn>(socket, &mut into, Some(&mut space), MsgFlags::empty());
+            let (from, len, each) = match got {
+                Ok(got) => {
+                    let Some(from) = got.address else { continue };
+                    let mut said = got.cmsgs().into_iter().flatten();
+                    let each = said.find_map(|it| match it {
+                        ControlMessageOwned::UdpGroSegments(each) => usize::try_from(each).ok(),
+                        _ => None,
+                    });
+                    (from.ip(), got.bytes, each.unwrap_or(got.bytes))
+                }
                 // Somebody's answer to what we sent: his helper is not there.
-                Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => continue,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                Err(err) => return err,
+                Err(Errno::ECONNREFUSED | Errno::EINTR | Errno::EHOSTUNREACH) => continue,
+                Err(err) => return err.into(),
             };
-            let IpAddr::V4(from) = from.ip() else { continue };
             let peers = self.peers();
             if let Some(session) = peers.at(from) {
-                self.take(&peers, session, from, &datagram[..got], &mut frame);
+                for datagram in datagrams[..len].chunks(each.max(1)) {
+                    self.take(&peers, session, from, datagram, &mut frame);
+                }
             }
         }
     }
@@ -141,10 +192,13 @@ impl Carrier {
 
     fn send(&self, session: &Session, sealed: &TunnResult<'_>) {
         if let TunnResult::WriteToNetwork(datagram) = sealed {
-            let to = SocketAddr::from((session.peer.underlay, self.peers().config.port));
             // What cannot be sent now is lost, as on any way.
-            let _ = self.socket.send_to(datagram, to);
+            let _ = self.socket.send_to(datagram, self.address(session));
         }
+    }
+
+    fn address(&self, session: &Session) -> SocketAddrV4 {
+        SocketAddrV4::new(session.peer.underlay, self.peers().config.port)
     }
 
     /// New keys every two minutes, handshakes again, keepalives: what is due by the clock.
@@ -155,10 +209,69 @@ impl Carrier {
             let peers = self.peers();
             peers.limiter.reset_count();
             for session in peers.all() {
-                let mut tunnel: std::sync::MutexGuard<'_, Tunn> = session.tunnel();
+                let mut tunnel = session.tunnel();
                 let due = tunnel.update_timers(&mut out);
                 self.send(session, &due);
             }
         }
+    }
+}
+
+/// Datagrams of one size for one peer, handed to the kernel together; the last one may be smaller.
+#[derive(Default)]
+struct Batch {
+    session: Option<Arc<Session>>,
+    datagrams: Vec<u8>,
+    each: usize,
+    count: usize,
+}
+
+impl Batch {
+    /// Encrypts the packet and keeps it, or sends what was kept before it.
+    fn seal(&mut self, carrier: &Carrier, session: &Arc<Session>, packet: &[u8]) {
+        let is_same = self.session.as_ref().is_some_and(|before| Arc::ptr_eq(before, session));
+        let room = packet.len() + AROUND;
+        let is_full = self.count == AT_ONCE || self.datagrams.len() + room > AT_ONCE_BYTES;
+        if !is_same || is_full || room > self.each {
+            self.send(carrier);
+            self.session = Some(Arc::clone(session));
+        }
+        let from = self.datagrams.len();
+        self.datagrams.resize(from + room.max(LEAST), 0);
+        let sealed = session.tunnel().encapsulate(packet, &mut self.datagrams[from..]);
+        let TunnResult::WriteToNetwork(datagram) = sealed else {
+            // It waits for the session.
+            return self.datagrams.truncate(from);
+        };
+        let len = datagram.len();
+        self.datagrams.truncate(from + len);
+        self.count += 1;
+        match self.count {
+            1 => self.each = len,
+            // A handshake, or the last of a size.
+            _ if len != self.each => self.send(carrier),
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, carrier: &Carrier) {
+        if let Some(session) = self.session.take().filter(|_| self.count > 0) {
+            let to = carrier.address(&session);
+            let each = u16::try_from(self.each).unwrap_or(u16::MAX);
+            let whole = [IoSlice::new(&self.datagrams)];
+            let pieces = [ControlMessage::UdpGsoSegments(&each)];
+            let pieces = if self.count > 1 { &pieces[..] } else { &[] };
+            let socket = carrier.socket.as_raw_fd();
+            let sent =
+                sendmsg(socket, &whole, pieces, MsgFlags::empty(), Some(&SockaddrIn::from(to)));
+            // A kernel or a way that takes them one by one only.
+            if sent.is_err() && self.count > 1 {
+                for datagram in self.datagrams.chunks(self.each.max(1)) {
+                    let _ = carrier.socket.send_to(datagram, to);
+                }
+            }
+        }
+        self.datagrams.clear();
+        (self.each, self.count) = (0, 0);
     }
 }

@@ -28,6 +28,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(dir: &Path) -> io::Result<()> {
+    let _ = nix::sys::prctl::set_name(c"sampan-wire");
     // Not ended with the daemon's terminal.
     let _ = nix::unistd::setsid();
     let lock = OpenOptions::new().create(true).append(true).open(dir.join(LOCK))?;
@@ -81,7 +82,7 @@ fn carry(carrying: &mut Option<(Config, Arc<Carrier>)>, config: Config) -> io::R
     }
     let socket = UdpSocket::bind((config.local, config.port))?;
     let device = sys::tap::open(&config.interface)?;
-    let carrier = Carrier::new(device, socket, Peers::new(config.clone(), None));
+    let carrier = Carrier::new(device, socket, Peers::new(config.clone(), None))?;
     carrier.greet();
     let (out, back, clock) = (carrier.clone(), carrier.clone(), carrier.clone());
     // With the device or the socket the process ends: the daemon starts another one.

@@ -87,8 +87,12 @@ impl Engine {
         let Some(network) = self.find_in_cluster(name).await? else { return Ok(None) };
         let Some(cluster) = self.0.cluster_networks.get() else { return Ok(None) };
         let task = TaskId::new(types::ids::swarm_id(rand::random()));
-        self.0.networks.state.lock().await.asked.insert(task.clone(), network.clone());
-        let text = wish.ipam_config.as_ref().map(|ipam| ipam.ipv4_address.as_str());
+        let address = {
+            let mut state = self.0.networks.state.lock().await;
+            let address = state.wished_place(&network, wish)?;
+            state.asked.insert(task.clone(), network.clone());
+            address
+        };
         let request = AttachRequest {
             task: task.clone(),
             node: NodeId::new(""),
@@ -97,7 +101,7 @@ impl Engine {
             container: container.to_string(),
             name: called.to_owned(),
             aliases: wish.aliases.clone().unwrap_or_default(),
-            address: text.and_then(|text| text.parse().ok()),
+            address,
         };
         match cluster.attach(request).await {
             Ok(attached) => {
@@ -165,6 +169,31 @@ impl Networks {
 }
 
 impl State {
+    /// The address that the user names for a place in one of the cluster's networks; an IPv6 one names the IPv4 address whose
+    /// place it is.
+    fn wished_place(
+        &self,
+        network: &NetworkId,
+        wish: &EndpointSettings,
+    ) -> Result<Option<Ipv4Addr>> {
+        let Some(ipam) = &wish.ipam_config else { return Ok(None) };
+        let four = ipam.ipv4_address.parse().ok();
+        if ipam.ipv6_address.is_empty() {
+            return Ok(four);
+        }
+        let known = self.networks.get(network);
+        let both = known.and_then(|known| Some((known.overlay?, known.six()?.subnet())));
+        let six = ipam.ipv6_address.parse().ok();
+        let holder = both.zip(six).and_then(|((subnet, six), address)| six.holder(subnet, address));
+        match holder {
+            Some(holder) if four.is_none_or(|four| four == holder) => Ok(Some(holder)),
+            _ => Err(Error::invalid(format!(
+                "no configured subnet contains IP address {}",
+                ipam.ipv6_address
+            ))),
+        }
+    }
+
     fn asked_places(&self, id: &ContainerId) -> Vec<TaskId> {
         let places = self.members.get(id).into_iter().flat_map(|member| &member.places);
         places.filter_map(|place| place.task.clone()).collect()
