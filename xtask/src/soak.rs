@@ -27,8 +27,11 @@ pub(crate) struct Args {
     /// `run --rm` at a time
     #[arg(long, default_value_t = 200)]
     at_once: usize,
+    /// Containers created and removed in all, by more rounds' worth at the end if need be
+    #[arg(long, default_value_t = 2000)]
+    cycles_in_all: usize,
     /// Containers that run all the while
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 500)]
     standing: usize,
     /// Followers of one container's log
     #[arg(long, default_value_t = 100)]
@@ -92,6 +95,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         most = most.max(now.rss_bytes);
         print_line(begun.elapsed(), now);
     }
+    let missing = args.cycles_in_all.saturating_sub(done.cycles);
+    done.cycles += create_and_remove(&daemon, missing)?;
     clear(&daemon)?;
     let leaks = daemon.leaks();
     let after = settled(&daemon, before)?;

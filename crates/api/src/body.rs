@@ -139,21 +139,19 @@ fn check_content_type(headers: &HeaderMap, empty: bool) -> Result<(), Error> {
     }
 }
 
-/// The body as a reader, for archives.
+/// The body as a reader, for archives. Its rest is read even when nobody wants it any more (an archive's end comes before
+/// that of the body): a client that still writes when the connection closes shows its own broken pipe instead of our answer.
 pub(crate) fn reader(body: Body) -> engine::Body {
-    Box::pin(StreamReader::new(TryStreamExt::map_err(
-        body.into_data_stream(),
-        std::io::Error::other,
-    )))
+    let bytes = TryStreamExt::map_err(body.into_data_stream(), std::io::Error::other);
+    let rest: engine::Body = Box::pin(StreamReader::new(bytes));
+    Box::pin(ToTheEnd { rest: Some(rest), runtime: tokio::runtime::Handle::try_current().ok() })
 }
 
-/// A request's body as bytes whose rest is read even when nobody wants it any more: a client that still
-/// writes when the connection closes shows its own broken pipe instead of our reason.
-pub(crate) fn reader_to_the_end(body: Body) -> engine::Body {
-    Box::pin(ToTheEnd(Some(reader(body))))
+struct ToTheEnd {
+    rest: Option<engine::Body>,
+    /// Readers end on threads of their own, too.
+    runtime: Option<tokio::runtime::Handle>,
 }
-
-struct ToTheEnd(Option<engine::Body>);
 
 impl tokio::io::AsyncRead for ToTheEnd {
     fn poll_read(
@@ -161,7 +159,7 @@ impl tokio::io::AsyncRead for ToTheEnd {
         context: &mut std::task::Context<'_>,
         buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> std::task::Poll<std::io::Result<()>> {
-        match self.0.as_mut() {
+        match self.rest.as_mut() {
             Some(body) => body.as_mut().poll_read(context, buffer),
             None => std::task::Poll::Ready(Ok(())),
         }
@@ -170,8 +168,7 @@ impl tokio::io::AsyncRead for ToTheEnd {
 
 impl Drop for ToTheEnd {
     fn drop(&mut self) {
-        let (Some(mut rest), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current())
-        else {
+        let (Some(mut rest), Some(runtime)) = (self.rest.take(), self.runtime.take()) else {
             return;
         };
         // Ends with the body or with the connection, whichever comes first.

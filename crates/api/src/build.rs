@@ -8,7 +8,8 @@ use crate::{body, images, reply};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -135,11 +136,11 @@ async fn prune(State(app): State<App>, query: Query) -> Reply {
     reply::json(&json!({ "CachesDeleted": null, "SpaceReclaimed": freed }))
 }
 
-/// Builds are cancelled by leaving; only BuildKit's are cancelled by id.
+/// Builds are cancelled by leaving; only BuildKit's have ids. One that does not run is cancelled, as in dockerd.
 async fn cancel(query: Query) -> Reply {
     match query.get("id") {
         "" => Err(Error::invalid("build ID not provided").into()),
-        id => Err(Error::not_found(format!("no such build: {id}")).into()),
+        _ => Ok(StatusCode::OK.into_response()),
     }
 }
 

@@ -168,7 +168,7 @@ async fn logs(
         stdout,
         stderr,
         since: query.timestamp("since")?,
-        until: query.timestamp("until")?,
+        until: query.until()?,
         timestamps: query.flag("timestamps"),
         details: query.flag("details"),
         // `all`, and whatever else is no number, is everything.

@@ -121,7 +121,7 @@ async fn create(
 
 async fn load(State(app): State<App>, context: Context, query: Query, archive: Body) -> Reply {
     let engine = app.engine.clone();
-    let archive = body::reader_to_the_end(archive);
+    let archive = body::reader(archive);
     let platform = query.text("platform").filter(|_| context.version >= ApiVersion(1, 48));
     let platform = platform.map(|text| engine::read_platform(&text)).transpose()?;
     let work = async move |sender| engine.image_load(archive, platform, sender).await;

@@ -55,6 +55,22 @@ impl Query {
         })
     }
 
+    /// A flag that Go's `strconv.ParseBool` reads: what it does not know is refused.
+    pub(crate) fn strict_flag(&self, name: &str) -> Result<bool, Error> {
+        match self.get(name) {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+            "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+            value => Err(Error::invalid(format!(
+                "invalid value for {name}: {value}: strconv.ParseBool: parsing {value:?}: invalid syntax"
+            ))),
+        }
+    }
+
+    /// `until` of logs, for which 0 is no end: client libraries send it.
+    pub(crate) fn until(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.timestamp("until")?.filter(|_| self.get("until") != "0"))
+    }
+
     /// A number; `None` when absent or empty.
     pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Error> {
         let Some(value) = self.find(name).filter(|value| !value.is_empty()) else {

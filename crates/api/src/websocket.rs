@@ -4,8 +4,10 @@ use crate::containers::attach_options;
 use crate::context::App;
 use crate::failure::Reply;
 use crate::query::Query;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use engine::Session;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -21,9 +23,14 @@ pub(crate) async fn attach(
     State(app): State<App>,
     Path(id): Path<String>,
     query: Query,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Reply {
     let session = app.engine.container_attach(&id, attach_options(&query)).await?;
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        // Only of a container that is there.
+        Err(refused) => return Ok(refused.into_response()),
+    };
     let (tasks, stop) = (app.tasks.clone(), app.stop.clone());
     Ok(upgrade.on_upgrade(move |socket| {
         tasks.track_future(async move {

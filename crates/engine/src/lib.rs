@@ -6,10 +6,11 @@
 //! | `engine` | opening, restoring after a crash, the registry of containers |
 //! | `container` | one container's record, its lifecycle, its monitor |
 //! | `exec`, `attach`, `health` | processes and streams inside a running container |
-//! | `images`, `build` | image operations and the classic builder |
+//! | `images`, `build`, `archive` | image operations, the classic builder, archives of clients |
 //! | `networks`, `volumes` | those objects and what containers hold of them |
 //! | `events`, `filters`, `system` | what happened, what is asked for, what this machine is |
 
+mod archive;
 mod attach;
 mod blocking;
 mod build;

@@ -34,6 +34,13 @@ fn complete_targets(rootfs: &Path, spec: &Spec) -> Result<()> {
     Ok(())
 }
 
+/// What the user or the image works in need not be there yet. Where a mount covers it, the executor makes it.
+fn make_working_directory(rootfs: &Path, path: &str) -> Result<()> {
+    let made = targets::make_directory(rootfs, Path::new(path));
+    let making = || format!("failed to create the working directory {path}");
+    made.map_err(|err| Error::caused(making(), std::io::Error::from(err)))
+}
+
 /// What an exec changes of its container's process.
 pub(crate) struct ExecProcess<'a> {
     pub(crate) args: Vec<String>,
@@ -84,6 +91,7 @@ impl Engine {
             tracing::info!(container = record.id.short(), "{warning}");
         }
         complete_targets(rootfs, &spec)?;
+        make_working_directory(rootfs, &record.config.working_dir)?;
         Ok(spec)
     }
 
@@ -172,7 +180,8 @@ impl Engine {
                 Some(id) => {
                     Ok(Shm::Bind(format!("/proc/{}/root/dev/shm", self.pid_of(id, "ipc")?)))
                 }
-                None => Ok(Shm::Private),
+                None if matches!(ipc_mode, "" | "private" | "shareable") => Ok(Shm::Private),
+                None => Err(Error::invalid(format!("Invalid IPC mode: {ipc_mode}"))),
             },
         }
     }

@@ -284,3 +284,15 @@ async fn bad_archives_change_nothing() {
     };
     assert_eq!(home.store.load(&gz[..], sender).await.unwrap()[0].id, image.id);
 }
+
+#[tokio::test]
+async fn an_image_shares_its_layers_with_what_is_listed_and_not_with_its_nameless_parents() {
+    let home = home().await;
+    let below = import(&home.store, "base", Tar::new().file("f", "four")).await;
+    let above = step(&home, &below, "a").await;
+    home.store.tag(above.id.as_str(), "app").await.unwrap();
+    assert_eq!(home.store.shared_sizes()[&above.id], below.size_bytes);
+    home.store.remove("base", PLAIN, vec![]).await.unwrap();
+    assert!(home.store.resolve(below.id.as_str()).is_ok(), "its child keeps it");
+    assert_eq!(home.store.shared_sizes()[&above.id], 0);
+}

@@ -108,3 +108,98 @@ fn a_configuration_network_gives_its_settings_to_others_and_takes_no_container()
     assert!(daemon.docker(&none).err().contains("configuration network \"nope\" does not exist"));
     daemon.docker(&["network", "rm", "made", "template"]).ok();
 }
+
+/// What the image has not: made for the container, in its layer, under a read-only root and in a volume.
+#[test]
+fn a_working_directory_that_is_not_there_is_made() {
+    let daemon = started();
+    let run = |words: &[&str]| daemon.docker(&[&["run", "--rm"][..], words].concat()).ok();
+    assert_eq!(run(&["-w", "/made/new", "busybox", "pwd"]), "/made/new");
+    assert_eq!(run(&["--read-only", "-w", "/made/new", "busybox", "pwd"]), "/made/new");
+    let words = ["-u", "1000", "-v", "v:/data", "-w", "/data/sub/deep", "busybox"];
+    let said = run(&[&words[..], &["stat", "-c", "%n %u %a", "/data/sub/deep", "."]].concat());
+    assert_eq!(said, "/data/sub/deep 0 755\n. 0 755");
+}
+
+/// Asked for with `platform`: an archive that has none for it is refused, and a removal spares what is not for it.
+#[test]
+fn images_are_loaded_and_removed_for_a_platform() {
+    let daemon = started();
+    let shown = daemon.get("/v1.51/images/busybox/json").json();
+    let ours = shown["Architecture"].as_str().unwrap();
+    let other = if ours == "arm64" { "amd64" } else { "arm64" };
+    let asked = |architecture: &str| {
+        let platform = json!({"os": "linux", "architecture": architecture}).to_string();
+        platform.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>()
+    };
+    let archive = std::fs::read(testkit::images::archive("busybox").unwrap()).unwrap();
+    let load = |platform: &str| {
+        let path = format!("/v1.51/images/load?platform={}", asked(platform));
+        let length = archive.len() as u64;
+        daemon.send("POST", &path, "application/x-tar", &mut &archive[..], length).unwrap().text()
+    };
+    assert!(load(other).contains("no image for this platform"));
+    assert!(load(ours).contains("Loaded image"));
+    let remove = |platform: &str| {
+        daemon.delete(&format!("/v1.51/images/busybox?platforms={}", asked(platform)))
+    };
+    assert_eq!(remove(other).status, 404);
+    assert_eq!(remove(ours).status, 200);
+}
+
+/// The host's own `::1` leads to a container of a network without IPv6, after the daemon was killed too.
+#[test]
+fn a_published_port_is_reached_by_ipv6_on_a_network_without_it() {
+    let mut daemon = started();
+    let page = "while true; do echo page | nc -l -p 80; done";
+    let words = ["run", "-d", "--name", "alpha", "-p", "8080:80", "busybox", "sh", "-c", page];
+    daemon.docker(&words).ok();
+    let ports = daemon.docker(&["port", "alpha", "80"]).ok();
+    assert_eq!(ports, "0.0.0.0:8080\n[::]:8080");
+    let read = |daemon: &Daemon| {
+        eventually("the page is served to IPv6", || {
+            let mut stream = daemon.namespace().connect("[::1]:8080".parse().unwrap()).ok()?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).ok()?;
+            (text == "page\n").then_some(())
+        });
+    };
+    read(&daemon);
+    daemon.kill9();
+    daemon.again();
+    read(&daemon);
+    daemon.stop();
+}
+
+/// An archive ends before the request does; the client is not cut off while it writes the rest.
+#[test]
+fn what_follows_an_archive_is_read_before_the_connection_ends() {
+    let daemon = started();
+    daemon.docker(&["create", "--name", "alpha", "busybox"]).ok();
+    let mut body = daemon.get("/v1.41/containers/alpha/archive?path=/etc/passwd").body;
+    body.resize(16 << 20, 0);
+    let head = format!(
+        "PUT /v1.41/containers/alpha/archive?path=/tmp HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\
+         Content-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    for _ in 0..5 {
+        let mut stream = daemon.connect().unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body).expect("the connection ended too early");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+    }
+    let made = daemon.get("/v1.41/containers/alpha/archive?path=/tmp/passwd");
+    assert_eq!(made.status, 200);
+}
+
+/// bollard sends every parameter of a log, with zero for no end.
+#[test]
+fn a_log_until_zero_is_the_whole_log() {
+    let daemon = started();
+    daemon.docker(&["run", "--name", "alpha", "busybox", "echo", "hello"]).ok();
+    let log = daemon.get("/v1.41/containers/alpha/logs?stdout=1&since=0&until=0&tail=all");
+    assert!(log.text().ends_with("hello\n"), "{:?}", log.text());
+}

@@ -47,3 +47,8 @@ fn volumes_answer_as_dockerd() {
 fn networks_answer_as_dockerd() {
     answers_as_recorded("networks");
 }
+
+#[test]
+fn the_rest_of_the_parameters_is_read_as_by_dockerd() {
+    answers_as_recorded("parameters");
+}

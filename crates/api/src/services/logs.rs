@@ -126,7 +126,7 @@ fn read(query: &Query) -> Result<LogsOptions, Error> {
         stdout,
         stderr,
         since: query.timestamp("since")?,
-        until: query.timestamp("until")?,
+        until: query.until()?,
         timestamps: query.flag("timestamps"),
         details: query.flag("details"),
         tail,

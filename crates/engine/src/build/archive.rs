@@ -1,6 +1,7 @@
 //! Archives: the context as it arrives, and what `ADD` unpacks.
 
 use super::scope;
+use crate::archive::plain;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -14,7 +15,7 @@ const MAGIC_AT: usize = 257;
 /// Unpacks a context, compressed or not, into an empty directory. Files belong to root, whoever they
 /// belonged to at the client; no entry leaves the directory.
 pub(super) fn unpack_context(from: impl Read, to: &Path) -> io::Result<()> {
-    let plain = decompress(BufReader::with_capacity(READ_BUFFER, from))?;
+    let plain = plain(from)?;
     let mut plain = BufReader::with_capacity(READ_BUFFER, plain);
     if plain.fill_buf()?.is_empty() {
         return Ok(());
@@ -22,14 +23,6 @@ pub(super) fn unpack_context(from: impl Read, to: &Path) -> io::Result<()> {
     unpack(&mut plain, to, Path::new(""), Some((0, 0)))?;
     // The client must be read to its end, or it sees a broken connection instead of our answer.
     io::copy(&mut plain, &mut io::sink()).map(drop)
-}
-
-fn decompress<'a>(mut from: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match from.fill_buf()? {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(from)?),
-        _ => Box::new(from),
-    })
 }
 
 /// If `file` is a tar, compressed in any way that Docker knows, unpacks it below `to` (in `root`) and
@@ -68,8 +61,7 @@ fn open(path: &Path) -> io::Result<Option<Opened>> {
         _ => None,
     };
     let Some(program) = external else {
-        let plain = decompress(BufReader::with_capacity(READ_BUFFER, file))?;
-        return Ok(Some((plain, None)));
+        return Ok(Some((Box::new(plain(file)?), None)));
     };
     // As dockerd does for xz: the program is on every system that has such archives.
     let mut child = Command::new(program)

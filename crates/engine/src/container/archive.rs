@@ -333,7 +333,7 @@ fn go_mode(meta: &Metadata) -> u32 {
 
 fn unpack(tar: impl Read, target: &Path, keep_dirs: bool, owner: Option<(u32, u32)>) -> Result<()> {
     let failed = |err: io::Error| Error::caused("Error processing tar file", err);
-    let mut archive = tar::Archive::new(tar);
+    let mut archive = tar::Archive::new(crate::archive::plain(tar).map_err(failed)?);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(true);
     archive.set_overwrite(true);

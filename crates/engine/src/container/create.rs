@@ -17,6 +17,11 @@ impl Engine {
             *name = name.strip_prefix('/').unwrap_or(name).to_owned();
             validate::name(name)?;
         }
+        let no_weight = self.0.facts.without.contains(&ocispec::Controller::IoWeight);
+        if no_weight && request.host_config.blkio_weight != 0 {
+            // dockerd discards it, with a warning, before it looks whether it makes sense.
+            request.host_config.blkio_weight = validate::LEAST_IO_WEIGHT;
+        }
         let mut warnings = validate::request(&request.config, &request.host_config)?;
         validate::cpus(
             &request.host_config,
@@ -31,7 +36,7 @@ impl Engine {
         }
         self.default_host_config(&mut request.host_config)?;
         warnings.append(&mut self.kernel_warnings(&request.host_config)?);
-        if self.0.facts.without.contains(&ocispec::Controller::IoWeight) {
+        if no_weight {
             request.host_config.blkio_weight = 0;
         }
         let mounts = self.resolve_mounts(&request)?;

@@ -163,11 +163,7 @@ fn matches(record: &Record, options: &ListOptions) -> bool {
         && filters.matches("volume", mount)
         && filters.matches("network", network)
         && filters.matches("publish", |wanted| {
-            record
-                .network_settings
-                .ports
-                .iter()
-                .any(|(port, bindings)| bindings.is_some() && matches_port(port, wanted))
+            record.host_config.port_bindings.keys().any(|port| matches_port(port, wanted))
         })
         && filters.matches("expose", |wanted| {
             record.config.exposed_ports.iter().flatten().any(|(port, _)| matches_port(port, wanted))

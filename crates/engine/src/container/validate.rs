@@ -9,6 +9,8 @@ use types::port::parse_port;
 /// dockerd's smallest memory limit: less does not start a process.
 const LEAST_MEMORY: i64 = 6 * 1024 * 1024;
 
+pub(crate) const LEAST_IO_WEIGHT: u16 = 10;
+
 /// Refuses a name Docker refuses.
 pub(crate) fn name(name: &str) -> Result<()> {
     let mut chars = name.chars();
@@ -204,7 +206,7 @@ fn resources(host: &HostConfig) -> Result<Vec<String>> {
     if host.cpu_shares < 0 {
         return invalid("shares must be a positive integer");
     }
-    if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
+    if host.blkio_weight > 0 && !(LEAST_IO_WEIGHT..=1000).contains(&host.blkio_weight) {
         return invalid("Range of blkio weight is from 10 to 1000");
     }
     if host.shm_size < 0 {
@@ -217,6 +219,9 @@ fn resources(host: &HostConfig) -> Result<Vec<String>> {
         )));
     }
     let mut warnings = Vec::new();
+    if host.network_mode == "host" && !host.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
     if host.oom_kill_disable == Some(true) && host.memory == 0 {
         warnings.push(
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."

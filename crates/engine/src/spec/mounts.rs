@@ -51,6 +51,7 @@ fn bind(mount: &MountRecord) -> Result<Mount> {
     let options = mount.spec.bind_options.clone().unwrap_or_default();
     let recursion = if options.non_recursive { "bind" } else { "rbind" };
     let propagation = if point.propagation.is_empty() { "rprivate" } else { &point.propagation };
+    check_propagation(&source, propagation)?;
     let access = if point.rw { "rw" } else { "ro" };
     Ok(Mount {
         destination: point.destination.clone(),
@@ -58,6 +59,35 @@ fn bind(mount: &MountRecord) -> Result<Mount> {
         source: source.to_string_lossy().into_owned(),
         options: [recursion, access, propagation].map(str::to_owned).to_vec(),
     })
+}
+
+/// Mounts go from the host to the container, or both ways, only if the host's mount does that itself.
+fn check_propagation(source: &Path, propagation: &str) -> Result<()> {
+    let (wanted, words): (&[&str], _) = match propagation {
+        "shared" | "rshared" => (&["shared:"], "shared"),
+        "slave" | "rslave" => (&["shared:", "master:"], "shared or slave"),
+        _ => return Ok(()),
+    };
+    let table = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|err| Error::caused("failed to read the mounts", err))?;
+    let source = source.canonicalize().unwrap_or_else(|_| source.to_owned());
+    let Some((point, tags)) = mount_of(&table, &source) else { return Ok(()) };
+    if tags.iter().any(|tag| wanted.iter().any(|wanted| tag.starts_with(wanted))) {
+        return Ok(());
+    }
+    let source = source.display();
+    Err(Error::system(format!("path {source} is mounted on {point} but it is not a {words} mount")))
+}
+
+/// The mount that holds `path`, of several the last, and how it propagates (`proc_pid_mountinfo(5)`).
+fn mount_of<'a>(table: &'a str, path: &Path) -> Option<(&'a str, Vec<&'a str>)> {
+    let entry = |line: &'a str| {
+        let mut fields = line.split(' ').skip(4);
+        let point = fields.next()?;
+        let tags = fields.skip(1).take_while(|field| *field != "-").collect();
+        path.starts_with(point).then_some((point, tags))
+    };
+    table.lines().filter_map(entry).max_by_key(|(point, _)| point.len())
 }
 
 /// What is bound: all of the volume or image, or the part of it that the user named.
@@ -103,5 +133,21 @@ fn tmpfs(mount: &MountRecord) -> Mount {
         kind: "tmpfs".to_owned(),
         source: "tmpfs".to_owned(),
         options,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deepest_mount_above_a_path_counts_and_of_the_same_the_last() {
+        let table = "1 0 8:1 / / rw - ext4 /dev/a rw\n\
+                     2 1 0:5 / /mnt rw,noexec shared:7 - tmpfs tmpfs rw\n\
+                     3 2 0:6 / /mnt rw shared:8 master:2 - tmpfs tmpfs rw\n\
+                     4 1 0:7 / /mntx rw - tmpfs tmpfs rw";
+        let of = |path: &str| mount_of(table, Path::new(path)).unwrap();
+        assert_eq!(of("/mnt/a/b"), ("/mnt", vec!["shared:8", "master:2"]));
+        assert_eq!(of("/mnty"), ("/", vec![]));
     }
 }

@@ -1,7 +1,8 @@
 //! Where a mount's target goes through a symbolic link of the image that leads nowhere yet.
 //!
 //! Images link `/var/run` to `/run` and `/etc/resolv.conf` into it, and need not have a `/run`: who mounts there is to get
-//! it, as with runc. Only what such links miss is made here; the runtime makes plain missing targets itself.
+//! it, as with runc. Only what such links miss is made here, and a missing working directory; the runtime makes plain missing
+//! targets itself.
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
@@ -41,6 +42,12 @@ pub(crate) fn complete(rootfs: &Path, path: &Path, target: Target) -> nix::Resul
         }
     }
     Ok(())
+}
+
+/// Makes a directory and all above it that is missing.
+pub(crate) fn make_directory(rootfs: &Path, path: &Path) -> nix::Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Root(open(rootfs, flags, Mode::empty())?).make(path, Target::Directory, LINKS)
 }
 
 struct Root(OwnedFd);
@@ -130,6 +137,9 @@ mod tests {
         assert!(root.join("outside").is_dir() && !dir.path().join("outside").exists());
         complete(&root, Path::new("/data/deep"), Target::Directory).unwrap();
         assert!(!root.join("data").exists());
+        make_directory(&root, Path::new("/data/deep")).unwrap();
+        make_directory(&root, Path::new("/var/run/work")).unwrap();
+        assert!(root.join("data/deep").is_dir() && root.join("run/work").is_dir());
     }
 
     #[test]

@@ -61,11 +61,16 @@ impl Store {
         Ok(summaries)
     }
 
-    /// For each image, the bytes of its layers that other images use too.
+    /// For each image, the bytes of its layers that other images use too; the nameless below them, which lists leave out, do
+    /// not count, so that a list adds up.
     pub fn shared_sizes(&self) -> BTreeMap<ImageId, u64> {
         let index = self.0.index();
         let mut users: BTreeMap<&Digest, usize> = BTreeMap::new();
-        for chain in index.images.values().flat_map(|image| &image.layers) {
+        let is_shown = |image: &&Arc<Image>| {
+            index.references_to(&image.id).next().is_some()
+                || index.children(Some(&image.id)).is_empty()
+        };
+        for chain in index.images.values().filter(is_shown).flat_map(|image| &image.layers) {
             *users.entry(chain).or_default() += 1;
         }
         let shared = |image: &Arc<Image>| {

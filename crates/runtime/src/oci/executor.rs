@@ -22,6 +22,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+/// As runc does for a container's first process: the mounts are there, so it may lie in a volume. What cannot be made is
+/// told by who changes to it.
+fn make_working_directory(path: &Path) {
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        if std::fs::create_dir(dir).is_err() {
+            return;
+        }
+        let _owner = std::os::unix::fs::chown(dir, Some(0), Some(0));
+    }
+}
+
 /// What one process in the container is started with.
 #[derive(Clone)]
 pub(crate) struct Launcher {
@@ -36,6 +48,7 @@ pub(crate) struct Launcher {
 
 impl Executor for Launcher {
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        make_working_directory(self.process.cwd());
         self.admit().map_err(ExecutorValidationError::ArgValidationError)
     }
 

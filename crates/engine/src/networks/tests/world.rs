@@ -16,6 +16,8 @@ use types::network::{CreateRequest, EndpointSettings, Ipam, IpamConfig, Network}
 use types::port::{PortBinding, PortMap};
 
 const RESOLVER: (Ipv4Addr, u16) = (names::EMBEDDED, 53);
+/// As a program's first thread has it.
+const STACK_BYTES: usize = 8 << 20;
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) struct World {
@@ -80,7 +82,7 @@ impl World {
         let hosts = Sandboxes::open(&dir.path().join("hosts")).unwrap();
         let host_id = ContainerId::new("smp-host");
         let host = hosts.ensure(&host_id).unwrap();
-        let run = || {
+        let host_thread = || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
@@ -97,6 +99,14 @@ impl World {
                 test(&mut world).await;
             });
             Ok(())
+        };
+        // A sandbox's thread has no stack to speak of; threads that it makes are in its namespace.
+        let run = || {
+            std::thread::scope(|scope| {
+                let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+                let died = |died| std::panic::resume_unwind(died);
+                thread.spawn_scoped(scope, host_thread)?.join().unwrap_or_else(died)
+            })
         };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_in(&host, run)));
         hosts.remove(&host_id).unwrap();
