@@ -63,10 +63,14 @@ impl Files {
         let dir = self.root.join(task);
         let mut mounts = Vec::new();
         if wanted.iter().any(|file| below_secrets(&file.target).is_some()) {
-            mounts.push(bind(&dir.join("secrets"), SECRETS.trim_end_matches('/')));
+            mounts.push(bind(&dir.join("secrets"), SECRETS.trim_end_matches('/'), ""));
         }
         for (number, file) in lone(wanted) {
-            mounts.push(bind(&dir.join(number.to_string()).join("current"), &file.target));
+            mounts.push(bind(
+                &dir.join(number.to_string()).join("current"),
+                &file.target,
+                "rslave",
+            ));
         }
         Ok(mounts)
     }
@@ -130,14 +134,15 @@ fn lone(wanted: &[Wanted]) -> impl Iterator<Item = (usize, &Wanted)> {
     wanted.iter().enumerate().filter(|(_, file)| below_secrets(&file.target).is_none())
 }
 
-fn bind(source: &Path, target: &str) -> Mount {
+/// `propagation` is `rslave` where what is mounted on the source later shall be seen, else empty.
+fn bind(source: &Path, target: &str, propagation: &str) -> Mount {
     Mount {
         kind: "bind".to_owned(),
         source: source.to_string_lossy().into_owned(),
         target: target.to_owned(),
         read_only: true,
         bind_options: Some(BindOptions {
-            propagation: "rslave".to_owned(),
+            propagation: propagation.to_owned(),
             ..BindOptions::default()
         }),
         ..Mount::default()

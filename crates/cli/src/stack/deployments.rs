@@ -23,15 +23,14 @@ pub(crate) struct DeploymentsArgs {
     stack: String,
 }
 
-/// One row for each deployment, the newest first.
+/// One row for each deployment, the newest first; the last row is of updates that no deployment of ours made.
 pub(super) async fn run(ctx: &Ctx, args: &DeploymentsArgs) -> Result<Exit> {
     let client = ctx.client().await?;
     if service_names(client, &args.stack).await?.is_empty() {
         bail!("nothing found in stack: {}", args.stack);
     }
     let known = known(client, &args.stack).await?;
-    let of_the_stack = rows(&known).rev().filter(|it| it["Number"] != 0);
-    let rows: Vec<Value> = of_the_stack.map(row).collect();
+    let rows: Vec<Value> = rows(&known).rev().map(row).collect();
     let listing = Listing {
         format: &args.format,
         quiet: None,
@@ -88,7 +87,11 @@ fn row(deployment: &Value) -> Value {
     });
     json!({
         "Ended": ago(&deployment["EndedAt"]),
-        "Number": deployment["Number"].to_string(),
+        // by hand, or by docker's client
+        "Number": match deployment["Number"].as_u64() {
+            Some(number @ 1..) => number.to_string(),
+            _ => "-".to_owned(),
+        },
         "Reason": reasons.collect::<Vec<_>>().join("; "),
         "Services": services.join(", "),
         "Started": ago(&deployment["StartedAt"]),
@@ -115,5 +118,6 @@ mod tests {
         assert_eq!(row["Services"], "app_db, app_web");
         assert_eq!(row["Reason"], "app_web: task: non-zero exit (127)");
         assert_eq!(row["Ended"], "");
+        assert_eq!(super::row(&json!({"Number": 0, "Services": []}))["Number"], "-");
     }
 }
