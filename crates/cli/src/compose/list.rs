@@ -91,6 +91,10 @@ fn ps_row(container: &Value, truncate: bool) -> Value {
     row["Service"] = json!(observe::service(container));
     row["Project"] = container["Labels"][labels::PROJECT].clone();
     row["Publishers"] = publishers(container);
+    // Docker's rows have it, Compose's have not
+    if let Some(row) = row.as_object_mut() {
+        row.remove("Platform");
+    }
     row["Health"] = json!(health.unwrap_or_default());
     row["ExitCode"] =
         json!(between("Exited (", ')').and_then(|code| code.parse::<i64>().ok()).unwrap_or(0));
