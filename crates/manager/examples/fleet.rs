@@ -20,8 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable};
+use types::swarm::endpoint::{EndpointRow, EndpointState};
+use types::{NetworkId, TaskId};
 
+type Rows = std::collections::BTreeMap<(TaskId, NetworkId), EndpointRow>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Joins under way at once.
@@ -56,6 +58,7 @@ async fn main() -> Result<(), Failure> {
         .collect()
         .await;
     let joined = began.elapsed();
+    agents.iter().for_each(|agent| agent.state().lean = Some(Rows::new()));
     agents.iter_mut().for_each(Hollow::start);
     until(&socket, "/nodes", |list| {
         count(list, |node| node["Status"]["State"] == "ready") >= agents.len()
@@ -130,14 +133,14 @@ async fn converge(
             post(socket, "/services/create", &service(&format!("point-{number}"), 1)).await?;
         let id = made["ID"].as_str().ok_or("no id")?.to_owned();
         let is = |row: &EndpointRow| row.service.as_ref().is_some_and(|own| own.as_str() == id);
-        told(agents, |table| {
-            table.endpoints.iter().any(|row| row.state == EndpointState::Healthy && is(row))
+        told(agents, |rows| {
+            rows.values().any(|row| row.state == EndpointState::Healthy && is(row))
         })
         .await;
         came.push(began.elapsed());
         let began = Instant::now();
         call(socket, "DELETE", &format!("/services/{id}"), String::new()).await?;
-        told(agents, |table| !table.endpoints.iter().any(is)).await;
+        told(agents, |rows| !rows.values().any(is)).await;
         went.push(began.elapsed());
     }
     for (what, mut times) in [("comes", came), ("goes", went)] {
@@ -153,9 +156,9 @@ async fn converge(
     Ok(())
 }
 
-async fn told(agents: &[Hollow], holds: impl Fn(&EndpointTable) -> bool) {
+async fn told(agents: &[Hollow], holds: impl Fn(&Rows) -> bool) {
     for agent in agents {
-        while !holds(&agent.state().table) {
+        while !agent.state().lean.as_ref().is_some_and(&holds) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

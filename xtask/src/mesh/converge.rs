@@ -17,6 +17,8 @@ use testkit::Hosts;
 
 /// Above anything here takes, on a machine that does other things, too.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A table that is made and removed.
+const MARK: &str = "smp_mark";
 const TASK: &str = "trap 'exit 0' TERM; sleep 86400 & wait";
 const FORMAT: &str = "{{.State.Pid}} {{.NetworkSettings.Networks.points.IPAddress}}";
 
@@ -86,8 +88,10 @@ impl Watch {
         let (sender, lines) = mpsc::channel();
         let mut programs = Vec::new();
         for (number, host) in hosts.iter().enumerate() {
-            let mut monitor = host.namespace().command("nft");
-            let mut monitor = monitor.arg("monitor").stdout(Stdio::piped()).spawn()?;
+            // It would keep lines back in a pipe.
+            let mut monitor = host.namespace().command("stdbuf");
+            let monitor = monitor.args(["-oL", "nft", "monitor"]);
+            let mut monitor = monitor.stdout(Stdio::piped()).spawn()?;
             let told = monitor.stdout.take().context("no output")?;
             let sender = sender.clone();
             thread::spawn(move || {
@@ -98,7 +102,23 @@ impl Watch {
             });
             programs.push(monitor);
         }
-        Ok(Watch { programs, lines })
+        let watch = Watch { programs, lines };
+        // A program listens some time after it was started: whoever has told of a mark does.
+        let mut deaf: BTreeSet<usize> = (0..watch.programs.len()).collect();
+        wait("every kernel to be listened to", || {
+            for host in &deaf {
+                let namespace = hosts[*host].namespace();
+                namespace.run(&["nft", "add", "table", "ip", MARK])?;
+                namespace.run(&["nft", "delete", "table", "ip", MARK])?;
+            }
+            while let Ok((host, _, line)) = watch.lines.recv_timeout(Duration::from_millis(200)) {
+                if line.contains(MARK) {
+                    deaf.remove(&host);
+                }
+            }
+            Ok(deaf.is_empty())
+        })?;
+        Ok(watch)
     }
 
     /// How long until the last host's kernel had it no more.

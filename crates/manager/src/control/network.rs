@@ -293,8 +293,9 @@ pub fn answer(network: &ClusterNetwork) -> Network {
 /// The user's gateway, or the first address; no packet asks for it.
 fn pool_six(spec: &CreateRequest, six: SixSubnet) -> IpamConfig {
     let wishes = spec.ipam.iter().flat_map(|ipam| ipam.config.iter().flatten());
-    let named = wishes.filter(|wish| wish.subnet.contains(':')).map(|wish| wish.gateway.clone());
-    let gateway = named.filter(|gateway| !gateway.is_empty()).next();
+    let mut named =
+        wishes.filter(|wish| wish.subnet.contains(':')).map(|wish| wish.gateway.clone());
+    let gateway = named.find(|gateway| !gateway.is_empty());
     IpamConfig {
         subnet: six.to_string(),
         gateway: gateway.unwrap_or_else(|| six.gateway().to_string()),

@@ -12,13 +12,13 @@ use taskfsm::{Effect, Event, Machine, Rules};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use types::swarm::endpoint::EndpointTable;
+use types::swarm::endpoint::{EndpointRow, EndpointTable, EndpointUpdate, RemovedRow};
 use types::swarm::node::NodeDescription;
 use types::swarm::session::{
     AgentMessage, Assigned, Assignments, ManagerMessage, Removed, SessionSettings, TaskReport,
 };
 use types::swarm::task::{Task, TaskState, TaskStatus};
-use types::{TaskId, Timestamp};
+use types::{NetworkId, TaskId, Timestamp};
 
 /// Before the first settings arrive.
 const BEAT: Duration = Duration::from_secs(1);
@@ -51,6 +51,8 @@ pub(crate) struct State {
     unwritten: BTreeMap<TaskId, TaskStatus>,
     /// The endpoint table as this node has it.
     pub(crate) table: EndpointTable,
+    /// Instead: its version and endpoints alone, where hundreds of agents share a processor.
+    pub(crate) lean: Option<BTreeMap<(TaskId, NetworkId), EndpointRow>>,
     /// Updates of it so far, and rows in them.
     pub(crate) updates: u64,
     pub(crate) rows: usize,
@@ -212,7 +214,16 @@ impl State {
             ManagerMessage::Endpoints(update) => {
                 self.updates += 1;
                 self.rows += update.endpoints.len() + update.removed.len();
-                if self.table.apply(&update).is_err() {
+                let fits = match &mut self.lean {
+                    Some(rows) => {
+                        let fits = update.complete || update.from == self.table.version;
+                        take_lean(rows, &update);
+                        self.table.version = update.to;
+                        fits
+                    }
+                    None => self.table.apply(&update).is_ok(),
+                };
+                if !fits {
                     self.resyncs += 1;
                     return false;
                 }
@@ -341,6 +352,20 @@ impl State {
                 }
             }
             events.extend(follow.into_iter().rev());
+        }
+    }
+}
+
+fn take_lean(rows: &mut BTreeMap<(TaskId, NetworkId), EndpointRow>, update: &EndpointUpdate) {
+    if update.complete {
+        rows.clear();
+    }
+    for row in &update.endpoints {
+        rows.insert((row.task.clone(), row.network.clone()), row.clone());
+    }
+    for removed in &update.removed {
+        if let RemovedRow::Endpoint(task, network) = removed {
+            rows.remove(&(task.clone(), network.clone()));
         }
     }
 }
