@@ -205,6 +205,8 @@ fn the_rules_are_these() {
     add map ip sampan_overlay_0a1b2c3d via { type ipv4_addr : mark; flags interval; }
     add set ip sampan_overlay_0a1b2c3d within { type ipv4_addr . ipv4_addr; flags interval; }
     add set ip sampan_overlay_0a1b2c3d outside { type ipv4_addr . ipv4_addr; flags interval; }
+    add set ip sampan_overlay_0a1b2c3d hosts { type ipv4_addr; }
+    add map ip sampan_overlay_0a1b2c3d attached { type ipv4_addr : ipv4_addr; flags interval; }
     add set ip sampan_overlay_0a1b2c3d itself { type ipv4_addr . ipv4_addr; }
     add set ip sampan_overlay_0a1b2c3d mesh { type ipv4_addr . inet_proto . inet_service; }
     add set ip sampan_overlay_0a1b2c3d guarded { type ipv4_addr; counter; }
@@ -224,8 +226,13 @@ fn the_rules_are_these() {
     add chain ip sampan_overlay_0a1b2c3d output { type nat hook output priority -100; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d postrouting { type nat hook postrouting priority srcnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d forward { type filter hook forward priority filter; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d host
+    add chain ip sampan_overlay_0a1b2c3d leave { type filter hook postrouting priority 101; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d refuse
     add rule ip sampan_overlay_0a1b2c3d input udp dport 4789 @th,96,24 4096 ip saddr != @underlays counter drop
+    add rule ip sampan_overlay_0a1b2c3d input ip daddr @hosts goto host
+    add rule ip sampan_overlay_0a1b2c3d output ip daddr vmap @vips
+    add rule ip sampan_overlay_0a1b2c3d postrouting fib saddr type local snat ip to ip daddr map @attached
     add rule ip sampan_overlay_0a1b2c3d loopback iifname @tasks ip daddr 127.0.0.0/8 drop
     add rule ip sampan_overlay_0a1b2c3d loopback iifname @tunnel ip daddr 127.0.0.0/8 drop
     add rule ip sampan_overlay_0a1b2c3d input ct state established,related accept
@@ -261,6 +268,18 @@ fn the_rules_are_these() {
     add rule ip sampan_overlay_0a1b2c3d forward ip daddr . meta l4proto . th dport @mesh ip daddr @open ip saddr != @pools accept
     add rule ip sampan_overlay_0a1b2c3d forward ip daddr @open ip saddr != @pools ip daddr != @guarded accept
     add rule ip sampan_overlay_0a1b2c3d forward counter drop
+    add rule ip sampan_overlay_0a1b2c3d host ct state established,related accept
+    add rule ip sampan_overlay_0a1b2c3d host iifname "lo" accept
+    add rule ip sampan_overlay_0a1b2c3d host iifname @tasks iifname . ip saddr != @owners counter drop
+    add rule ip sampan_overlay_0a1b2c3d host iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop
+    add rule ip sampan_overlay_0a1b2c3d host iifname != @tasks iifname != @tunnel ip saddr @pools ip saddr != @direct counter drop
+    add rule ip sampan_overlay_0a1b2c3d host iifname != @tasks iifname != @wire ip saddr @secret counter drop
+    add rule ip sampan_overlay_0a1b2c3d host ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
+    add rule ip sampan_overlay_0a1b2c3d host ip saddr . ip daddr @within accept
+    add rule ip sampan_overlay_0a1b2c3d host counter drop
+    add rule ip sampan_overlay_0a1b2c3d leave ct state established,related accept
+    add rule ip sampan_overlay_0a1b2c3d leave oifname != @tasks accept
+    add rule ip sampan_overlay_0a1b2c3d leave ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
     add rule ip sampan_overlay_0a1b2c3d refuse update @refused { ip saddr . ip daddr . meta l4proto . th dport }
     add rule ip sampan_overlay_0a1b2c3d refuse drop
     add chain ip sampan_overlay_0a1b2c3d port_tcp_8080
