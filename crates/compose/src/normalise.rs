@@ -254,7 +254,10 @@ pub(crate) fn names(tree: &mut Node, project: &str, keep_form: bool) {
             let external = node.get("external").map(|e| &e.value) == Some(&Value::Bool(true));
             let name = if external { key.clone() } else { format!("{project}_{key}") };
             if let Some(map) = node.as_map_mut() {
-                map.entry("name".to_owned()).or_insert_with(|| text(name));
+                // what an unset variable leaves is no name
+                if map.get("name").is_none_or(|given| given.as_str() == Some("")) {
+                    map.insert("name".to_owned(), text(name));
+                }
                 if !external {
                     map.shift_remove("external");
                 }

@@ -22,6 +22,15 @@ fn default(node: &mut Node, key: &str, value: Node) {
     }
 }
 
+/// As [`default`], and in place of what an unset variable leaves.
+fn default_of_blank(node: &mut Node, key: &str, value: Node) {
+    if let Some(map) = node.as_map_mut()
+        && map.get(key).is_none_or(|node| node.as_str() == Some(""))
+    {
+        map.insert(key.to_owned(), value);
+    }
+}
+
 /// A list, or a string in its place, that names nothing twice
 pub(crate) fn distinct(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let mut seen = std::collections::BTreeSet::new();
@@ -242,15 +251,13 @@ pub(crate) fn device(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
         [source] => (*source, *source, "rwm"),
         [source, target] => (*source, *target, "rwm"),
         [source, target, permissions] => (*source, *target, *permissions),
-        _ => {
-            canon.error(
-                format!("`{text}` is not a device"),
-                span,
-                "expected source[:target[:permissions]]",
-            );
-            return Vec::new();
-        }
+        _ => ("", "", ""),
     };
+    if source.is_empty() {
+        let message = format!("`{text}` is not a device");
+        canon.error(message, span, "expected source[:target[:permissions]]");
+        return Vec::new();
+    }
     let text = |part: &str| Node::text(part, span);
     let target = if target.is_empty() { source } else { target };
     vec![Node::map(
@@ -485,7 +492,7 @@ pub(crate) fn secret(_: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let mut node = grant(node);
     let source = node.get("source").and_then(Node::as_str).unwrap_or_default().to_owned();
     let span = node.span;
-    default(&mut node, "target", Node::text(format!("/run/secrets/{source}"), span));
+    default_of_blank(&mut node, "target", Node::text(format!("/run/secrets/{source}"), span));
     vec![node]
 }
 

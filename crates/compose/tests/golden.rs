@@ -251,13 +251,21 @@ fn values_have_the_types_that_the_specification_gives_them() {
 
 #[test]
 fn what_an_unset_variable_leaves_says_nothing() {
-    let body = "    restart: ${NO-}\n    dns: [\"${NO-}\"]\n    ports: [{target: 80, mode: \"${NO-}\"}]\n    deploy: {mode: \"${NO-}\"}\n";
+    let body = "    restart: ${NO-}\n    dns: [\"${NO-}\"]\n    ports: [{target: 80, mode: \"${NO-}\"}, {target: 81, protocol: \"${NO-}\"}]\n    deploy: {mode: \"${NO-}\"}\n";
     insta::assert_snapshot!(service(body), @r#"
         deploy: {}
         ports:
-          - target: 80
+          - mode: ingress
+            target: 80
+            protocol: tcp
+          - mode: ingress
+            target: 81
             protocol: tcp
     "#);
+    let secret = "services: {a: {image: x, secrets: [{source: s, target: \"${NO-}\"}]}}\nsecrets: {s: {file: ./s}}\n";
+    assert!(config(secret).contains("target: /run/secrets/s"), "{}", config(secret));
+    let volume = "name: p\nservices: {a: {image: x, volumes: ['data:/d']}}\nvolumes: {data: {name: \"${NO-}\"}}\n";
+    assert!(config(volume).contains("name: p_data"), "{}", config(volume));
 }
 
 #[test]
@@ -350,6 +358,11 @@ fn numbers_out_of_their_range_and_secrets_of_drivers_are_refused() {
             "oom_score_adj: must be from -1000 to 1000",
         ),
         ("services: {a: {image: x, ports: [0]}}\n", "`0` is not a port"),
+        ("services: {a: {image: x, devices: [':/dev/a']}}\n", "`:/dev/a` is not a device"),
+        (
+            "services: {a: {image: x, devices: [{source: '', target: /b}]}}\n",
+            "source: must not be blank",
+        ),
         (
             "services: {a: {image: x, networks: {n: {driver_opts: {k: }}}}}\nnetworks: {n: }\n",
             "driver_opts.k: must be a string or a number, not nothing",

@@ -382,23 +382,12 @@ pub struct Logging {
 pub struct Port {
     pub name: String,
     /// `ingress` or `host`: differs in a cluster only.
-    #[serde(default = "ingress")]
     pub mode: String,
     pub host_ip: String,
     pub target: u16,
     /// A port, a range, or empty for any free one.
     pub published: String,
-    #[serde(default = "tcp")]
     pub protocol: String,
-}
-
-// An unset variable leaves these keys empty, and nothing of them in the tree.
-fn ingress() -> String {
-    "ingress".to_owned()
-}
-
-fn tcp() -> String {
-    "tcp".to_owned()
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]

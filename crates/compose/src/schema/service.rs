@@ -225,7 +225,11 @@ static DEPENDENCY: Object = Object::new(
 
 static DEVICE: Object = Object::new(
     "a device",
-    &[f("source", STR).required(), f("target", STR).required(), f("permissions", STR)],
+    &[
+        f("source", &Shape::Form(short::given, STR)).required(),
+        f("target", &Shape::Form(short::given, STR)).required(),
+        f("permissions", STR),
+    ],
 );
 
 static ENV_FILE: Object = Object::new(
@@ -322,11 +326,11 @@ static PORT: Object = Object::new(
     "a port",
     &[
         f("name", STR),
-        f("mode", &Shape::Form(short::or_nothing, &Shape::Enum(&["host", "ingress"]))),
+        f("mode", &Shape::Enum(&["host", "ingress"])),
         f("host_ip", STR),
         f("target", INT).required(),
         f("published", &Shape::Form(short::whole, &Shape::Word)),
-        f("protocol", &Shape::Form(short::or_nothing, &Shape::Enum(&["tcp", "udp", "sctp"]))),
+        f("protocol", &Shape::Enum(&["tcp", "udp", "sctp"])),
         f("app_protocol", STR),
     ],
 );

@@ -1,6 +1,6 @@
 //! `ports`: `80`, `8080:80`, `127.0.0.1::80`, `8000-8002:80-82/udp`, `[::1]:80:80`, and the long form.
 
-use super::default;
+use super::default_of_blank;
 use crate::canon::Canon;
 use crate::node::{Node, Value};
 
@@ -9,8 +9,8 @@ pub(crate) fn port(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
     let span = node.span;
     if node.as_map().is_some() {
         let mut node = node;
-        default(&mut node, "mode", Node::text("ingress", span));
-        default(&mut node, "protocol", Node::text("tcp", span));
+        default_of_blank(&mut node, "mode", Node::text("ingress", span));
+        default_of_blank(&mut node, "protocol", Node::text("tcp", span));
         return vec![node];
     }
     let Some(text) = node.as_str() else {
