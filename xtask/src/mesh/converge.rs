@@ -1,12 +1,9 @@
 //! `cargo xtask mesh --converge N`: N tasks are killed, one after the other; how long until no host's kernel leads to them
 //! any more, from the kill on. The agent's notice, the store's entry, the table on its way and its application are all in it.
-//! The kernels tell themselves (`nft monitor`).
+//! Each kernel is asked again and again (`nft list chain`), and what that takes is in it, too: some milliseconds on a quiet machine,
+//! a tenth of a second on a busy one.
 
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,8 +14,6 @@ use testkit::Hosts;
 
 /// Above anything here takes, on a machine that does other things, too.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// A table that is made and removed.
-const MARK: &str = "smp_mark";
 const TASK: &str = "trap 'exit 0' TERM; sleep 86400 & wait";
 const FORMAT: &str = "{{.State.Pid}} {{.NetworkSettings.Networks.points.IPAddress}}";
 
@@ -43,13 +38,12 @@ pub(super) fn run(hosts: &Hosts, times: usize) -> Result<()> {
         let all = (0..hosts.iter().count()).map(|host| offered(hosts, host, &chain));
         Ok(all.collect::<Result<Vec<_>>>()?.iter().all(|offered| offered.len() == times))
     })?;
-    let watch = Watch::start(hosts)?;
     let mut took = Vec::new();
     for turn in 0..times {
         let (pid, address) = task(hosts, turn)?;
         let killed = Instant::now();
         kill(Pid::from_raw(pid), Signal::SIGKILL)?;
-        took.push(watch.withdrawn(&chain, address, killed)?);
+        took.push(withdrawn(hosts, &chain, address, killed)?);
     }
     took.sort();
     let at = |part: usize| took[(took.len() * part / 100).min(took.len() - 1)].as_secs_f64() * 1e3;
@@ -77,77 +71,24 @@ fn task(hosts: &Hosts, turn: usize) -> Result<(i32, Ipv4Addr)> {
     anyhow::bail!("no task runs")
 }
 
-/// What the kernels of all hosts say of changes of their rules.
-struct Watch {
-    programs: Vec<Child>,
-    lines: Receiver<(usize, Instant, String)>,
-}
-
-impl Watch {
-    fn start(hosts: &Hosts) -> Result<Watch> {
-        let (sender, lines) = mpsc::channel();
-        let mut programs = Vec::new();
-        for (number, host) in hosts.iter().enumerate() {
-            // It would keep lines back in a pipe.
-            let mut monitor = host.namespace().command("stdbuf");
-            let monitor = monitor.args(["-oL", "nft", "monitor"]);
-            let mut monitor = monitor.stdout(Stdio::piped()).spawn()?;
-            let told = monitor.stdout.take().context("no output")?;
-            let sender = sender.clone();
-            thread::spawn(move || {
-                for line in BufReader::new(told).lines().map_while(Result::ok) {
-                    // Whoever listened has gone.
-                    let _ = sender.send((number, Instant::now(), line));
+/// How long until the last host's kernel had it no more.
+fn withdrawn(hosts: &Hosts, chain: &str, address: Ipv4Addr, since: Instant) -> Result<Duration> {
+    thread::scope(|scope| {
+        let ask = |host: usize| {
+            scope.spawn(move || {
+                while offered(hosts, host, chain)?.contains(&address) {
+                    ensure!(since.elapsed() < PATIENCE, "host {host} still leads to {address}");
                 }
-            });
-            programs.push(monitor);
-        }
-        let watch = Watch { programs, lines };
-        // A program listens some time after it was started: whoever has told of a mark does.
-        let mut deaf: BTreeSet<usize> = (0..watch.programs.len()).collect();
-        wait("every kernel to be listened to", || {
-            for host in &deaf {
-                let namespace = hosts[*host].namespace();
-                namespace.run(&["nft", "add", "table", "ip", MARK])?;
-                namespace.run(&["nft", "delete", "table", "ip", MARK])?;
-            }
-            while let Ok((host, _, line)) = watch.lines.recv_timeout(Duration::from_millis(200)) {
-                if line.contains(MARK) {
-                    deaf.remove(&host);
-                }
-            }
-            Ok(deaf.is_empty())
-        })?;
-        Ok(watch)
-    }
-
-    /// How long until the last host's kernel had it no more.
-    fn withdrawn(&self, chain: &str, address: Ipv4Addr, since: Instant) -> Result<Duration> {
-        let mut left: BTreeSet<usize> = (0..self.programs.len()).collect();
+                Ok(since.elapsed())
+            })
+        };
+        let asked: Vec<_> = (0..hosts.iter().count()).map(ask).collect();
         let mut last = Duration::ZERO;
-        while !left.is_empty() {
-            let (host, at, line) = self
-                .lines
-                .recv_timeout(PATIENCE)
-                .with_context(|| format!("hosts {left:?} still lead to {address}"))?;
-            let is_choice = line.contains(chain) && line.contains(" dnat ");
-            if at > since && is_choice && !addresses(&line).contains(&address) && left.remove(&host)
-            {
-                last = last.max(at - since);
-            }
+        for thread in asked {
+            last = last.max(thread.join().map_err(|_| anyhow::anyhow!("a look panicked"))??);
         }
         Ok(last)
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        for program in &mut self.programs {
-            // It may have ended with its host.
-            let _ = program.kill();
-            let _ = program.wait();
-        }
-    }
+    })
 }
 
 fn addresses(text: &str) -> Vec<Ipv4Addr> {
