@@ -5,17 +5,31 @@ use super::bridge::subnet;
 use super::{Known, Networks};
 use crate::{Engine, Error, Result};
 use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
 use types::NetworkId;
 use types::network::{Ipam, IpamConfig, Network};
-use types::subnet::Subnet;
+use types::subnet::{Cidr, Subnet};
 use types::swarm::network::ClusterNetwork;
 
 /// The driver by which a network of the cluster is known.
 pub(super) const DRIVER: &str = "overlay";
 
+/// How long containers of a network that is gone may take to end: a grace period is seconds.
+const ENDING: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
+
 impl Engine {
-    /// Makes the cluster's network known on this node unless it is.
+    /// Makes the cluster's network known on this node unless it is. Its addresses may have been those of one that was
+    /// removed a moment ago, and whose last containers here have not ended yet: these are waited for.
     pub async fn ensure_cluster_network(&self, network: &ClusterNetwork) -> Result<()> {
+        let until = Instant::now() + ENDING;
+        while Instant::now() < until && self.0.networks.is_held_by_another(network).await {
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = self.0.closing.cancelled() => break,
+            }
+        }
         let Some(made) = self.0.networks.ensure_cluster(network).await? else { return Ok(()) };
         self.network_event("create", &made, None);
         Ok(())
@@ -42,6 +56,18 @@ impl Engine {
 }
 
 impl Networks {
+    /// Whether containers here are still on another network of the cluster that had these addresses.
+    async fn is_held_by_another(&self, network: &ClusterNetwork) -> bool {
+        let Ok(cidr) = network.subnet.parse::<Cidr>() else { return false };
+        let state = self.state.lock().await;
+        let others = state.networks.values().filter(|other| *other.id() != network.id);
+        let holds = |other: &Known| {
+            other.overlay.is_some_and(|subnet| subnet.overlaps(cidr.subnet()))
+                && state.is_used(other.id())
+        };
+        others.into_iter().any(holds)
+    }
+
     /// The network if it was made known now.
     pub(super) async fn ensure_cluster(&self, network: &ClusterNetwork) -> Result<Option<Network>> {
         let mut state = self.state.lock().await;
