@@ -1,7 +1,7 @@
 //! `cargo xtask mesh --converge N`: N tasks are killed, one after the other; how long until no host's kernel leads to them
 //! any more, from the kill on. The agent's notice, the store's entry, the table on its way and its application are all in it.
-//! Each kernel is asked again and again (`nft list chain`), and what that takes is in it, too: some milliseconds on a quiet machine,
-//! a tenth of a second on a busy one.
+//! Each kernel is asked again and again (`nft list chain`), and what that takes is in it, too: some milliseconds for
+//! each, on the processors that the daemons need.
 
 use std::net::Ipv4Addr;
 use std::thread;
@@ -34,9 +34,11 @@ pub(super) fn run(hosts: &Hosts, times: usize) -> Result<()> {
         Ok(chain.is_some())
     })?;
     let chain = chain.context("it has a VIP")?;
+    let mut chain = (Vec::new(), chain);
     wait("all to be offered everywhere", || {
+        chain.0 = tables(hosts).unwrap_or_default();
         let all = (0..hosts.iter().count()).map(|host| offered(hosts, host, &chain));
-        Ok(all.collect::<Result<Vec<_>>>()?.iter().all(|offered| offered.len() == times))
+        Ok(all.into_iter().all(|offered| offered.len() == times))
     })?;
     let mut took = Vec::new();
     for turn in 0..times {
@@ -72,11 +74,16 @@ fn task(hosts: &Hosts, turn: usize) -> Result<(i32, Ipv4Addr)> {
 }
 
 /// How long until the last host's kernel had it no more.
-fn withdrawn(hosts: &Hosts, chain: &str, address: Ipv4Addr, since: Instant) -> Result<Duration> {
+fn withdrawn(
+    hosts: &Hosts,
+    chain: &(Vec<String>, String),
+    address: Ipv4Addr,
+    since: Instant,
+) -> Result<Duration> {
     thread::scope(|scope| {
         let ask = |host: usize| {
             scope.spawn(move || {
-                while offered(hosts, host, chain)?.contains(&address) {
+                while offered(hosts, host, chain).contains(&address) {
                     ensure!(since.elapsed() < PATIENCE, "host {host} still leads to {address}");
                 }
                 Ok(since.elapsed())
@@ -96,15 +103,23 @@ fn addresses(text: &str) -> Vec<Ipv4Addr> {
     words.filter_map(|word| word.parse().ok()).collect()
 }
 
-/// Where a host's kernel leads those who ask for the service.
-fn offered(hosts: &Hosts, host: usize, chain: &str) -> Result<Vec<Ipv4Addr>> {
-    let script = format!(
-        "table=$(nft list tables ip | grep -o 'sampan_overlay_[0-9a-f]*' | head -n 1); nft list chain ip $table {chain}"
-    );
-    let Ok(listing) = hosts[host].namespace().run(&["sh", "-c", &script]) else {
-        return Ok(Vec::new());
+/// Where a host's kernel leads those who ask for the service; `chain` with its table.
+fn offered(hosts: &Hosts, host: usize, chain: &(Vec<String>, String)) -> Vec<Ipv4Addr> {
+    let (tables, chain) = chain;
+    let Some(table) = tables.get(host) else { return Vec::new() };
+    let listing = hosts[host].namespace().run(&["nft", "list", "chain", "ip", table, chain]);
+    // Without anybody to lead to there is no chain.
+    listing.map(|text| addresses(&text)).unwrap_or_default()
+}
+
+/// By host: our table for the cluster's networks.
+fn tables(hosts: &Hosts) -> Result<Vec<String>> {
+    let table = |host: &testkit::Host| {
+        let listed = host.namespace().run(&["nft", "list", "tables", "ip"])?;
+        let mut names = listed.split_whitespace().filter(|word| word.starts_with("sampan_overlay"));
+        names.next().map(str::to_owned).context("a host without our table")
     };
-    Ok(addresses(&listing))
+    hosts.iter().map(table).collect()
 }
 
 fn wait(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
