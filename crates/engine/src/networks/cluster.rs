@@ -60,12 +60,12 @@ impl Networks {
     async fn is_held_by_another(&self, network: &ClusterNetwork) -> bool {
         let Ok(cidr) = network.subnet.parse::<Cidr>() else { return false };
         let state = self.state.lock().await;
-        let others = state.networks.values().filter(|other| *other.id() != network.id);
+        let mut others = state.networks.values().filter(|other| *other.id() != network.id);
         let holds = |other: &Known| {
             other.overlay.is_some_and(|subnet| subnet.overlaps(cidr.subnet()))
                 && state.is_used(other.id())
         };
-        others.into_iter().any(holds)
+        others.any(holds)
     }
 
     /// The network if it was made known now.
