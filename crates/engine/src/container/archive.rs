@@ -24,6 +24,8 @@ use types::Timestamp;
 /// Bytes of tar that wait for a slow client: chunks of the size of tar's own buffer.
 const QUEUED_CHUNKS: usize = 16;
 const CHUNK: usize = 64 * 1024;
+/// Bytes behind an archive that are read before the answer; as many as Go's server reads.
+const REST: u64 = 256 * 1024;
 
 impl Engine {
     /// `HEAD /containers/{id}/archive`.
@@ -80,14 +82,19 @@ impl Engine {
         refuse_read_only(&container, &target)?;
         let owner = if copy_uid_gid { Some(self.user_ids(&container).await?) } else { None };
         let missing = not_found(path, id);
-        let tar = tokio_util::io::SyncIoBridge::new(tar);
+        let mut tar = tokio_util::io::SyncIoBridge::new(tar);
         let unpacked = self
             .in_root(&container, move || {
-                let kind = fs::metadata(&target).map_err(|_| missing)?;
-                if !kind.is_dir() {
-                    return Err(Error::invalid("extraction point is not a directory"));
-                }
-                unpack(tar, &target, no_overwrite_dir_non_dir, owner)
+                let unpacked = match fs::metadata(&target) {
+                    Err(_) => Err(missing),
+                    Ok(kind) if kind.is_dir() => {
+                        unpack(&mut tar, &target, no_overwrite_dir_non_dir, owner)
+                    }
+                    Ok(_) => Err(Error::invalid("extraction point is not a directory")),
+                };
+                // Clients lose a connection that is answered before they have written all.
+                let _read = io::copy(&mut tar.take(REST), &mut io::sink());
+                unpacked
             })
             .await?;
         self.0.events.emit(
@@ -132,6 +139,11 @@ impl Engine {
     }
 
     async fn root_of(&self, container: &Arc<Container>) -> Result<Root> {
+        // Who was here before may just be unmounting what this would find mounted.
+        let mut _one_at_a_time = None;
+        if container.record().state.pid == 0 {
+            _one_at_a_time = Some(container.op.lock().await);
+        }
         let (pid, mounts) = {
             let record = container.record();
             (record.state.pid, record.mounts.clone())
