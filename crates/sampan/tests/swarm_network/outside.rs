@@ -34,7 +34,7 @@ impl Teller {
                     return;
                 }
                 // A client that went away is no failure of the server.
-                let _ = write!(stream, "teller saw {}\n", from.ip());
+                let _ = writeln!(stream, "teller saw {}", from.ip());
             }
         });
         Teller { port, namespace: namespace.name().to_owned(), address, stop }
