@@ -122,13 +122,9 @@ impl Route {
     /// The routes of `owner`, in all tables.
     pub(crate) fn paths(&mut self, owner: Owner) -> io::Result<BTreeSet<Path>> {
         let mut paths = BTreeSet::new();
-        self.dump_families(
-            libc::RTM_GETROUTE,
-            head,
-            |payload| {
-                paths.extend(read_path(payload, owner.metric));
-            },
-        )?;
+        self.dump_families(libc::RTM_GETROUTE, head, |payload| {
+            paths.extend(read_path(payload, owner.metric));
+        })?;
         Ok(paths)
     }
 
@@ -172,13 +168,9 @@ impl Route {
 
     pub(crate) fn choices(&mut self, owner: Owner) -> io::Result<BTreeSet<Choice>> {
         let mut choices = BTreeSet::new();
-        self.dump_families(
-            libc::RTM_GETRULE,
-            head,
-            |payload| {
-                choices.extend(read_choice(payload, owner.preference));
-            },
-        )?;
+        self.dump_families(libc::RTM_GETRULE, head, |payload| {
+            choices.extend(read_choice(payload, owner.preference));
+        })?;
         Ok(choices)
     }
 

@@ -231,7 +231,9 @@ fn a_policy_keeps_others_away_on_both_ends_and_counts_them() {
     let rule = |from: &str, port: u16| PolicyRow {
         to: vec![ServiceId::new("web")],
         from: Some(vec![ServiceId::new(from)]),
-        ports: vec![PolicyPort { protocol: Protocol::Tcp, port }], ..PolicyRow::default() };
+        ports: vec![PolicyPort { protocol: Protocol::Tcp, port }],
+        ..PolicyRow::default()
+    };
     let front = cluster.table.networks.iter_mut().find(|row| row.id.as_str() == "front").unwrap();
     front.policy = vec![rule("app", 80), rule("other", 81)];
     cluster.apply();

@@ -7,9 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use types::port::Protocol;
 use types::six::SixSubnet;
 use types::subnet::Subnet;
-use types::swarm::endpoint::{
-    EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, Vip,
-};
+use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, Vip};
 use types::swarm::network::Mode;
 use types::{ContainerId, NetworkId, NodeId, ServiceId};
 

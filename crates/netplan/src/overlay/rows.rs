@@ -38,8 +38,7 @@ pub fn rows<'a>(
         .chain(services.values().flat_map(|service| external::endpoints(service)))
         .collect();
     endpoints.sort_by(|a, b| (&a.task, &a.network).cmp(&(&b.task, &b.network)));
-    let joined: Vec<&EndpointRow> =
-        endpoints.iter().filter(|row| row.service.is_none()).collect();
+    let joined: Vec<&EndpointRow> = endpoints.iter().filter(|row| row.service.is_none()).collect();
     let networks = networks.filter_map(|row| network(row, &services, &joined)).collect();
     let peers = match endpoints.is_empty() {
         true => Vec::new(),

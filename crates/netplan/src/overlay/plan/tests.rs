@@ -388,7 +388,12 @@ fn the_order_of_rows_does_not_matter() {
 fn policy(to: &str, from: Option<&[&str]>, ports: &[u16]) -> PolicyRow {
     let ids = |names: &[&str]| names.iter().map(|name| ServiceId::new(*name)).collect();
     let port = |port: &u16| PolicyPort { protocol: types::port::Protocol::Tcp, port: *port };
-    PolicyRow { to: ids(&[to]), from: from.map(ids), ports: ports.iter().map(port).collect(), ..PolicyRow::default() }
+    PolicyRow {
+        to: ids(&[to]),
+        from: from.map(ids),
+        ports: ports.iter().map(port).collect(),
+        ..PolicyRow::default()
+    }
 }
 
 #[test]

@@ -90,8 +90,18 @@ fn a_policy_means_the_services_that_have_its_name_or_label_by_now() {
     };
     let port = PolicyPort { protocol: types::port::Protocol::Tcp, port: 5432 };
     let expected = [
-        PolicyRow { to: ids(&["db"]), from: Some(ids(&["a", "b"])), ports: vec![port], ..PolicyRow::default() },
-        PolicyRow { to: ids(&["a", "b", "db"]), from: None, ports: Vec::new(), ..PolicyRow::default() },
+        PolicyRow {
+            to: ids(&["db"]),
+            from: Some(ids(&["a", "b"])),
+            ports: vec![port],
+            ..PolicyRow::default()
+        },
+        PolicyRow {
+            to: ids(&["a", "b", "db"]),
+            from: None,
+            ports: Vec::new(),
+            ..PolicyRow::default()
+        },
     ];
     assert_eq!(table.networks[0].policy, expected);
 }
