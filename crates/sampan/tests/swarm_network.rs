@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "swarm_network/modes.rs"]
+mod modes;
 #[path = "swarm_network/outside.rs"]
 mod outside;
 
@@ -146,6 +148,9 @@ fn the_clusters_networks_on_five_hosts() {
     outside::machines_outside_are_known(&cluster);
     outside::files_say_who_may_come(&cluster);
     outside::hosts_join(&mut cluster);
+    modes::encrypted_packets_are_nobodys_to_read(&mut cluster);
+    modes::a_network_without_encapsulation_is_open_to_the_outside(&cluster);
+    modes::ipv6_goes_beside_ipv4(&cluster);
     what_is_destroyed_is_mended(&mut cluster);
     everything_is_told_as_it_is(&cluster);
     nothing_stays_of_a_host_that_leaves(&cluster);
