@@ -12,7 +12,9 @@ use axum::routing::{get, post, put};
 use engine::{Error, Filters};
 use manager::control::network::{DRIVER, answer_of_nodes};
 use serde_json::json;
-use types::network::{ConnectRequest, CreateRequest, DisconnectRequest, HostRequest, Network, PoliciesRequest};
+use types::network::{
+    ConnectRequest, CreateRequest, DisconnectRequest, HostRequest, Network, PoliciesRequest,
+};
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()

@@ -433,6 +433,13 @@ fn an_alias_of_what_is_reset_resets_and_an_empty_file_changes_nothing() {
 }
 
 #[test]
+fn a_mount_whose_type_is_reset_is_refused() {
+    let text = "services: {a: {image: x, volumes: [{type: !reset volume, target: /d}]}}\n";
+    let refused = config(text);
+    assert!(refused.contains("a volume needs a `type`"), "{refused}");
+}
+
+#[test]
 fn bare_names_of_an_included_model_have_its_own_variables() {
     let files = [
         ("compose.yaml", "include: [{path: sub/compose.yaml}]\nservices: {a: {image: x}}\n"),
