@@ -206,14 +206,15 @@ fn a_network_that_gets_no_subnet_is_refused_before_anything_is_written() {
         create(store.state(), "network", json!({"Name": "n"})),
         "400 all predefined address pools have been fully subnetted"
     );
-    for (option, value, needs) in [
-        ("encrypted", "", "--opt encrypted needs a WireGuard tunnel"),
-        ("mode", "wireguard", "mode wireguard needs a WireGuard tunnel"),
-        ("mode", "direct", "mode direct needs routes"),
+    for (spec, refused) in [
+        (json!({"Name": "n", "Options": {"mode": "pigeon"}}), "network n: invalid mode \"pigeon\""),
+        (
+            json!({"Name": "n", "Options": {"mode": "direct"}, "EnableIPv6": true}),
+            "network n: mode direct has no IPv6",
+        ),
     ] {
-        let said =
-            create(store.state(), "network", json!({"Name": "n", "Options": {option: value}}));
-        assert!(said.starts_with(&format!("501 network n: {needs}")), "{said}");
+        let said = create(store.state(), "network", spec);
+        assert!(said.starts_with("400 ") && said.contains(refused), "{said}");
     }
     let free = json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.8.0.0/16"}]}});
     assert_eq!(create(store.state(), "network", free), "ok");
