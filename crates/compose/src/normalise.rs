@@ -294,6 +294,8 @@ pub(crate) fn builds(tree: &mut Node, scope: &Scope) {
         let Some(build) = build.and_then(Node::as_map_mut) else { continue };
         let context = || text(scope.dir.to_string_lossy());
         build.entry("context".to_owned()).or_insert_with(context);
+        // A blank one is none: it is not printed, and what is printed must mean the same.
+        build.retain(|key, value| key != "dockerfile_inline" || value.as_str() != Some(""));
         if !build.contains_key("dockerfile_inline") {
             build.entry("dockerfile".to_owned()).or_insert_with(|| text("Dockerfile"));
         }

@@ -433,6 +433,14 @@ fn an_alias_of_what_is_reset_resets_and_an_empty_file_changes_nothing() {
 }
 
 #[test]
+fn a_blank_inline_dockerfile_is_none() {
+    let text = "services: {a: {build: {context: ., dockerfile_inline: ''}}}\n";
+    let printed = config(text);
+    assert!(printed.contains("dockerfile: Dockerfile"), "{printed}");
+    assert_eq!(config(&printed), printed);
+}
+
+#[test]
 fn a_mount_whose_type_is_reset_is_refused() {
     let text = "services: {a: {image: x, volumes: [{type: !reset volume, target: /d}]}}\n";
     let refused = config(text);
