@@ -30,15 +30,8 @@ pub(super) fn configure(plan: &LocalPlan) -> io::Result<()> {
     let table = plan.address.to_bits();
     let way =
         Way::Via { gateway: SANDBOX_GATEWAY.into(), device, source: Some(plan.address.into()) };
-    let mut paths = vec![(MAIN, plan.subnet.into()), (table, Block::ALL)];
-    if plan.leads_out {
-        paths.push((MAIN, Block::ALL));
-    }
-    for (table, to) in paths {
-        route.put_path(INSIDE, &Path { table, to, way: way.clone() })?;
-    }
-    let end = End::From(Block::only(plan.address));
-    route.put_choice(INSIDE, &Choice { end, mark: 0, table })?;
+    let from = Block::only(plan.address);
+    lead(&mut route, INSIDE, way, from, (plan.subnet.into(), Block::ALL), table, plan.leads_out)?;
     match &plan.six {
         Some(six) => configure_six(&mut route, interface, device, table, six),
         None => Ok(()),
@@ -56,13 +49,25 @@ fn configure_six(
     six::add_address(route, device, plan.address, 128)?;
     let way =
         Way::Via { gateway: SANDBOX_GATEWAY_SIX.into(), device, source: Some(plan.address.into()) };
-    let mut paths = vec![(MAIN, plan.subnet.into()), (table, Block::ALL_SIX)];
-    if plan.leads_out {
-        paths.push((MAIN, Block::ALL_SIX));
+    let from = Block::only(plan.address);
+    lead(route, INSIDE_SIX, way, from, (plan.subnet.into(), Block::ALL_SIX), table, plan.leads_out)
+}
+
+/// The container's `way` to its own network, and from its address `from` to everywhere; to everywhere at all if the
+/// network `leads_out`. `to`: the network, and everything.
+fn lead(
+    route: &mut Route,
+    inside: Owner,
+    way: Way,
+    from: Block,
+    to: (Block, Block),
+    table: u32,
+    leads_out: bool,
+) -> io::Result<()> {
+    let (network, all) = to;
+    let out = leads_out.then_some((MAIN, all));
+    for (table, to) in [(MAIN, network), (table, all)].into_iter().chain(out) {
+        route.put_path(inside, &Path { table, to, way: way.clone() })?;
     }
-    for (table, to) in paths {
-        route.put_path(INSIDE_SIX, &Path { table, to, way: way.clone() })?;
-    }
-    let end = End::From(Block::only(plan.address));
-    route.put_choice(INSIDE_SIX, &Choice { end, mark: 0, table })
+    route.put_choice(inside, &Choice { end: End::From(from), mark: 0, table })
 }
