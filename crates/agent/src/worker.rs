@@ -113,6 +113,7 @@ impl Worker {
             leaving: false,
             rewrite_at: None,
         };
+        worker.assign_networks();
         let known: Vec<Arc<Task>> = worker.share.tasks.values().cloned().collect();
         for task in known {
             let status = kept.statuses.get(task.id.as_str()).cloned();
@@ -170,6 +171,7 @@ impl Worker {
         }
         let before = self.share.clone();
         let changed = self.share.take(message);
+        self.assign_networks();
         self.write_removals(&before);
         for id in &changed.gone {
             self.feed(id, Event::Unassigned);
@@ -260,11 +262,15 @@ impl Worker {
         }
     }
 
+    /// Before anything is begun that needs them.
+    fn assign_networks(&self) {
+        let networks = self.share.networks.keys().map(|id| NetworkId::new(id.as_str()));
+        self.executor.engine.assign_cluster_networks(networks.collect());
+    }
+
     fn sweep_networks(&self) {
-        let keep: BTreeSet<NetworkId> =
-            self.share.networks.keys().map(|id| NetworkId::new(id.as_str())).collect();
         let engine = self.executor.engine.clone();
-        self.tasks.spawn(async move { engine.sweep_cluster_networks(&keep).await });
+        self.tasks.spawn(async move { engine.sweep_cluster_networks().await });
     }
 
     /// Tasks whose secrets, configs or networks have come.
@@ -399,7 +405,8 @@ impl Worker {
             removals.spawn(async move { executor.remove(&task, Some(&container)).await });
         }
         removals.join_all().await;
-        self.executor.engine.sweep_cluster_networks(&BTreeSet::new()).await;
+        self.executor.engine.assign_cluster_networks(BTreeSet::new());
+        self.executor.engine.sweep_cluster_networks().await;
         if let Err(err) = self.executor.files.close() {
             tracing::warn!(error = %err, "failed to remove the secrets' directory");
         }

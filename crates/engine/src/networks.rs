@@ -63,7 +63,7 @@ use member::{Member, Place};
 use netdev::{NetDev, Overlay, Sandboxes};
 use netplan::{NetPlan, Table};
 use serve::{DNS_PORT, Serving};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,6 +84,8 @@ pub(crate) struct Networks {
     six: Arc<Mutex<netdev::Six>>,
     overlay: Arc<Mutex<Overlay>>,
     wire: wire::Wire,
+    /// The cluster's networks that the tasks of this node are given; the agent writes it.
+    assigned: Mutex<BTreeSet<NetworkId>>,
     state: tokio::sync::Mutex<State>,
 }
 
@@ -184,6 +186,7 @@ impl Networks {
             device: Arc::new(Mutex::new(device)),
             overlay: Arc::new(Mutex::new(overlay)),
             wire: wire::Wire::open(&dir, &config.exec_root),
+            assigned: Mutex::default(),
             dir,
             members_dir,
         };
@@ -408,6 +411,7 @@ impl State {
     /// Whether a running container is on the network.
     fn is_used(&self, network: &NetworkId) -> bool {
         self.hosts.contains_key(network)
+            || self.asked.values().any(|asked| asked == network)
             || self.members.values().any(|member| member.on(network).is_some())
     }
 }

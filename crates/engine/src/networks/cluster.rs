@@ -5,12 +5,13 @@ use super::bridge::subnet;
 use super::{Known, Networks};
 use crate::{Engine, Error, Result};
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
-use types::NetworkId;
 use types::network::{Ipam, IpamConfig, Network};
 use types::subnet::{Cidr, Subnet};
 use types::swarm::network::ClusterNetwork;
+use types::{NetworkId, TaskId};
 
 /// The driver by which a network of the cluster is known.
 pub(super) const DRIVER: &str = "overlay";
@@ -23,6 +24,15 @@ impl Engine {
     /// Makes the cluster's network known on this node unless it is. Its addresses may have been those of one that was
     /// removed a moment ago, and whose last containers here have not ended yet: these are waited for.
     pub async fn ensure_cluster_network(&self, network: &ClusterNetwork) -> Result<()> {
+        self.ensure_cluster_network_for(network, None).await
+    }
+
+    /// As [`Engine::ensure_cluster_network`]; for `place` the network stays known until it is given back.
+    pub(super) async fn ensure_cluster_network_for(
+        &self,
+        network: &ClusterNetwork,
+        place: Option<&TaskId>,
+    ) -> Result<()> {
         let until = Instant::now() + ENDING;
         while Instant::now() < until && self.0.networks.is_held_by_another(network).await {
             tokio::select! {
@@ -30,27 +40,28 @@ impl Engine {
                 () = self.0.closing.cancelled() => break,
             }
         }
-        let Some(made) = self.0.networks.ensure_cluster(network).await? else { return Ok(()) };
+        let Some(made) = self.0.networks.ensure_cluster(network, place).await? else {
+            return Ok(());
+        };
         self.network_event("create", &made, None);
         Ok(())
     }
 
-    /// Forgets the cluster's networks that are neither in `keep` nor used by a container.
-    pub async fn sweep_cluster_networks(&self, keep: &BTreeSet<NetworkId>) {
-        let unused: Vec<NetworkId> = {
-            let state = self.0.networks.state.lock().await;
-            let known = state.networks.values().filter(|known| known.overlay.is_some());
-            known
-                .map(Known::id)
-                .filter(|id| !keep.contains(*id) && !state.is_used(id))
-                .filter(|id| !state.asked.values().any(|asked| asked == *id))
-                .cloned()
-                .collect()
-        };
-        for id in unused {
-            if let Err(err) = self.network_remove(id.as_str()).await {
-                tracing::debug!(network = id.short(), error = %err, "not removed yet");
+    /// The cluster's networks that this node's tasks are given, from now on: they stay known. Said before any of
+    /// these tasks is made.
+    pub fn assign_cluster_networks(&self, assigned: BTreeSet<NetworkId>) {
+        self.0.networks.assign_cluster(assigned);
+    }
+
+    /// Forgets the cluster's networks that no task is given and no container uses or is about to use.
+    pub async fn sweep_cluster_networks(&self) {
+        match self.0.networks.sweep_cluster().await {
+            Ok(swept) => {
+                for network in &swept {
+                    self.network_event("destroy", network, None);
+                }
             }
+            Err(err) => tracing::debug!(error = %err, "unused networks are not removed yet"),
         }
     }
 }
@@ -68,10 +79,42 @@ impl Networks {
         others.any(holds)
     }
 
+    pub(super) fn assign_cluster(&self, assigned: BTreeSet<NetworkId>) {
+        *self.assigned.lock().unwrap_or_else(PoisonError::into_inner) = assigned;
+    }
+
+    /// What is wanted is decided in the moment of removal: whoever asks meanwhile keeps the network.
+    pub(super) async fn sweep_cluster(&self) -> Result<Vec<Network>> {
+        let mut state = self.state.lock().await;
+        let unwanted: Vec<Network> = {
+            let assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = state.networks.values().filter(|known| known.overlay.is_some());
+            known
+                .filter(|known| !assigned.contains(known.id()) && !state.is_used(known.id()))
+                .map(|known| known.record.clone())
+                .collect()
+        };
+        if unwanted.is_empty() {
+            return Ok(unwanted);
+        }
+        self.settle_locked(&mut state).await?;
+        for network in &unwanted {
+            state.networks.remove(&network.id);
+            self.remove_file(network);
+        }
+        self.apply(&mut state).await?;
+        Ok(unwanted)
+    }
+
     /// The network if it was made known now.
-    pub(super) async fn ensure_cluster(&self, network: &ClusterNetwork) -> Result<Option<Network>> {
+    pub(super) async fn ensure_cluster(
+        &self,
+        network: &ClusterNetwork,
+        place: Option<&TaskId>,
+    ) -> Result<Option<Network>> {
         let mut state = self.state.lock().await;
         if state.networks.contains_key(&network.id) {
+            state.asked.extend(place.map(|place| (place.clone(), network.id.clone())));
             return Ok(None);
         }
         let known = Known::new(record_of(network))?;
@@ -79,10 +122,11 @@ impl Networks {
         let overlaps = |other: &Known| {
             other.subnet().zip(known.subnet()).is_some_and(|(other, ours)| other.overlaps(ours))
         };
-        // What the cluster has given up, and given to another network since.
+        let is_another = |other: &Known| overlaps(other) || other.record.name == record.name;
+        // What the cluster has given up, and whose name or addresses it gave to another network since.
         let stale = state.networks.values().filter(|other| other.overlay.is_some());
         let stale: Vec<Network> = stale
-            .filter(|other| overlaps(other) && !state.is_used(other.id()))
+            .filter(|other| is_another(other) && !state.is_used(other.id()))
             .map(|other| other.record.clone())
             .collect();
         for other in stale {
@@ -93,6 +137,7 @@ impl Networks {
             return Err(Error::from_lower(allocator::AllocError::PoolOverlaps));
         }
         self.save(&record)?;
+        state.asked.extend(place.map(|place| (place.clone(), network.id.clone())));
         state.networks.insert(record.id.clone(), known);
         Ok(Some(record))
     }

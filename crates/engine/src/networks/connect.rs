@@ -20,18 +20,32 @@ impl Engine {
         let _one_at_a_time = container.op.lock().await;
         refuse_removed(&container)?;
         let wished = request.endpoint_config.unwrap_or_default();
-        self.find_in_cluster(id).await?;
-        let network = self.0.networks.check_wish(id, &wished).await?;
+        let found = self.find_in_cluster(id).await?;
         let record = container.snapshot();
-        check_modes(&record.host_config.network_mode, &network)?;
-        if !is_running(&container) {
-            let wished = EndpointSettings { network_id: network.id.to_string(), ..wished };
-            return container
-                .update(|record| drop(record.networks.insert(network.name.clone(), wished)));
-        }
+        let checked = self.0.networks.check_wish(id, &wished).await.and_then(|network| {
+            check_modes(&record.host_config.network_mode, &network).map(|()| network)
+        });
+        let (network, found) = match (checked, found) {
+            (Ok(network), found) if is_running(&container) => (network, found),
+            (checked, found) => {
+                if let Some(found) = &found {
+                    self.0.networks.let_go(&found.place).await;
+                }
+                let network = checked?;
+                let wished = EndpointSettings { network_id: network.id.to_string(), ..wished };
+                return container
+                    .update(|record| drop(record.networks.insert(network.name.clone(), wished)));
+            }
+        };
         let asker =
             Asker { id: &container.id, name: &record.name, hostname: &record.config.hostname };
-        let place = self.ask_place(network.id.as_str(), &wished, asker.id, asker.name).await?;
+        let place = match found {
+            Some(found) => {
+                let name = network.id.as_str();
+                Some(self.ask_place(found, name, &wished, asker.id, asker.name).await?)
+            }
+            None => None,
+        };
         let granted = place.into_iter().collect();
         let (settings, addresses) =
             match self.0.networks.connect(&network, wished, &asker, &granted).await {

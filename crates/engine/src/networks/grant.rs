@@ -2,9 +2,10 @@
 
 use super::{Networks, State};
 use crate::container::Record;
-use crate::{Engine, Error, Result};
+use crate::{ClusterNetworks, Engine, Error, Result};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 use types::network::EndpointSettings;
 use types::swarm::attach::AttachRequest;
@@ -23,6 +24,14 @@ pub(crate) struct Grant {
     pub(super) address: Ipv4Addr,
     /// What a manager knows it by, if the container asked for it.
     pub(super) task: Option<TaskId>,
+}
+
+/// One of the cluster's networks, known on this node for as long as `place` is asked for.
+pub(super) struct Found {
+    pub(super) network: NetworkId,
+    /// Not yet known to any manager.
+    pub(super) place: TaskId,
+    cluster: Arc<dyn ClusterNetworks>,
 }
 
 pub(crate) type Grants = BTreeMap<NetworkId, Grant>;
@@ -45,7 +54,7 @@ impl Engine {
         for (name, wish) in &record.networks {
             let granted = match is_task {
                 true => self.own_place(name, wish).await,
-                false => self.ask_place(name, wish, id, &record.name).await,
+                false => self.find_place(name, wish, id, &record.name).await,
             };
             match granted {
                 Ok(granted) => grants.extend(granted),
@@ -77,60 +86,75 @@ impl Engine {
     }
 
     /// `None` for a network of this node.
-    pub(super) async fn ask_place(
+    async fn find_place(
         &self,
         name: &str,
         wish: &EndpointSettings,
         container: &ContainerId,
         called: &str,
     ) -> Result<Option<(NetworkId, Grant)>> {
-        let Some(network) = self.find_in_cluster(name).await? else { return Ok(None) };
-        let Some(cluster) = self.0.cluster_networks.get() else { return Ok(None) };
-        let task = TaskId::new(types::ids::swarm_id(rand::random()));
+        let Some(found) = self.find_in_cluster(name).await? else { return Ok(None) };
+        // The refusal names the network as the user has it.
+        self.ask_place(found, name, wish, container, called).await.map(Some)
+    }
+
+    /// The place becomes the container's; after a failure it is given back.
+    pub(super) async fn ask_place(
+        &self,
+        found: Found,
+        name: &str,
+        wish: &EndpointSettings,
+        container: &ContainerId,
+        called: &str,
+    ) -> Result<(NetworkId, Grant)> {
         let address = {
             let mut state = self.0.networks.state.lock().await;
-            let address = state.wished_place(&network, wish)?;
-            state.asked.insert(task.clone(), network.clone());
-            address
+            let address = state.wished_place(&found.network, wish);
+            address.inspect_err(|_| drop(state.asked.remove(&found.place)))?
         };
         let request = AttachRequest {
-            task: task.clone(),
+            task: found.place.clone(),
             node: NodeId::new(""),
-            // As the user has it: the refusal names it.
             network: name.to_owned(),
             container: container.to_string(),
             name: called.to_owned(),
             aliases: wish.aliases.clone().unwrap_or_default(),
             address,
         };
-        match cluster.attach(request).await {
+        match found.cluster.attach(request).await {
             Ok(attached) => {
-                let grant = Grant { address: attached.address, task: Some(task) };
-                Ok(Some((attached.network, grant)))
+                let grant = Grant { address: attached.address, task: Some(found.place) };
+                Ok((attached.network, grant))
             }
             Err(err) => {
                 // The answer alone may have been lost.
-                self.give_back_tasks(vec![task]).await;
+                self.give_back_tasks(vec![found.place]).await;
                 Err(err)
             }
         }
     }
 
-    /// The cluster's network that `name` means, made known here; `None` if it means one of this node.
-    pub(crate) async fn find_in_cluster(&self, name: &str) -> Result<Option<NetworkId>> {
+    /// The cluster's network that `name` means, made known here; `None` if it means one of this node. Whoever finds one
+    /// asks for the place or lets go of it ([`Networks::let_go`]).
+    pub(super) async fn find_in_cluster(&self, name: &str) -> Result<Option<Found>> {
         let known = {
             let state = self.0.networks.state.lock().await;
             state.find(name).ok().map(|known| (known.id().clone(), known.overlay.is_some()))
         };
-        let name = match &known {
-            Some((_, false)) => return Ok(None),
-            Some((id, true)) => id.as_str(),
-            None => name,
-        };
         let Some(cluster) = self.0.cluster_networks.get() else { return Ok(None) };
-        let Some(network) = cluster.find(name).await? else { return Ok(None) };
-        self.ensure_cluster_network(&network).await?;
-        Ok(Some(network.id))
+        let network = match known {
+            Some((_, false)) => None,
+            // What is known here may be gone from the cluster, and another may have its name.
+            Some((id, true)) => match cluster.find(id.as_str()).await? {
+                None => cluster.find(name).await?,
+                found => found,
+            },
+            None => cluster.find(name).await?,
+        };
+        let Some(network) = network else { return Ok(None) };
+        let place = TaskId::new(types::ids::swarm_id(rand::random()));
+        self.ensure_cluster_network_for(&network, Some(&place)).await?;
+        Ok(Some(Found { network: network.id, place, cluster: Arc::clone(cluster) }))
     }
 
     /// Nobody needs these places.
@@ -162,6 +186,11 @@ impl Engine {
 }
 
 impl Networks {
+    /// Nobody asks for the place that was found.
+    pub(super) async fn let_go(&self, place: &TaskId) {
+        self.state.lock().await.asked.remove(place);
+    }
+
     /// The places that a container has asked for.
     pub(crate) async fn asked_places(&self, id: &ContainerId) -> Vec<TaskId> {
         self.state.lock().await.asked_places(id)

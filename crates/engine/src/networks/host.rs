@@ -48,7 +48,16 @@ impl Engine {
         for name in request.aliases.iter().chain([&name]) {
             check_name(name)?;
         }
-        let id = self.0.networks.is_of_cluster(network, self.find_in_cluster(network).await?)?;
+        let address = Some(request.address).filter(|address| !address.is_empty());
+        if let Some(address) = &address
+            && address.parse::<Ipv4Addr>().is_err()
+        {
+            return Err(Error::invalid(format!("invalid IPv4 address: {address}")));
+        }
+        let Some(found) = self.find_in_cluster(network).await? else {
+            return Err(not_of_cluster(network));
+        };
+        let id = found.network.clone();
         let refuse_twice = |state: &State| match state.hosts.get(&id) {
             Some(place) => Err(Error::conflict(format!(
                 "this host is in network {network} already, as {}",
@@ -56,12 +65,10 @@ impl Engine {
             ))),
             None => Ok(()),
         };
-        refuse_twice(&*self.0.networks.state.lock().await)?;
-        let address = Some(request.address).filter(|address| !address.is_empty());
-        if let Some(address) = &address
-            && address.parse::<Ipv4Addr>().is_err()
-        {
-            return Err(Error::invalid(format!("invalid IPv4 address: {address}")));
+        let refused = refuse_twice(&*self.0.networks.state.lock().await);
+        if let Err(err) = refused {
+            self.0.networks.let_go(&found.place).await;
+            return Err(err);
         }
         let wish = EndpointSettings {
             aliases: Some(request.aliases),
@@ -71,10 +78,9 @@ impl Engine {
             }),
             ..EndpointSettings::default()
         };
-        let asked = self.ask_place(network, &wish, &ContainerId::new(""), &name).await?;
-        let granted = asked.and_then(|(_, grant)| Some((grant.address, grant.task?)));
-        let (address, task) =
-            granted.ok_or_else(|| Error::not_found(format!("network {network} not found")))?;
+        let (task, container) = (found.place.clone(), ContainerId::new(""));
+        let (_, grant) = self.ask_place(found, network, &wish, &container, &name).await?;
+        let address = grant.address;
         let place = HostPlace { task: task.clone(), address, name };
         let mut state = self.0.networks.state.lock().await;
         let kept = refuse_twice(&state).and_then(|()| {
@@ -120,17 +126,16 @@ impl Engine {
     }
 }
 
-impl Networks {
-    fn is_of_cluster(&self, name: &str, found: Option<NetworkId>) -> Result<NetworkId> {
-        match found {
-            Some(id) => Ok(id),
-            None if matches!(name, "bridge" | "host" | "none") => Err(Error::forbidden(format!(
-                "network {name} is not the cluster's: every host is in its own networks already"
-            ))),
-            None => Err(Error::not_found(format!("network {name} not found"))),
-        }
+fn not_of_cluster(name: &str) -> Error {
+    match name {
+        "bridge" | "host" | "none" => Error::forbidden(format!(
+            "network {name} is not the cluster's: every host is in its own networks already"
+        )),
+        _ => Error::not_found(format!("network {name} not found")),
     }
+}
 
+impl Networks {
     /// Names, links and the resolver after a change of the host's places.
     async fn follow_hosts(&self, state: &mut State) -> Result<()> {
         let used = cluster_networks(state);

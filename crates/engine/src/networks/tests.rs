@@ -1,6 +1,7 @@
 //! The networks of an engine, on a host of their own in a namespace; containers are sandboxes without
 //! a process.
 
+mod cluster;
 mod world;
 
 use super::{DNS_TCP, DNS_UDP};
