@@ -20,6 +20,7 @@ use super::plan::{Here, Me, TUNNEL_VNI, host_interface, tunnel_mac, wire_mac};
 use super::sixes::Sixes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 use types::subnet::Subnet;
 use types::swarm::endpoint::{
@@ -39,10 +40,10 @@ pub struct OverlayRules {
     pub table: String,
     /// What does not change: chains, rules, empty sets.
     pub frame: String,
-    /// By chain: its one rule.
-    pub choices: BTreeMap<String, String>,
+    /// By chain: its one rule. What did not change since another plan is the same there, also in memory.
+    pub choices: Arc<BTreeMap<String, String>>,
     /// By set: keys, and in a map what they lead to.
-    pub elements: BTreeMap<&'static str, BTreeMap<String, String>>,
+    pub elements: BTreeMap<&'static str, Arc<BTreeMap<String, String>>>,
 }
 
 impl OverlayRules {
@@ -52,7 +53,7 @@ impl OverlayRules {
             "add table {0} {1}\ndelete table {0} {1}\n{2}",
             self.family, self.table, self.frame
         );
-        for (chain, rule) in &self.choices {
+        for (chain, rule) in self.choices.iter() {
             text += &self.choice(chain, rule);
         }
         for (set, elements) in &self.elements {
@@ -70,17 +71,20 @@ impl OverlayRules {
             return self.text();
         }
         let mut text = String::new();
-        for (chain, rule) in &self.choices {
+        for (chain, rule) in self.choices.iter() {
             if before.choices.get(chain) != Some(rule) {
                 text += &self.choice(chain, rule);
             }
         }
-        let empty = BTreeMap::new();
+        let empty = Arc::default();
         let sets: BTreeSet<_> = self.elements.keys().chain(before.elements.keys()).collect();
         let mut added = String::new();
         for set in sets {
             let now = self.elements.get(*set).unwrap_or(&empty);
             let then = before.elements.get(*set).unwrap_or(&empty);
+            if Arc::ptr_eq(now, then) {
+                continue;
+            }
             let gone = then.iter().filter(|(key, value)| now.get(*key) != Some(*value));
             text += &self.change("delete", set, gone.map(|(key, _)| (key, &NOTHING)));
             let new = now.iter().filter(|(key, value)| then.get(*key) != Some(*value));
@@ -406,7 +410,7 @@ pub(super) fn rules(
             if let Some(choice) = choice(&to, None, family) {
                 let chain = format!("vip_{:08x}", vip.address.to_bits());
                 rules.put("vips", family.address(vip.address), format!("goto {chain}"));
-                rules.choices.insert(chain, choice);
+                Arc::make_mut(&mut rules.choices).insert(chain, choice);
             }
         }
         for port in service.ports.iter().filter(|port| port.publish_mode != "host") {
@@ -429,7 +433,7 @@ fn within(table: &EndpointTable, family: Family<'_>) -> EndpointTable {
 
 impl OverlayRules {
     fn put(&mut self, set: &'static str, key: String, value: String) {
-        self.elements.entry(set).or_default().insert(key, value);
+        Arc::make_mut(self.elements.entry(set).or_default()).insert(key, value);
     }
 }
 
@@ -607,7 +611,7 @@ fn publish(
             format!("{protocol} . {}", port.published_port),
             format!("goto {chain}"),
         );
-        rules.choices.insert(chain, choice);
+        Arc::make_mut(&mut rules.choices).insert(chain, choice);
     }
 }
 

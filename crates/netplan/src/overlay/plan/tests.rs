@@ -107,7 +107,7 @@ fn planned(table: &EndpointTable, node: &str) -> OverlayPlan {
 /// The rules' chains of one node that begin with `prefix`.
 fn choices(table: &EndpointTable, node: &str, prefix: &str) -> String {
     let choices = planned(table, node).rules.choices;
-    let mine = choices.into_iter().filter(|(chain, _)| chain.starts_with(prefix));
+    let mine = choices.iter().filter(|(chain, _)| chain.starts_with(prefix));
     mine.map(|(chain, rule)| format!("{chain}: {rule}\n")).collect()
 }
 
