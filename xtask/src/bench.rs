@@ -9,12 +9,14 @@
 //! | `stack` | twenty services of five tasks on five hosts, beside a swarm of five dockerds; its section is written alone |
 //! | `compose` | `up -d` of thirty services, beside docker-compose 1.29; its section is written alone |
 //! | `logs` | a million lines of 101 bytes: written, read back |
+//! | `dns` | the resolver in a container: queries in a second, how long one takes; its section is written alone |
 //! | `writes` | replicated writes of three managers, set beside etcd's; alone; its table is printed only |
 //! | `fleet` | three managers, 1,000 agents without containers, 30,000 tasks; likewise |
 //! | `idle` | memory and CPU of a quiet cluster with 100 tasks; likewise |
 //! | `scheduler` | placements, one thread, no containers; alone and without root |
 
 mod compose;
+mod dns;
 mod fleet;
 mod idle;
 mod logs;
@@ -40,7 +42,7 @@ const TRAP: &[&str] = &["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"];
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which benchmarks (all when none is named)
-    #[arg(value_parser = ["run", "exec", "memory", "logs", "compose", "stack", "writes", "fleet", "idle", "scheduler"])]
+    #[arg(value_parser = ["run", "exec", "memory", "logs", "compose", "stack", "dns", "writes", "fleet", "idle", "scheduler"])]
     names: Vec<String>,
     /// How many rounds
     #[arg(long, default_value_t = 5)]
@@ -120,6 +122,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 page::machine(),
             );
             page::write("Stacks on five nodes", &text)?;
+        }
+        return Ok(());
+    }
+    if args.names == ["dns"] {
+        let mut table = Table::default();
+        dns::measure(&bench, &mut table)?;
+        println!("\n{table}\n{}", writes::load_average());
+        if args.write {
+            let text = format!(
+                "Made by `cargo xtask bench dns --write`: names of eight containers on a network, asked over UDP at 127.0.0.11 from \
+                 within one of them; dockerd 20.10 and ours in turns in one run, {} rounds. {}.\n\n{table}",
+                bench.rounds,
+                page::machine(),
+            );
+            page::write("Names", &text)?;
         }
         return Ok(());
     }

@@ -95,7 +95,8 @@ pub(crate) fn cpu(hosts: &Hosts) -> Result<Vec<f64>> {
     hosts.iter().map(|host| cpu_of(host.pid())).collect()
 }
 
-fn cpu_of(pid: u32) -> Result<f64> {
+/// Seconds that a process has computed.
+pub(super) fn cpu_of(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks = fields.split_whitespace().skip(11).take(2);

@@ -10,6 +10,8 @@ use testkit::Engine;
 pub(crate) enum Unit {
     Seconds,
     Bytes,
+    /// More is better.
+    PerSecond,
 }
 
 #[derive(Debug)]
@@ -83,9 +85,12 @@ fn label(engine: Engine) -> &'static str {
 
 fn shown(unit: Unit, value: f64) -> String {
     match unit {
+        Unit::Seconds if value < 1e-3 => format!("{:.1} µs", value * 1e6),
+        Unit::Seconds if value < 1e-2 => format!("{:.2} ms", value * 1e3),
         Unit::Seconds if value < 1.0 => format!("{:.0} ms", value * 1e3),
         Unit::Seconds => format!("{value:.2} s"),
         Unit::Bytes => format!("{:.2} MB", value / 1e6),
+        Unit::PerSecond => format!("{value:.0}/s"),
     }
 }
 
