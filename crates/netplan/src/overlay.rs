@@ -8,16 +8,18 @@
 //! over one tunnel, VIPs and published ports are DNAT through verdict maps. No bridge, no ARP between tasks, no
 //! entry for a task on another node.
 
+mod elements;
 mod external;
 mod plan;
 mod rows;
 mod rules;
 mod sixes;
 
+pub use elements::{Chain, Choice, Datum, Elements, Key};
 pub use plan::{
     FORWARDING_SIX, Here, Hop, LocalPlan, Me, OverlayPlan, ReturnPath, SANDBOX_GATEWAY,
     TUNNEL_PORT, TUNNEL_VNI, TunnelPlan, WirePlan, plan, tunnel_mac, wire_mac,
 };
 pub use rows::{container_name, rows};
-pub use rules::{OverlayRules, REFUSED, REFUSED_KEPT};
+pub use rules::{Changes, Differences, OverlayRules, REFUSED, REFUSED_KEPT};
 pub use sixes::{LocalSix, SANDBOX_GATEWAY_SIX, SixPaths, six_neighbour};

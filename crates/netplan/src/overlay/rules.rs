@@ -16,12 +16,15 @@
 //! | `refuse` | | remembers what policies keep away, and drops it |
 //! | `vip_…`, `port_…` | | a choice among the healthy endpoints, by weight; draining ones are in none |
 
+use super::elements::{Chain, Choice, Datum, Elements, Key};
 use super::plan::{Here, Me, TUNNEL_VNI, host_interface, tunnel_mac, wire_mac};
 use super::sixes::Sixes;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
+use types::port::Protocol;
 use types::subnet::Subnet;
 use types::swarm::endpoint::{
     EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, PolicyRow, ServiceRow,
@@ -40,10 +43,10 @@ pub struct OverlayRules {
     pub table: String,
     /// What does not change: chains, rules, empty sets.
     pub frame: String,
-    /// By chain: its one rule. What did not change since another plan is the same there, also in memory.
-    pub choices: Arc<BTreeMap<String, String>>,
-    /// By set: keys, and in a map what they lead to.
-    pub elements: BTreeMap<&'static str, Arc<BTreeMap<String, String>>>,
+    /// What chains hold. What did not change since another plan is the same there, also in memory.
+    pub choices: Arc<BTreeMap<Chain, Choice>>,
+    /// By set.
+    pub elements: BTreeMap<&'static str, Arc<Elements>>,
 }
 
 impl OverlayRules {
@@ -53,68 +56,82 @@ impl OverlayRules {
             "add table {0} {1}\ndelete table {0} {1}\n{2}",
             self.family, self.table, self.frame
         );
-        for (chain, rule) in self.choices.iter() {
-            text += &self.choice(chain, rule);
+        for (chain, choice) in self.choices.iter() {
+            text += &self.choice(*chain, choice);
         }
         for (set, elements) in &self.elements {
-            text += &self.change("add", set, elements.iter());
+            text += &self.add(set, elements.iter());
         }
         text
+    }
+
+    /// What makes `before` into this; `None` when the whole has to be replaced.
+    pub fn since<'a>(&'a self, before: &'a OverlayRules) -> Option<Changes<'a>> {
+        if (self.family, &self.table) != (before.family, &before.table)
+            || self.frame != before.frame
+        {
+            return None;
+        }
+        let mut changes = Changes::default();
+        if !Arc::ptr_eq(&self.choices, &before.choices) {
+            changes.choices = differences(&before.choices, &self.choices);
+        }
+        let sets: BTreeSet<_> = self.elements.keys().chain(before.elements.keys()).collect();
+        for set in sets {
+            let (then, now) = (before.elements.get(*set), self.elements.get(*set));
+            if then.zip(now).is_some_and(|(then, now)| Arc::ptr_eq(then, now)) {
+                continue;
+            }
+            let [then, now] = [then, now].map(|it| it.map_or(&NOTHING, |it| it.as_ref()));
+            let elements = differences(then, now);
+            changes.elements.extend((!elements.is_empty()).then_some((*set, elements)));
+        }
+        Some(changes)
     }
 
     /// The input of `nft -f` that makes `before` into this, in one transaction: empty if they are equal. The
     /// whole text when the frames differ.
     pub fn text_since(&self, before: &OverlayRules) -> String {
-        if (self.family, &self.table) != (before.family, &before.table)
-            || self.frame != before.frame
-        {
-            return self.text();
-        }
+        let Some(changes) = self.since(before) else { return self.text() };
         let mut text = String::new();
-        for (chain, rule) in self.choices.iter() {
-            if before.choices.get(chain) != Some(rule) {
-                text += &self.choice(chain, rule);
-            }
+        for (chain, _, choice) in &changes.choices {
+            text += &choice.map_or_else(String::new, |choice| self.choice(**chain, choice));
         }
-        let empty = Arc::default();
-        let sets: BTreeSet<_> = self.elements.keys().chain(before.elements.keys()).collect();
         let mut added = String::new();
-        for set in sets {
-            let now = self.elements.get(*set).unwrap_or(&empty);
-            let then = before.elements.get(*set).unwrap_or(&empty);
-            if Arc::ptr_eq(now, then) {
-                continue;
-            }
-            let gone = then.iter().filter(|(key, value)| now.get(*key) != Some(*value));
-            text += &self.change("delete", set, gone.map(|(key, _)| (key, &NOTHING)));
-            let new = now.iter().filter(|(key, value)| then.get(*key) != Some(*value));
-            added += &self.change("add", set, new);
+        for (set, elements) in &changes.elements {
+            let gone = elements.iter().filter(|(_, then, _)| then.is_some());
+            text += &self.change("delete", set, gone.map(|(key, ..)| key.to_string()));
+            let new = elements.iter().filter_map(|(key, _, now)| Some((*key, (*now)?)));
+            added += &self.add(set, new);
         }
         text += &added;
         // Last: a chain that an element still leads to cannot go.
-        for chain in before.choices.keys().filter(|chain| !self.choices.contains_key(*chain)) {
+        for (chain, _, _) in changes.choices.iter().filter(|(_, _, now)| now.is_none()) {
             let of = format!("{} {} {chain}", self.family, self.table);
             text += &format!("flush chain {of}\ndelete chain {of}\n");
         }
         text
     }
 
-    fn choice(&self, chain: &str, rule: &str) -> String {
+    fn choice(&self, chain: Chain, choice: &Choice) -> String {
         let of = format!("{} {} {chain}", self.family, self.table);
-        format!("add chain {of}\nflush chain {of}\nadd rule {of} {rule}\n")
+        format!("add chain {of}\nflush chain {of}\nadd rule {of} {choice}\n")
     }
 
-    fn change<'a>(
+    fn add<'a>(
         &self,
-        verb: &str,
         set: &str,
-        elements: impl Iterator<Item = (&'a String, &'a String)>,
+        elements: impl Iterator<Item = (&'a Key, &'a Option<Datum>)>,
     ) -> String {
-        let element = |(key, value): (&String, &String)| match value.as_str() {
-            "" => key.clone(),
-            value => format!("{key} : {value}"),
+        let element = |(key, value): (&Key, &Option<Datum>)| match value {
+            None => key.to_string(),
+            Some(value) => format!("{key} : {value}"),
         };
-        let list: Vec<String> = elements.map(element).collect();
+        self.change("add", set, elements.map(element))
+    }
+
+    fn change(&self, verb: &str, set: &str, elements: impl Iterator<Item = String>) -> String {
+        let list: Vec<String> = elements.collect();
         if list.is_empty() {
             return String::new();
         }
@@ -123,8 +140,41 @@ impl OverlayRules {
     }
 }
 
-/// No value beside a key.
-static NOTHING: String = String::new();
+/// Of a set that is empty.
+static NOTHING: Elements = BTreeMap::new();
+
+/// What differs between two rulesets of one frame, each with what was there and what is to be. To be done in this
+/// order: choices that are new or others, elements that go, elements that come, choices that go.
+#[derive(Debug, Default)]
+pub struct Changes<'a> {
+    pub choices: Differences<'a, Chain, Choice>,
+    /// By set. An element that leads elsewhere goes and comes.
+    pub elements: Vec<(&'static str, Differences<'a, Key, Option<Datum>>)>,
+}
+
+/// Key, what was there, what is to be there.
+pub type Differences<'a, K, V> = Vec<(&'a K, Option<&'a V>, Option<&'a V>)>;
+
+fn differences<'a, K: Ord, V: PartialEq>(
+    before: &'a BTreeMap<K, V>,
+    after: &'a BTreeMap<K, V>,
+) -> Differences<'a, K, V> {
+    let (mut then, mut now) = (before.iter().peekable(), after.iter().peekable());
+    let mut differences = Vec::new();
+    loop {
+        let order = match (then.peek(), now.peek()) {
+            (None, None) => return differences,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((then, _)), Some((now, _))) => then.cmp(now),
+        };
+        let then = if order.is_le() { then.next() } else { None };
+        let now = if order.is_ge() { now.next() } else { None };
+        let values = (then.map(|(_, value)| value), now.map(|(_, value)| value));
+        let key = then.or(now).map(|(key, _)| key).filter(|_| values.0 != values.1);
+        differences.extend(key.map(|key| (key, values.0, values.1)));
+    }
+}
 
 /// The set of what policies refused.
 pub const REFUSED: &str = "refused";
@@ -335,30 +385,25 @@ impl Family<'_> {
     }
 
     /// An address of a network that has this family.
-    fn address(self, address: Ipv4Addr) -> String {
+    fn address(self, address: Ipv4Addr) -> Option<IpAddr> {
         match self {
-            Family::Four => address.to_string(),
-            Family::Six(sixes) => {
-                sixes.place(address).map_or_else(String::new, |six| six.to_string())
-            }
+            Family::Four => Some(address.into()),
+            Family::Six(sixes) => sixes.place(address).map(IpAddr::from),
         }
+    }
+
+    fn datum(self, address: Ipv4Addr) -> Option<Datum> {
+        self.address(address).map(Datum::Address)
     }
 
     /// A subnet of such a network, or a block.
-    fn block(self, block: Subnet) -> String {
+    fn block(self, block: Subnet) -> Option<Datum> {
         match self {
-            Family::Four => block.to_string(),
+            Family::Four => Some(Datum::Block(block.network().into(), block.prefix_len())),
             Family::Six(sixes) => {
-                sixes.block(block).map_or_else(String::new, |six| six.to_string())
+                let block = sixes.block(block)?;
+                Some(Datum::Block(block.network().into(), block.prefix_len()))
             }
-        }
-    }
-
-    /// An address and a port, where no map is looked up.
-    fn target(self, address: Ipv4Addr, port: u16) -> String {
-        match self {
-            Family::Four => format!("{address}:{port}"),
-            Family::Six(_) => format!("[{}]:{port}", self.address(address)),
         }
     }
 
@@ -408,8 +453,8 @@ pub(super) fn rules(
         for vip in &service.vips {
             let to = offers.to(&service.id, &vip.network);
             if let Some(choice) = choice(&to, None, family) {
-                let chain = format!("vip_{:08x}", vip.address.to_bits());
-                rules.put("vips", family.address(vip.address), format!("goto {chain}"));
+                let chain = Chain::Vip(vip.address);
+                rules.put_to("vips", family.datum(vip.address), Datum::Goto(chain));
                 Arc::make_mut(&mut rules.choices).insert(chain, choice);
             }
         }
@@ -425,15 +470,26 @@ fn within(table: &EndpointTable, family: Family<'_>) -> EndpointTable {
     let mut table = table.clone();
     table.networks.retain(|network| family.has(network.subnet.network()));
     table.endpoints.retain(|row| family.has(row.address));
-    for service in &mut table.services {
+    for service in table.services.iter_mut() {
         service.vips.retain(|vip| family.has(vip.address));
     }
     table
 }
 
 impl OverlayRules {
-    fn put(&mut self, set: &'static str, key: String, value: String) {
-        Arc::make_mut(self.elements.entry(set).or_default()).insert(key, value);
+    /// What has no place in the family is in no set.
+    fn put(&mut self, set: &'static str, key: impl IntoIterator<Item = Option<Datum>>) {
+        self.insert(set, key.into_iter().collect(), None);
+    }
+
+    fn put_to(&mut self, map: &'static str, key: Option<Datum>, value: Datum) {
+        self.insert(map, key.map(|key| vec![key]), Some(value));
+    }
+
+    fn insert(&mut self, set: &'static str, key: Option<Vec<Datum>>, value: Option<Datum>) {
+        if let Some(key) = key {
+            Arc::make_mut(self.elements.entry(set).or_default()).insert(Key(key), value);
+        }
     }
 }
 
@@ -445,17 +501,17 @@ fn describe_links(
     family: Family<'_>,
 ) {
     for device in devices {
-        rules.put("tunnel", format!("\"{device}\""), String::new());
+        rules.put("tunnel", [interface(device)]);
     }
     if let [_, wire, ..] = devices {
-        rules.put("wire", format!("\"{wire}\""), String::new());
+        rules.put("wire", [interface(wire)]);
     }
     for peer in table.peers.iter().filter(|peer| peer.node != me.node && !devices.is_empty()) {
         describe_peer(rules, table, peer, family);
     }
     for network in &table.networks {
         let subnet = family.block(network.subnet);
-        rules.put("within", format!("{subnet} . {subnet}"), String::new());
+        rules.put("within", [subnet.clone(), subnet.clone()]);
         let sets = [
             ("pools", true),
             ("internal", network.internal),
@@ -464,7 +520,7 @@ fn describe_links(
         ];
         for (set, is_in) in sets {
             if is_in {
-                rules.put(set, subnet.clone(), String::new());
+                rules.put(set, [subnet.clone()]);
             }
         }
     }
@@ -477,52 +533,61 @@ fn describe_peer(
     peer: &PeerRow,
     family: Family<'_>,
 ) {
-    let mark = format!("{:#010x}", peer.underlay.to_bits());
-    let mac = mac_text(tunnel_mac(peer.underlay));
-    let secret = mac_text(wire_mac(peer.underlay));
+    let mark = Datum::Mark(peer.underlay.to_bits());
+    let mac = Some(Datum::Mac(tunnel_mac(peer.underlay)));
+    let secret = Some(Datum::Mac(wire_mac(peer.underlay)));
     if matches!(family, Family::Four) {
-        rules.put("underlays", peer.underlay.to_string(), String::new());
+        rules.put("underlays", [family.datum(peer.underlay)]);
     }
     for network in &table.networks {
         for of in network.blocks.iter().filter(|of| of.node == peer.node) {
             let block = family.block(of.block);
             let mac = if network.mode == Mode::Wireguard { &secret } else { &mac };
-            rules.put("blocks", format!("{mac} . {block}"), String::new());
+            rules.put("blocks", [mac.clone(), block.clone()]);
             if network.mode == Mode::Direct {
-                rules.put("direct", block.clone(), String::new());
-                rules.put("via", block, mark.clone());
+                rules.put("direct", [block.clone()]);
+                rules.put_to("via", block, mark.clone());
             }
         }
     }
     if table.networks.iter().any(|network| network.mode == Mode::Wireguard) {
-        rules.put("peers", secret, mark.clone());
+        rules.put_to("peers", secret, mark.clone());
     }
-    rules.put("peers", mac, mark);
+    rules.put_to("peers", mac, mark);
 }
 
 fn describe_outside(rules: &mut OverlayRules, table: &EndpointTable, family: Family<'_>) {
     for row in table.endpoints.iter().filter(|row| row.is_outside()) {
         let Some(network) = table.networks.iter().find(|it| it.id == row.network) else { continue };
-        let pair = format!("{} . {}", family.block(network.subnet), family.address(row.address));
-        rules.put("outside", pair, String::new());
+        rules.put("outside", [family.block(network.subnet), family.datum(row.address)]);
     }
 }
 
 /// The host's own place; of IPv4.
 fn describe_host(rules: &mut OverlayRules, table: &EndpointTable, place: &Here) {
     let Some(network) = table.networks.iter().find(|row| row.id == place.network) else { return };
-    rules.put("hosts", place.address.to_string(), String::new());
-    rules.put("attached", network.subnet.to_string(), place.address.to_string());
+    let address = Datum::Address(place.address.into());
+    rules.put("hosts", [Some(address.clone())]);
+    rules.put_to("attached", Family::Four.block(network.subnet), address);
 }
 
 fn describe_place(rules: &mut OverlayRules, place: &Here, family: Family<'_>) {
-    let (interface, address) = (host_interface(place.address), family.address(place.address));
-    rules.put("tasks", format!("\"{interface}\""), String::new());
-    rules.put("owners", format!("\"{interface}\" . {address}"), String::new());
-    rules.put("itself", format!("{address} . {address}"), String::new());
+    let (name, address) = (host_interface(place.address), family.datum(place.address));
+    rules.put("tasks", [interface(&name)]);
+    rules.put("owners", [interface(&name), address.clone()]);
+    rules.put("itself", [address.clone(), address.clone()]);
     for (protocol, port) in &place.published {
-        rules.put("mesh", format!("{address} . {} . {port}", protocol.as_str()), String::new());
+        rules.put("mesh", at(address.clone(), *protocol, *port));
     }
+}
+
+fn interface(name: &str) -> Option<Datum> {
+    Some(Datum::Interface(name.to_owned()))
+}
+
+/// A port of an address.
+fn at(address: Option<Datum>, protocol: Protocol, port: u16) -> [Option<Datum>; 3] {
+    [address, Some(Datum::Protocol(protocol)), Some(Datum::Port(port))]
 }
 
 /// Who may come to the endpoints that the network's policies are about. Endpoints in every state: what ends may be
@@ -533,41 +598,41 @@ fn guard(
     network: &NetworkRow,
     family: Family<'_>,
 ) {
-    let mut addresses: BTreeMap<&ServiceId, BTreeSet<String>> = BTreeMap::new();
-    let mut places: BTreeMap<&TaskId, String> = BTreeMap::new();
+    let mut addresses: BTreeMap<&ServiceId, BTreeSet<Datum>> = BTreeMap::new();
+    let mut places: BTreeMap<&TaskId, Datum> = BTreeMap::new();
     for row in table.endpoints.iter().filter(|row| row.network == network.id) {
-        let address = family.address(row.address);
+        let Some(address) = family.datum(row.address) else { continue };
         match &row.service {
             Some(service) => drop(addresses.entry(service).or_default().insert(address)),
             None => drop(places.insert(&row.task, address)),
         }
     }
-    let of = |services: &[ServiceId], tasks: &[TaskId]| -> BTreeSet<&String> {
+    let of = |services: &[ServiceId], tasks: &[TaskId]| -> BTreeSet<&Datum> {
         let services = services.iter().filter_map(|id| addresses.get(id)).flatten();
         services.chain(tasks.iter().filter_map(|id| places.get(id))).collect()
     };
     let to = |rule: &PolicyRow| of(&rule.to, &rule.to_places);
     let admits_all = |rule: &&PolicyRow| rule.from.is_none() && rule.ports.is_empty();
-    let open: BTreeSet<&String> = network.policy.iter().filter(admits_all).flat_map(to).collect();
+    let open: BTreeSet<&Datum> = network.policy.iter().filter(admits_all).flat_map(to).collect();
     for rule in &network.policy {
         let from = rule.from.as_ref().map(|from| of(from, &rule.from_places));
-        for to in to(rule).difference(&open) {
-            rules.put("guarded", (*to).clone(), String::new());
-            let port = |it: &PolicyPort| format!("{to} . {} . {}", it.protocol.as_str(), it.port);
+        for to in to(rule).into_iter().filter(|to| !open.contains(to)) {
+            rules.put("guarded", [Some(to.clone())]);
+            let port = |it: &PolicyPort| at(Some(to.clone()), it.protocol, it.port);
             match &from {
                 None => {
                     for it in &rule.ports {
-                        rules.put("open_ports", port(it), String::new());
+                        rules.put("open_ports", port(it));
                     }
                 }
                 Some(from) => {
-                    for from in from {
+                    for from in from.iter().map(|from| Some((*from).clone())) {
                         if rule.ports.is_empty() {
-                            rules.put("admitted", format!("{from} . {to}"), String::new());
+                            rules.put("admitted", [from.clone(), Some(to.clone())]);
                         }
                         for it in &rule.ports {
-                            let place = format!("{from} . {}", port(it));
-                            rules.put("admitted_ports", place, String::new());
+                            let place = [from.clone()].into_iter().chain(port(it));
+                            rules.put("admitted_ports", place);
                         }
                     }
                 }
@@ -591,27 +656,32 @@ fn publish(
     if port.published_port == 0 {
         return;
     }
-    let protocol = if port.protocol.is_empty() { "tcp" } else { &port.protocol };
+    let Some(protocol) = protocol(&port.protocol) else { return };
     let open = |network: &NetworkRow| offers.open(&service.id, &network.id);
     let there = table.networks.iter().filter(|network| !open(network).is_empty());
     let first = there.min_by_key(|network| (network.internal, network.ingress, &network.name));
     let Some(network) = first else { return };
     for row in open(network) {
-        let address = family.address(row.address);
-        let place = format!("{address} . {protocol} . {}", port.target_port);
-        rules.put("mesh", place, String::new());
+        rules.put("mesh", at(family.datum(row.address), protocol, port.target_port));
     }
     let all = offers.to(&service.id, &network.id);
     let near: Vec<&EndpointRow> = all.iter().filter(|row| row.node == me.node).copied().collect();
     let to = if near.iter().any(|row| row.weight > 0) { near } else { all };
     if let Some(choice) = choice(&to, Some((protocol, port.target_port)), family) {
-        let chain = format!("port_{protocol}_{}", port.published_port);
-        rules.put(
-            "ports",
-            format!("{protocol} . {}", port.published_port),
-            format!("goto {chain}"),
-        );
+        let chain = Chain::Port(protocol, port.published_port);
+        let key = [Some(Datum::Protocol(protocol)), Some(Datum::Port(port.published_port))];
+        rules.insert("ports", key.into_iter().collect(), Some(Datum::Goto(chain)));
         Arc::make_mut(&mut rules.choices).insert(chain, choice);
+    }
+}
+
+/// As a service's specification has it; TCP if it has none.
+fn protocol(text: &str) -> Option<Protocol> {
+    match text {
+        "" => Some(Protocol::Tcp),
+        text => [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+            .into_iter()
+            .find(|it| it.as_str() == text),
     }
 }
 
@@ -642,50 +712,27 @@ impl<'a> Offers<'a> {
     }
 }
 
-/// A rule that picks one of the endpoints, by weight; `None` if there is none to pick.
-fn choice(to: &[&EndpointRow], port: Option<(&str, u16)>, family: Family<'_>) -> Option<String> {
+/// One of the endpoints, by weight; `None` if there is none to pick.
+fn choice(
+    to: &[&EndpointRow],
+    port: Option<(Protocol, u16)>,
+    family: Family<'_>,
+) -> Option<Choice> {
     let mut offered: Vec<(Ipv4Addr, u32)> =
         to.iter().filter(|row| row.weight > 0).map(|row| (row.address, row.weight)).collect();
     offered.sort_unstable();
     offered.dedup_by_key(|(address, _)| *address);
     let least = offered.iter().map(|(_, weight)| *weight).reduce(divisor)?;
-    let target = |address: Ipv4Addr| match port {
-        Some((_, port)) => format!("{} . {port}", family.address(address)),
-        None => family.address(address),
+    let share = |(address, weight): &(Ipv4Addr, u32)| {
+        family.address(*address).map(|address| (address, weight / least))
     };
-    let to = family.name();
-    let dnat = match port {
-        Some((protocol, _)) => format!("meta l4proto {protocol} dnat {to} to"),
-        None => format!("dnat {to} to"),
-    };
-    if let [(address, _)] = offered.as_slice() {
-        let one = match port {
-            Some((_, port)) => family.target(*address, port),
-            None => family.address(*address),
-        };
-        return Some(format!("{dnat} {one}"));
-    }
-    let mut from = 0;
-    let mut parts = Vec::new();
-    for (address, weight) in &offered {
-        let share = weight / least;
-        let range = match share {
-            1 => from.to_string(),
-            _ => format!("{from}-{}", from + share - 1),
-        };
-        parts.push(format!("{range} : {}", target(*address)));
-        from += share;
-    }
-    Some(format!("{dnat} numgen random mod {from} map {{ {} }}", parts.join(", ")))
+    Some(Choice { port, to: offered.iter().filter_map(share).collect() })
+        .filter(|choice: &Choice| !choice.to.is_empty())
 }
 
 /// The greatest common one.
 fn divisor(one: u32, two: u32) -> u32 {
     if two == 0 { one } else { divisor(two, one % two) }
-}
-
-fn mac_text(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// Neighbours ask each other for their MACs, and IPv6 leads no loopback address to a task.
