@@ -157,7 +157,8 @@ fn table(services: u16) -> EndpointTable {
             ingress: false,
             policy: Vec::new(),
             blocks: (0..NODES).map(block).collect(),
-        }],
+        }]
+        .into(),
         peers: (0..NODES).map(peer).collect(),
         services: (0..services).map(service).collect(),
         endpoints: (0..services)

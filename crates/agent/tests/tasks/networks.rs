@@ -81,9 +81,9 @@ fn table(version: u64, tasks: &[(&str, &str)]) -> EndpointTable {
     };
     EndpointTable {
         version,
-        networks: vec![row_of_network],
-        peers: Vec::new(),
-        services: vec![service.clone()],
+        networks: vec![row_of_network].into(),
+        peers: Default::default(),
+        services: vec![service.clone()].into(),
         endpoints: tasks.iter().map(row).collect(),
         ..EndpointTable::default()
     }

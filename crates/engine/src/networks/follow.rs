@@ -301,8 +301,7 @@ impl State {
             .filter_map(Known::to_row)
             .collect();
         let is_new = |row: &EndpointRow| {
-            let mut known = heard.table.endpoints.iter();
-            !known.any(|known| known.task == row.task && known.network == row.network)
+            heard.table.endpoints.get(&(row.task.clone(), row.network.clone())).is_none()
         };
         let joined = self.members.values().flat_map(|member| self.joined(member));
         let rows: Vec<EndpointRow> = joined.filter(is_new).collect();
@@ -311,8 +310,8 @@ impl State {
             return Some(heard.table.clone());
         }
         let mut table = known.unwrap_or_else(|| EndpointTable::clone(&heard.table));
-        table.networks.extend(ahead);
-        table.endpoints.extend(rows);
+        ahead.into_iter().for_each(|row| table.networks.put(Arc::new(row)));
+        rows.into_iter().for_each(|row| table.endpoints.put(Arc::new(row)));
         Some(Arc::new(table))
     }
 

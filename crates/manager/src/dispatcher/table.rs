@@ -26,10 +26,12 @@ impl Tables {
 
     /// Takes in what the store says; whether that is anything new. A table that says the same keeps its version.
     pub(crate) fn derive(&mut self, state: &Snapshot) -> bool {
-        let table = table(state);
+        let mut table = table(state);
         if self.newest.version != 0 && self.newest.says_the_same(&table) {
             return false;
         }
+        // Sessions keep the tables that they were told last: these differ by few rows.
+        table.share_with(&self.newest);
         self.newest = Arc::new(table);
         self.recent.clear();
         true

@@ -8,7 +8,7 @@ use store::{Change, Kind};
 use tokio::time::Instant;
 use types::network::CreateRequest;
 use types::swarm::attach::AttachRequest;
-use types::swarm::endpoint::{EndpointRow, EndpointState};
+use types::swarm::endpoint::{EndpointRow, EndpointState, Rows};
 use types::swarm::network::ClusterNetwork;
 use types::swarm::node::{NodeState, Role};
 use types::swarm::service::{NetworkAttachmentConfig, ServiceSpec};
@@ -48,15 +48,15 @@ async fn web(world: &mut World, replicas: u64) -> ServiceId {
     web
 }
 
-fn everywhere(world: &World, holds: impl Fn(&[EndpointRow]) -> bool) -> bool {
+fn everywhere(world: &World, holds: impl Fn(&Rows<EndpointRow>) -> bool) -> bool {
     world.agents.values().all(|agent| holds(&agent.state().table.endpoints))
 }
 
-fn healthy(rows: &[EndpointRow]) -> usize {
+fn healthy(rows: &Rows<EndpointRow>) -> usize {
     rows.iter().filter(|row| row.state == EndpointState::Healthy).count()
 }
 
-fn draining(rows: &[EndpointRow]) -> usize {
+fn draining(rows: &Rows<EndpointRow>) -> usize {
     rows.iter().filter(|row| row.state == EndpointState::Draining).count()
 }
 
@@ -225,7 +225,7 @@ async fn a_container_joins_by_itself_and_goes_when_its_node_says_so() {
     let wanted = Ipv4Addr::new(10, 0, 1, 3);
     let two = request(2, &world.first.clone(), "net", Some(wanted));
     assert_eq!(control.attach(&two).await.unwrap().address, wanted);
-    let known = |rows: &[EndpointRow]| {
+    let known = |rows: &Rows<EndpointRow>| {
         let mut names: Vec<(&str, Ipv4Addr, EndpointState)> =
             rows.iter().map(|row| (row.name.as_str(), row.address, row.state)).collect();
         names.sort_unstable_by_key(|(name, ..)| *name);
@@ -248,7 +248,7 @@ async fn a_container_joins_by_itself_and_goes_when_its_node_says_so() {
     let gone = |world: &World| world.state().tasks().get(one.task.as_str()).is_none();
     world.eventually("let go", gone).await;
     control.detach(&world.first, &[two.task.clone(), one.task.clone()]).await.unwrap();
-    world.eventually("no row", |world| everywhere(world, <[EndpointRow]>::is_empty)).await;
+    world.eventually("no row", |world| everywhere(world, Rows::is_empty)).await;
     world.remove(Kind::Network, "net").await;
     world.check();
 }

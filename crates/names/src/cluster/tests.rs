@@ -58,7 +58,8 @@ fn endpoint(service: &str, slot: u64, last: u8, state: EndpointState) -> Endpoin
 /// `web` with a VIP, `dns` without, `idle` without tasks, and a container of nobody.
 fn zone() -> Zone {
     let table = EndpointTable {
-        services: vec![service("dns", None), service("idle", Some(9)), service("web", Some(2))],
+        services: vec![service("dns", None), service("idle", Some(9)), service("web", Some(2))]
+            .into(),
         endpoints: vec![
             endpoint("web", 1, 11, EndpointState::Healthy),
             endpoint("web", 2, 12, EndpointState::Healthy),
@@ -67,7 +68,8 @@ fn zone() -> Zone {
             endpoint("dns", 1, 21, EndpointState::Healthy),
             endpoint("dns", 2, 22, EndpointState::Draining),
             endpoint("", 0, 31, EndpointState::Healthy),
-        ],
+        ]
+        .into(),
         ..EndpointTable::default()
     };
     cluster_zone(&table, &network())

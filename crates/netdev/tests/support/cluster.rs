@@ -259,7 +259,7 @@ fn table() -> EndpointTable {
     EndpointTable {
         version: 1,
         tunnel_port: 0,
-        networks: vec![network("back", BACK), network("front", FRONT), network("ingress", INGRESS)],
+        networks: vec![network("back", BACK), network("front", FRONT), network("ingress", INGRESS)].into(),
         peers: (1..=3)
             .map(|host| PeerRow {
                 node: node(host),
@@ -270,7 +270,8 @@ fn table() -> EndpointTable {
         services: vec![
             service("db", vec![vip("back", BACK)], vec![]),
             service("web", vec![vip("front", FRONT), vip("ingress", INGRESS)], vec![port]),
-        ],
-        endpoints: Vec::new(),
+        ]
+        .into(),
+        endpoints: Default::default(),
     }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use types::subnet::Cidr;
 use types::swarm::endpoint::{
-    EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, PolicyRow, ServiceRow, Vip,
+    EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, PolicyRow, Rows, ServiceRow,
+    Vip,
 };
 use types::swarm::external::External;
 use types::swarm::network::{ClusterNetwork, Mode};
@@ -41,12 +42,19 @@ pub fn rows<'a>(
     let joined: Vec<&EndpointRow> = endpoints.iter().filter(|row| row.service.is_none()).collect();
     let networks = networks.filter_map(|row| network(row, &services, &joined)).collect();
     let peers = match endpoints.is_empty() {
-        true => Vec::new(),
+        true => Rows::default(),
         false => nodes.iter().filter_map(|node| peer(node)).collect(),
     };
     let services = services.values().filter(|row| is_reached(row)).map(|row| service(row));
     let services = services.collect();
-    EndpointTable { version, tunnel_port: 0, networks, peers, services, endpoints }
+    EndpointTable {
+        version,
+        tunnel_port: 0,
+        networks,
+        peers,
+        services,
+        endpoints: endpoints.into(),
+    }
 }
 
 fn is_reached(service: &Service) -> bool {

@@ -11,8 +11,13 @@ use crate::six::SixSubnet;
 use crate::subnet::Subnet;
 use crate::{NetworkId, NodeId, ServiceId, TaskId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+mod rows;
+
+pub use rows::{Keyed, Rows};
 
 /// All rows at one version. Rows are in the order of their ids, so that equal tables are equal bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +28,10 @@ pub struct EndpointTable {
     pub version: u64,
     /// The UDP port of all nodes' tunnels; 0 for the usual one, 4789.
     pub tunnel_port: u16,
-    pub networks: Vec<NetworkRow>,
-    pub peers: Vec<PeerRow>,
-    pub services: Vec<ServiceRow>,
-    pub endpoints: Vec<EndpointRow>,
+    pub networks: Rows<NetworkRow>,
+    pub peers: Rows<PeerRow>,
+    pub services: Rows<ServiceRow>,
+    pub endpoints: Rows<EndpointRow>,
 }
 
 /// An overlay network.
@@ -154,14 +159,14 @@ pub struct EndpointUpdate {
     pub to: u64,
     /// Never left out, see [`EndpointTable::tunnel_port`].
     pub tunnel_port: u16,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub networks: Vec<NetworkRow>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub peers: Vec<PeerRow>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub services: Vec<ServiceRow>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub endpoints: Vec<EndpointRow>,
+    #[serde(skip_serializing_if = "Rows::is_empty")]
+    pub networks: Rows<NetworkRow>,
+    #[serde(skip_serializing_if = "Rows::is_empty")]
+    pub peers: Rows<PeerRow>,
+    #[serde(skip_serializing_if = "Rows::is_empty")]
+    pub services: Rows<ServiceRow>,
+    #[serde(skip_serializing_if = "Rows::is_empty")]
+    pub endpoints: Rows<EndpointRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<RemovedRow>,
 }
@@ -204,17 +209,17 @@ impl EndpointUpdate {
             from: old.version,
             to: new.version,
             tunnel_port: new.tunnel_port,
-            networks: changed(&old.networks, &new.networks, NetworkRow::key, |(id, ())| {
-                removed.push(RemovedRow::Network(id));
+            networks: changed(&old.networks, &new.networks, |row| {
+                removed.push(RemovedRow::Network(row.id.clone()));
             }),
-            peers: changed(&old.peers, &new.peers, PeerRow::key, |(id, ())| {
-                removed.push(RemovedRow::Peer(id));
+            peers: changed(&old.peers, &new.peers, |row| {
+                removed.push(RemovedRow::Peer(row.node.clone()));
             }),
-            services: changed(&old.services, &new.services, ServiceRow::key, |(id, ())| {
-                removed.push(RemovedRow::Service(id));
+            services: changed(&old.services, &new.services, |row| {
+                removed.push(RemovedRow::Service(row.id.clone()));
             }),
-            endpoints: changed(&old.endpoints, &new.endpoints, EndpointRow::key, |(task, net)| {
-                removed.push(RemovedRow::Endpoint(task, net));
+            endpoints: changed(&old.endpoints, &new.endpoints, |row| {
+                removed.push(RemovedRow::Endpoint(row.task.clone(), row.network.clone()));
             }),
             removed,
         }
@@ -232,6 +237,14 @@ impl EndpointTable {
             && *peers == other.peers
     }
 
+    /// Has rows that say what those of `before` say be the same in memory.
+    pub fn share_with(&mut self, before: &EndpointTable) {
+        self.networks.share_with(&before.networks);
+        self.peers.share_with(&before.peers);
+        self.services.share_with(&before.services);
+        self.endpoints.share_with(&before.endpoints);
+    }
+
     /// Brings the table to the update's version.
     ///
     /// # Errors
@@ -243,91 +256,106 @@ impl EndpointTable {
         } else if update.from != self.version {
             return Err(OutOfStep);
         }
-        let mut networks = Vec::new();
-        let mut peers = Vec::new();
-        let mut services = Vec::new();
-        let mut endpoints = Vec::new();
         for row in &update.removed {
             match row {
-                RemovedRow::Network(id) => networks.push((id.clone(), ())),
-                RemovedRow::Peer(id) => peers.push((id.clone(), ())),
-                RemovedRow::Service(id) => services.push((id.clone(), ())),
-                RemovedRow::Endpoint(task, net) => endpoints.push((task.clone(), net.clone())),
+                RemovedRow::Network(id) => self.networks.remove(id),
+                RemovedRow::Peer(id) => self.peers.remove(id),
+                RemovedRow::Service(id) => self.services.remove(id),
+                RemovedRow::Endpoint(task, network) => {
+                    self.endpoints.remove(&(task.clone(), network.clone()));
+                }
             }
         }
-        merge(&mut self.networks, &update.networks, &networks, NetworkRow::key);
-        merge(&mut self.peers, &update.peers, &peers, PeerRow::key);
-        merge(&mut self.services, &update.services, &services, ServiceRow::key);
-        merge(&mut self.endpoints, &update.endpoints, &endpoints, EndpointRow::key);
+        self.networks.merge(&update.networks);
+        self.peers.merge(&update.peers);
+        self.services.merge(&update.services);
+        self.endpoints.merge(&update.endpoints);
         (self.version, self.tunnel_port) = (update.to, update.tunnel_port);
         Ok(())
     }
 }
 
-impl NetworkRow {
-    fn key(&self) -> (NetworkId, ()) {
-        (self.id.clone(), ())
-    }
-}
-impl PeerRow {
-    fn key(&self) -> (NodeId, ()) {
-        (self.node.clone(), ())
-    }
-}
-impl ServiceRow {
-    fn key(&self) -> (ServiceId, ()) {
-        (self.id.clone(), ())
-    }
-}
 impl EndpointRow {
     /// Whether it is no task of the cluster.
     pub fn is_outside(&self) -> bool {
         self.node.as_str().is_empty()
     }
+}
 
-    fn key(&self) -> (TaskId, NetworkId) {
-        (self.task.clone(), self.network.clone())
+impl Keyed for NetworkRow {
+    type Key = NetworkId;
+
+    fn order(&self, key: &NetworkId) -> Ordering {
+        self.id.cmp(key)
+    }
+
+    fn order_of(&self, other: &Self) -> Ordering {
+        self.id.cmp(&other.id)
     }
 }
 
-/// The rows of `new` that `old` lacks or has otherwise; `gone` gets the keys that `new` lacks. Both are in the order of
+impl Keyed for PeerRow {
+    type Key = NodeId;
+
+    fn order(&self, key: &NodeId) -> Ordering {
+        self.node.cmp(key)
+    }
+
+    fn order_of(&self, other: &Self) -> Ordering {
+        self.node.cmp(&other.node)
+    }
+}
+
+impl Keyed for ServiceRow {
+    type Key = ServiceId;
+
+    fn order(&self, key: &ServiceId) -> Ordering {
+        self.id.cmp(key)
+    }
+
+    fn order_of(&self, other: &Self) -> Ordering {
+        self.id.cmp(&other.id)
+    }
+}
+
+impl Keyed for EndpointRow {
+    type Key = (TaskId, NetworkId);
+
+    fn order(&self, (task, network): &Self::Key) -> Ordering {
+        self.task.cmp(task).then_with(|| self.network.cmp(network))
+    }
+
+    fn order_of(&self, other: &Self) -> Ordering {
+        self.task.cmp(&other.task).then_with(|| self.network.cmp(&other.network))
+    }
+}
+
+/// The rows of `new` that `old` lacks or has otherwise; `gone` gets the rows whose keys `new` lacks. Both are in the order of
 /// their keys.
-fn changed<R: Clone + PartialEq, K: Ord>(
-    old: &[R],
-    new: &[R],
-    key: fn(&R) -> K,
-    mut gone: impl FnMut(K),
-) -> Vec<R> {
-    let mut put = Vec::new();
-    let mut before = old.iter().peekable();
-    for row in new {
+fn changed<R: Keyed + PartialEq>(
+    old: &Rows<R>,
+    new: &Rows<R>,
+    mut gone: impl FnMut(&R),
+) -> Rows<R> {
+    let same = |old: &Arc<R>, row: &Arc<R>| Arc::ptr_eq(old, row) || old == row;
+    let (put, before) = new.changes(old);
+    let mut before = before.into_iter().peekable();
+    let mut changed = Vec::new();
+    for row in put {
         // Most rows are as they were, at the same place: keys are made for the others only.
-        if before.next_if(|old| *old == row).is_some() {
+        if before.next_if(|old| same(old, row)).is_some() {
             continue;
         }
-        while let Some(old) = before.next_if(|old| key(old) < key(row)) {
-            gone(key(old));
+        while let Some(old) = before.next_if(|old| old.order_of(row).is_lt()) {
+            gone(old);
         }
-        match before.next_if(|old| key(old) == key(row)) {
-            Some(old) if old == row => {}
-            _ => put.push(row.clone()),
+        match before.next_if(|old| old.order_of(row).is_eq()) {
+            Some(old) if same(old, row) => {}
+            _ => changed.push(Arc::clone(row)),
         }
     }
-    before.map(key).for_each(gone);
-    put
-}
-
-/// Puts and removes rows; they are in the order of their keys after it.
-fn merge<R: Clone, K: Ord>(rows: &mut Vec<R>, put: &[R], removed: &[K], key: fn(&R) -> K) {
-    if put.is_empty() && removed.is_empty() {
-        return;
-    }
-    let mut all: BTreeMap<K, R> = rows.drain(..).map(|row| (key(&row), row)).collect();
-    for gone in removed {
-        all.remove(gone);
-    }
-    all.extend(put.iter().map(|row| (key(row), row.clone())));
-    rows.extend(all.into_values());
+    before.for_each(|row| gone(row));
+    changed.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -68,21 +68,23 @@ fn table() -> EndpointTable {
     EndpointTable {
         version: 7,
         tunnel_port: 0,
-        networks: vec![network("back", 1), network("ingress", 0)],
-        peers: vec![peer(1), peer(2), peer(3)],
+        networks: vec![network("back", 1), network("ingress", 0)].into(),
+        peers: vec![peer(1), peer(2), peer(3)].into(),
         services: vec![ServiceRow {
             id: ServiceId::new("web"),
             name: "web".to_owned(),
             vips: vec![vip("back", 1), vip("ingress", 0)],
             ports: vec![port],
             check: None,
-        }],
+        }]
+        .into(),
         endpoints: vec![
             endpoint("t1", "back", "n1", ip(1, 9)),
             endpoint("t1", "ingress", "n1", ip(0, 9)),
             endpoint("t2", "back", "n2", ip(1, 17)),
             endpoint("t2", "ingress", "n2", ip(0, 17)),
-        ],
+        ]
+        .into(),
     }
 }
 
@@ -119,7 +121,7 @@ fn change(table: &mut EndpointTable, task: &str, change: impl Fn(&mut EndpointRo
 fn a_place_in_a_network_that_is_not_in_the_table_has_no_link() {
     let mut table = table();
     let places = here(&table, "n1");
-    table.networks.remove(0);
+    table.networks.remove(&NetworkId::new("back"));
     assert_eq!(plan(&table, &me("n1"), &places).locals.len(), 1);
 }
 
@@ -379,9 +381,9 @@ fn a_node_that_is_not_in_the_table_reaches_nobody_and_keeps_its_own_tasks() {
 #[test]
 fn the_order_of_rows_does_not_matter() {
     let mut other = table();
-    other.endpoints.reverse();
-    other.peers.reverse();
-    other.networks.reverse();
+    other.endpoints = other.endpoints.iter().rev().cloned().collect();
+    other.peers = other.peers.iter().rev().cloned().collect();
+    other.networks = other.networks.iter().rev().cloned().collect();
     assert_eq!(planned(&other, "n1"), planned(&table(), "n1"));
 }
 

@@ -21,7 +21,7 @@ fn table(version: u64, endpoints: Vec<EndpointRow>, peers: &[&str]) -> EndpointT
         .iter()
         .map(|id| PeerRow { node: NodeId::new(*id), underlay, wire_key: String::new() })
         .collect();
-    EndpointTable { version, endpoints, peers, ..EndpointTable::default() }
+    EndpointTable { version, endpoints: endpoints.into(), peers, ..EndpointTable::default() }
 }
 
 /// Three tables that differ by a put, a change and a removal.
@@ -86,4 +86,55 @@ fn a_change_that_goes_on_from_another_version_changes_nothing() {
     let mut table = one.clone();
     assert_eq!(table.apply(&EndpointUpdate::between(&two, &three)), Err(OutOfStep));
     assert_eq!(table, one);
+}
+
+/// Numbered endpoints of which some are left out and some drain, as `seed` says.
+fn many(version: u64, seed: u64) -> EndpointTable {
+    let row = |number: u64| {
+        let state = match (number * seed) % 5 {
+            0 => EndpointState::Draining,
+            _ => EndpointState::Healthy,
+        };
+        endpoint(&format!("t{number:04}"), "x", state)
+    };
+    let kept = (0..300).filter(|number| (number + seed) % 7 != 0 || seed % 3 == 0);
+    table(version, kept.map(row).collect(), &["n1"])
+}
+
+#[test]
+fn few_changes_and_many_lead_to_the_same_rows() {
+    for (from, to) in [(1, 2), (2, 3), (3, 4), (3, 6), (9, 10)] {
+        let (old, new) = (many(from, from), many(to, to));
+        let update = EndpointUpdate::between(&old, &new);
+        let mut at_once = old.clone();
+        at_once.apply(&update).unwrap();
+        assert_eq!(at_once, new);
+        let mut one_by_one = old.clone();
+        for removed in &update.removed {
+            let RemovedRow::Endpoint(task, network) = removed else { continue };
+            one_by_one.endpoints.remove(&(task.clone(), network.clone()));
+        }
+        for row in update.endpoints.shared().iter().rev() {
+            one_by_one.endpoints.put(Arc::clone(row));
+        }
+        assert_eq!(one_by_one.endpoints, new.endpoints);
+    }
+}
+
+#[test]
+fn a_table_that_is_brought_up_to_date_has_the_rows_of_before_in_memory() {
+    let old = many(1, 1);
+    let mut new = many(2, 2);
+    let said = new.clone();
+    new.share_with(&old);
+    assert_eq!(new, said);
+    let update = EndpointUpdate::between(&old, &said);
+    let (put, gone) = new.endpoints.changes(&old.endpoints);
+    let removed = update.removed.len();
+    assert_eq!(put.len(), update.endpoints.len());
+    assert!(gone.len() >= removed && gone.len() < old.endpoints.len());
+    let mut same = many(2, 1);
+    same.share_with(&old);
+    assert!(same.endpoints.is_same(&old.endpoints));
+    assert_eq!(same.endpoints.changes(&old.endpoints), (Vec::new(), Vec::new()));
 }
