@@ -298,7 +298,10 @@ impl Allocator {
             Some(text) => text.parse().map_err(|_| invalid("gateway", text))?,
             None => first,
         };
-        if !subnet.contains(gateway) {
+        // The first and the last address of a subnet are nobody's, unless it has no others.
+        let is_nobodys = subnet.prefix_len() < 31
+            && (gateway == subnet.network() || gateway == subnet.broadcast());
+        if !subnet.contains(gateway) || is_nobodys {
             let address = gateway.to_string();
             return Err(ClusterAllocError::OutOfRange { network: name(), subnet, address });
         }

@@ -139,17 +139,25 @@ impl Engine {
     pub(super) async fn find_in_cluster(&self, name: &str) -> Result<Option<Found>> {
         let known = {
             let state = self.0.networks.state.lock().await;
-            state.find(name).ok().map(|known| (known.id().clone(), known.overlay.is_some()))
+            state.find(name).ok().map(|known| {
+                let exactly = known.id().as_str() == name || known.record.name == name;
+                (known.id().clone(), known.overlay.is_some(), exactly)
+            })
         };
         let Some(cluster) = self.0.cluster_networks.get() else { return Ok(None) };
         let network = match known {
-            Some((_, false)) => None,
+            Some((_, false, true)) => None,
+            // The beginning of an id here may be a name there, which goes before it.
+            Some((_, false, false)) => {
+                let named = cluster.find(name).await.ok().flatten();
+                named.filter(|network| network.spec.name == name)
+            }
             // What is known here may be gone from the cluster, and another may have its name.
-            Some((id, true)) => match cluster.find(id.as_str()).await? {
+            Some((id, true, true)) => match cluster.find(id.as_str()).await? {
                 None => cluster.find(name).await?,
                 found => found,
             },
-            None => cluster.find(name).await?,
+            Some((_, true, false)) | None => cluster.find(name).await?,
         };
         let Some(network) = network else { return Ok(None) };
         let place = TaskId::new(types::ids::swarm_id(rand::random()));

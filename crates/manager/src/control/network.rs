@@ -47,7 +47,7 @@ pub fn create(state: &Snapshot, id: NetworkId, spec: &CreateRequest) -> Result<V
     if !matches!(spec.driver.as_str(), "" | DRIVER) {
         return Err(invalid(format!("network driver {:?} is not supported", spec.driver)));
     }
-    check_ipam(spec.ipam.as_ref())?;
+    check_ipam(spec)?;
     check_mode(spec)?;
     if spec.ingress
         && let Some(there) = state.networks().iter().find(|network| network.spec.ingress)
@@ -91,9 +91,14 @@ fn check_room(state: &Snapshot, network: &ClusterNetwork) -> Result<(), Error> {
     books.check_network(network).map_err(|err| {
         let (own, before) = match &err {
             ClusterAllocError::Overlaps { .. } => {
-                (AllocError::PoolOverlaps, "invalid pool request: ")
+                (AllocError::PoolOverlaps, "invalid pool request: ".to_owned())
             }
-            ClusterAllocError::SubnetsExhausted { .. } => (AllocError::PoolsExhausted, ""),
+            ClusterAllocError::SubnetsExhausted { .. } => {
+                (AllocError::PoolsExhausted, String::new())
+            }
+            ClusterAllocError::OutOfRange { address, .. } => {
+                (AllocError::OutOfRange, format!("failed to allocate gateway ({address}): "))
+            }
             err => return Error::Daemon { kind: err.kind(), message: err.to_string() },
         };
         Error::Daemon { kind: own.kind(), message: format!("{before}{own}") }
@@ -184,10 +189,9 @@ pub fn attach(state: &Snapshot, request: &AttachRequest) -> Result<Vec<Change>, 
     if let (Some(address), Ok(cidr)) = (request.address, network.subnet.parse::<Cidr>())
         && !cidr.subnet().contains(address)
     {
-        let message = format!(
+        return Err(refused(format!(
             "invalid config for network {name}: invalid endpoint settings:\nno configured subnet contains IP address {address}"
-        );
-        return Err(Error::Daemon { kind: errdefs::ErrorKind::InvalidParameter, message });
+        )));
     }
     let wanted = NetworkAttachmentConfig {
         target: network.id.to_string(),
@@ -374,9 +378,22 @@ fn services(state: &Snapshot, network: &ClusterNetwork) -> BTreeMap<String, Netw
     services
 }
 
-fn check_ipam(ipam: Option<&Ipam>) -> Result<(), Error> {
-    let pools = ipam.iter().flat_map(|ipam| ipam.config.iter().flatten());
-    for pool in pools {
+/// As dockerd checks what any network is made with, before it asks SwarmKit; of IPv6 entries SwarmKit's own checks.
+fn check_ipam(spec: &CreateRequest) -> Result<(), Error> {
+    let Some(ipam) = &spec.ipam else { return Ok(()) };
+    if !matches!(ipam.driver.as_str(), "" | "default") {
+        return Err(refused("invalid ipam driver: only \"default\" is there".to_owned()));
+    }
+    let pools = ipam.config.as_deref().unwrap_or_default();
+    allocator::check_ipam(pools).map_err(|err| refused(err.to_string()))?;
+    let is_six = |pool: &&IpamConfig| pool.subnet.contains(':');
+    if pools.iter().filter(|pool| !is_six(pool)).count() > 1 {
+        return Err(invalid(format!(
+            "network {}: a network of the cluster has one IPv4 subnet: name one that is large enough",
+            spec.name
+        )));
+    }
+    for pool in pools.iter().filter(is_six) {
         let Some(subnet) = prefix(&pool.subnet) else {
             return Err(wrong(format!("invalid subnet {}", pool.subnet)));
         };
@@ -400,6 +417,11 @@ fn check_ipam(ipam: Option<&Ipam>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// dockerd's own refusal, before SwarmKit is asked.
+fn refused(message: String) -> Error {
+    Error::Daemon { kind: errdefs::ErrorKind::InvalidParameter, message }
 }
 
 fn wrong(what: String) -> Error {

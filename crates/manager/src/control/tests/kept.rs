@@ -116,6 +116,7 @@ fn create(state: &Snapshot, kind: &str, spec: Value) -> String {
 fn secrets_configs_and_networks_have_a_form() {
     let store = world();
     let invalid = |desc: &str| format!("400 rpc error: code = InvalidArgument desc = {desc}");
+    let faulty = |fault: &str| format!("400 invalid network config:\n{fault}");
     let name = "invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]";
     let cases = [
         ("secret", json!({"Name": "a.b", "Data": "YQ=="}), "ok".to_owned()),
@@ -168,12 +169,49 @@ fn secrets_configs_and_networks_have_a_form() {
         (
             "network",
             json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/99"}]}}),
-            invalid("ipam configuration: invalid subnet 10.0.0.0/99"),
+            faulty("invalid subnet 10.0.0.0/99: invalid CIDR block notation"),
+        ),
+        (
+            "network",
+            json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.1.0.0/24", "IPRange": "10.1.0.0/16"}]}}),
+            faulty("invalid ip-range 10.1.0.0/16: CIDR block is bigger than its parent subnet 10.1.0.0/24"),
+        ),
+        (
+            "network",
+            json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.1.0.7/24"}]}}),
+            faulty("invalid subnet 10.1.0.7/24: it should be 10.1.0.0/24"),
+        ),
+        (
+            "network",
+            json!({"Name": "n", "IPAM": {"Config": [
+                {"Subnet": "10.1.0.0/24", "AuxiliaryAddresses": {"router": "10.2.0.9"}}
+            ]}}),
+            faulty("invalid auxiliary address router: parent subnet 10.1.0.0/24 doesn't contain this address"),
+        ),
+        (
+            "network",
+            json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.1.0.0/24", "Gateway": "10.1.0.0"}]}}),
+            "400 failed to allocate gateway (10.1.0.0): requested address is out of range".to_owned(),
+        ),
+        (
+            "network",
+            json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.1.0.0/24"}, {"Subnet": "10.2.0.0/24"}]}}),
+            invalid("network n: a network of the cluster has one IPv4 subnet: name one that is large enough"),
+        ),
+        (
+            "network",
+            json!({"Name": "n", "IPAM": {"Driver": "dhcp"}}),
+            "400 invalid ipam driver: only \"default\" is there".to_owned(),
+        ),
+        (
+            "network",
+            json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "fd00::/64", "Gateway": "fd01::1"}]}}),
+            invalid("ipam configuration: subnet fd00::/64 does not contain gateway fd01::1"),
         ),
         (
             "network",
             json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/24", "Gateway": "10.0.1.1"}]}}),
-            invalid("ipam configuration: subnet 10.0.0.0/24 does not contain gateway 10.0.1.1"),
+            faulty("invalid gateway 10.0.1.1: parent subnet 10.0.0.0/24 doesn't contain this address"),
         ),
     ];
     for (kind, spec, want) in cases {
