@@ -116,6 +116,8 @@ fn ingress(node: &NodeId) -> ClusterNetwork {
             driver: "overlay".to_owned(),
             scope: "swarm".to_owned(),
             ingress: true,
+            // Published ports answer by both families of their hosts' addresses.
+            enable_ipv6: Some(true),
             ipam: Some(Ipam { driver: "default".to_owned(), ..Ipam::default() }),
             ..CreateRequest::default()
         },

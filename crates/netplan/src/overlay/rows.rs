@@ -40,7 +40,14 @@ pub fn rows<'a>(
         .collect();
     endpoints.sort_by(|a, b| (&a.task, &a.network).cmp(&(&b.task, &b.network)));
     let joined: Vec<&EndpointRow> = endpoints.iter().filter(|row| row.service.is_none()).collect();
-    let networks = networks.filter_map(|row| network(row, &services, &joined)).collect();
+    // A host routes no IPv6 for the sake of published ports before there are any.
+    let is_used =
+        |row: &NetworkRow| !row.ingress || endpoints.iter().any(|it| it.network == row.id);
+    let networks = networks.filter_map(|row| network(row, &services, &joined)).map(|row| {
+        let six = row.six.filter(|_| is_used(&row));
+        NetworkRow { six, ..row }
+    });
+    let networks = networks.collect();
     let peers = match endpoints.is_empty() {
         true => Rows::default(),
         false => nodes.iter().filter_map(|node| peer(node)).collect(),

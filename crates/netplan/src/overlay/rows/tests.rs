@@ -58,6 +58,24 @@ fn a_row_says_whether_anything_new_may_come() {
 }
 
 #[test]
+fn published_ports_have_ipv6_once_there_is_one() {
+    let network = |name: &str, ingress| {
+        let mut network = ClusterNetwork { id: NetworkId::new(name), ..ClusterNetwork::default() };
+        (network.subnet, network.gateway) = ("10.0.0.0/24".to_owned(), "10.0.0.1".to_owned());
+        network.six = "fd00::/64".parse().ok();
+        network.spec.ingress = ingress;
+        network
+    };
+    let networks = [network("net", true), network("other", false), network("third", true)];
+    let nodes = [node("n1", NodeState::Ready)];
+    let tasks = [task("starts", "n1", TaskState::Preparing, TaskState::Running)];
+    let table = rows(7, networks.iter(), nodes.iter(), [].iter(), tasks.iter());
+    let told: Vec<_> =
+        table.networks.iter().map(|row| (row.id.as_str(), row.six.is_some())).collect();
+    assert_eq!(told, [("net", true), ("other", true), ("third", false)]);
+}
+
+#[test]
 fn a_policy_means_the_services_that_have_its_name_or_label_by_now() {
     let service = |name: &str, tier: &str| {
         let mut service =
