@@ -103,7 +103,7 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
     (
         "loopback",
         "type filter hook prerouting priority raw; policy accept;",
-        &["iifname @bridges ip daddr 127.0.0.0/8 drop"],
+        &["ip daddr 127.0.0.0/8 iifname @bridges drop"],
     ),
     (
         "prerouting",

@@ -2,6 +2,9 @@
 //! each VIP and published port do. If networks have IPv6 there is another of the kind in family `ip6`; rules are written
 //! down in IPv4's words, from which the other's follow ([`Family`]).
 //!
+//! Every packet passes them, so a rule asks first what costs little (a number, the connection's state) and last what has
+//! to be looked up in a set.
+//!
 //! | chain | hook | does |
 //! |---|---|---|
 //! | `loopback` | prerouting, raw | drops what `route_localnet` would let a task reach |
@@ -10,7 +13,8 @@
 //! | `lead`, `clamp` | prerouting, forward | to a network without encapsulation: by the tunnel all the same what came in by a published port; no segments that are too large for it |
 //! | `prerouting`, `output` | nat | VIPs to endpoints; published ports to local endpoints, else to any |
 //! | `postrouting` | nat | masquerade: to the outside, and what a task sends to itself by a VIP |
-//! | `forward` | filter | no foreign source, no packet between networks, none that a policy keeps away, in only to published ports |
+//! | `forward`, `from_task`, `from_tunnel` | filter | no foreign source |
+//! | `admit` | | what goes on; else no packet between networks, none that a policy keeps away, in only to published ports |
 //! | `host` | | what is for the host itself where it is in a network |
 //! | `leave` | postrouting | policies, for what the host itself sends |
 //! | `refuse` | | remembers what policies keep away, and drops it |
@@ -241,7 +245,7 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
     (
         "loopback",
         "type filter hook prerouting priority raw; policy accept;",
-        &["iifname @tasks ip daddr 127.0.0.0/8 drop", "iifname @tunnel ip daddr 127.0.0.0/8 drop"],
+        &["ip daddr 127.0.0.0/8 iifname @tasks drop", "ip daddr 127.0.0.0/8 iifname @tunnel drop"],
     ),
     (
         "input",
@@ -259,8 +263,8 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "arrive",
         "type filter hook prerouting priority mangle; policy accept;",
         &[
-            "iifname @tunnel ct state new ct mark set ether saddr map @peers",
-            "iifname @tasks ct direction reply ct mark != 0 meta mark set ct mark",
+            "ct state new iifname @tunnel ct mark set ether saddr map @peers",
+            "ct direction reply ct mark != 0 iifname @tasks meta mark set ct mark",
         ],
     ),
     (
@@ -268,14 +272,14 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "lead",
         "type filter hook prerouting priority -90; policy accept;",
         &[
-            "iifname != @tasks iifname != @tunnel ct status dnat ct direction original meta mark set ip daddr map @via",
+            "ct status dnat ct direction original iifname != @tasks iifname != @tunnel meta mark set ip daddr map @via",
         ],
     ),
     (
         // Whoever is on the way has a larger MTU than the tunnel.
         "clamp",
         "type filter hook forward priority mangle; policy accept;",
-        &["oifname @tunnel tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu"],
+        &["tcp flags & (syn|rst) == syn oifname @tunnel tcp option maxseg size set rt mtu"],
     ),
     (
         "prerouting",
@@ -309,11 +313,28 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "forward",
         "type filter hook forward priority filter; policy accept;",
         &[
-            "iifname != @tasks iifname != @tunnel oifname != @tasks oifname != @tunnel accept",
-            "iifname @tasks iifname . ip saddr != @owners counter drop",
-            "iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop",
-            "iifname != @tasks iifname != @tunnel ip saddr @pools ip saddr != @direct counter drop",
-            "iifname != @tasks iifname != @wire ip saddr @secret counter drop",
+            "iifname @tasks goto from_task",
+            "iifname @tunnel goto from_tunnel",
+            "oifname != @tasks oifname != @tunnel accept",
+            "ip saddr @pools ip saddr != @direct counter drop",
+            "ip saddr @secret counter drop",
+            "goto admit",
+        ],
+    ),
+    ("from_task", "", &["iifname . ip saddr != @owners counter drop", "goto admit"]),
+    (
+        "from_tunnel",
+        "",
+        &[
+            "ether saddr . ip saddr != @blocks ip saddr @pools counter drop",
+            "ip saddr @secret iifname != @wire counter drop",
+            "goto admit",
+        ],
+    ),
+    (
+        "admit",
+        "",
+        &[
             "ct state established,related accept",
             GUARD,
             "ip saddr . ip daddr @within accept",

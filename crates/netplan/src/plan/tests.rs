@@ -100,7 +100,7 @@ fn the_ruleset_is_this() {
     flush chain ip sampan_0a1b2c3d forward
     add rule ip sampan_0a1b2c3d published dnat ip to ip daddr . meta l4proto . th dport map @ports_at
     add rule ip sampan_0a1b2c3d published dnat ip to meta l4proto . th dport map @ports_any
-    add rule ip sampan_0a1b2c3d loopback iifname @bridges ip daddr 127.0.0.0/8 drop
+    add rule ip sampan_0a1b2c3d loopback ip daddr 127.0.0.0/8 iifname @bridges drop
     add rule ip sampan_0a1b2c3d prerouting ip daddr 127.0.0.0/8 return
     add rule ip sampan_0a1b2c3d prerouting fib daddr type local jump published
     add rule ip sampan_0a1b2c3d output fib daddr type local jump published

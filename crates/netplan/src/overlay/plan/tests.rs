@@ -228,6 +228,9 @@ fn the_rules_are_these() {
     add chain ip sampan_overlay_0a1b2c3d output { type nat hook output priority -100; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d postrouting { type nat hook postrouting priority srcnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d forward { type filter hook forward priority filter; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d from_task
+    add chain ip sampan_overlay_0a1b2c3d from_tunnel
+    add chain ip sampan_overlay_0a1b2c3d admit
     add chain ip sampan_overlay_0a1b2c3d host
     add chain ip sampan_overlay_0a1b2c3d leave { type filter hook postrouting priority 101; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d refuse
@@ -235,17 +238,17 @@ fn the_rules_are_these() {
     add rule ip sampan_overlay_0a1b2c3d input ip daddr @hosts goto host
     add rule ip sampan_overlay_0a1b2c3d output ip daddr vmap @vips
     add rule ip sampan_overlay_0a1b2c3d postrouting fib saddr type local snat ip to ip daddr map @attached
-    add rule ip sampan_overlay_0a1b2c3d loopback iifname @tasks ip daddr 127.0.0.0/8 drop
-    add rule ip sampan_overlay_0a1b2c3d loopback iifname @tunnel ip daddr 127.0.0.0/8 drop
+    add rule ip sampan_overlay_0a1b2c3d loopback ip daddr 127.0.0.0/8 iifname @tasks drop
+    add rule ip sampan_overlay_0a1b2c3d loopback ip daddr 127.0.0.0/8 iifname @tunnel drop
     add rule ip sampan_overlay_0a1b2c3d input ct state established,related accept
     add rule ip sampan_overlay_0a1b2c3d input iifname @tunnel counter drop
     add rule ip sampan_overlay_0a1b2c3d input ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
     add rule ip sampan_overlay_0a1b2c3d input iifname @tasks ip saddr . ip daddr @outside accept
     add rule ip sampan_overlay_0a1b2c3d input iifname @tasks ip saddr @internal counter drop
-    add rule ip sampan_overlay_0a1b2c3d arrive iifname @tunnel ct state new ct mark set ether saddr map @peers
-    add rule ip sampan_overlay_0a1b2c3d arrive iifname @tasks ct direction reply ct mark != 0 meta mark set ct mark
-    add rule ip sampan_overlay_0a1b2c3d lead iifname != @tasks iifname != @tunnel ct status dnat ct direction original meta mark set ip daddr map @via
-    add rule ip sampan_overlay_0a1b2c3d clamp oifname @tunnel tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu
+    add rule ip sampan_overlay_0a1b2c3d arrive ct state new iifname @tunnel ct mark set ether saddr map @peers
+    add rule ip sampan_overlay_0a1b2c3d arrive ct direction reply ct mark != 0 iifname @tasks meta mark set ct mark
+    add rule ip sampan_overlay_0a1b2c3d lead ct status dnat ct direction original iifname != @tasks iifname != @tunnel meta mark set ip daddr map @via
+    add rule ip sampan_overlay_0a1b2c3d clamp tcp flags & (syn|rst) == syn oifname @tunnel tcp option maxseg size set rt mtu
     add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr vmap @vips
     add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr 127.0.0.0/8 return
     add rule ip sampan_overlay_0a1b2c3d prerouting fib daddr type local meta l4proto . th dport vmap @ports
@@ -254,22 +257,28 @@ fn the_rules_are_these() {
     add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr 127.0.0.0/8 ip daddr @pools masquerade
     add rule ip sampan_overlay_0a1b2c3d postrouting iifname @tasks ip saddr @open ip daddr != @pools accept
     add rule ip sampan_overlay_0a1b2c3d postrouting iifname @tasks ip saddr . ip daddr != @within masquerade
-    add rule ip sampan_overlay_0a1b2c3d forward iifname != @tasks iifname != @tunnel oifname != @tasks oifname != @tunnel accept
-    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks iifname . ip saddr != @owners counter drop
-    add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel ip saddr @pools ether saddr . ip saddr != @blocks counter drop
-    add rule ip sampan_overlay_0a1b2c3d forward iifname != @tasks iifname != @tunnel ip saddr @pools ip saddr != @direct counter drop
-    add rule ip sampan_overlay_0a1b2c3d forward iifname != @tasks iifname != @wire ip saddr @secret counter drop
-    add rule ip sampan_overlay_0a1b2c3d forward ct state established,related accept
-    add rule ip sampan_overlay_0a1b2c3d forward ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
-    add rule ip sampan_overlay_0a1b2c3d forward ip saddr . ip daddr @within accept
-    add rule ip sampan_overlay_0a1b2c3d forward ip saddr . ip daddr @outside accept
-    add rule ip sampan_overlay_0a1b2c3d forward ip saddr @internal counter drop
-    add rule ip sampan_overlay_0a1b2c3d forward ip daddr . meta l4proto . th dport @mesh ct status dnat accept
-    add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept
-    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks oifname != @tasks oifname != @tunnel ip daddr != @pools accept
-    add rule ip sampan_overlay_0a1b2c3d forward ip daddr . meta l4proto . th dport @mesh ip daddr @open ip saddr != @pools accept
-    add rule ip sampan_overlay_0a1b2c3d forward ip daddr @open ip saddr != @pools ip daddr != @guarded accept
-    add rule ip sampan_overlay_0a1b2c3d forward counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks goto from_task
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel goto from_tunnel
+    add rule ip sampan_overlay_0a1b2c3d forward oifname != @tasks oifname != @tunnel accept
+    add rule ip sampan_overlay_0a1b2c3d forward ip saddr @pools ip saddr != @direct counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward ip saddr @secret counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward goto admit
+    add rule ip sampan_overlay_0a1b2c3d from_task iifname . ip saddr != @owners counter drop
+    add rule ip sampan_overlay_0a1b2c3d from_task goto admit
+    add rule ip sampan_overlay_0a1b2c3d from_tunnel ether saddr . ip saddr != @blocks ip saddr @pools counter drop
+    add rule ip sampan_overlay_0a1b2c3d from_tunnel ip saddr @secret iifname != @wire counter drop
+    add rule ip sampan_overlay_0a1b2c3d from_tunnel goto admit
+    add rule ip sampan_overlay_0a1b2c3d admit ct state established,related accept
+    add rule ip sampan_overlay_0a1b2c3d admit ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
+    add rule ip sampan_overlay_0a1b2c3d admit ip saddr . ip daddr @within accept
+    add rule ip sampan_overlay_0a1b2c3d admit ip saddr . ip daddr @outside accept
+    add rule ip sampan_overlay_0a1b2c3d admit ip saddr @internal counter drop
+    add rule ip sampan_overlay_0a1b2c3d admit ip daddr . meta l4proto . th dport @mesh ct status dnat accept
+    add rule ip sampan_overlay_0a1b2c3d admit iifname @tunnel ip daddr . meta l4proto . th dport @mesh ip saddr != @pools accept
+    add rule ip sampan_overlay_0a1b2c3d admit iifname @tasks oifname != @tasks oifname != @tunnel ip daddr != @pools accept
+    add rule ip sampan_overlay_0a1b2c3d admit ip daddr . meta l4proto . th dport @mesh ip daddr @open ip saddr != @pools accept
+    add rule ip sampan_overlay_0a1b2c3d admit ip daddr @open ip saddr != @pools ip daddr != @guarded accept
+    add rule ip sampan_overlay_0a1b2c3d admit counter drop
     add rule ip sampan_overlay_0a1b2c3d host ct state established,related accept
     add rule ip sampan_overlay_0a1b2c3d host iifname "lo" accept
     add rule ip sampan_overlay_0a1b2c3d host iifname @tasks iifname . ip saddr != @owners counter drop
