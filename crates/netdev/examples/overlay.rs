@@ -2,7 +2,7 @@
 //! root. Ten endpoints to a service, on ten nodes; everything happens in a namespace of its own.
 
 use netdev::{Overlay, Sandboxes, run_in};
-use netplan::overlay::{Here, Me, TUNNEL_PORT, plan};
+use netplan::overlay::{Here, Me, Planner, TUNNEL_PORT};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -49,12 +49,13 @@ fn measure(dir: &std::path::Path, services: u16) -> Outcome<()> {
     let mut table = table(services);
     let mut places = Vec::new();
     let begun = Instant::now();
-    let whole = plan(&table, &me, &places);
+    let mut planner = Planner::default();
+    let whole = planner.plan(&table, &me, &places);
     println!("plan of {services} services: {:?}", begun.elapsed());
     let begun = Instant::now();
     overlay.apply(&whole)?;
     println!("applied at first: {:?}", begun.elapsed());
-    let [mut planned, mut changed, mut same, mut plugged] = [const { Vec::new() }; 4];
+    let [mut planned, mut changed, mut same, mut joined, mut plugged] = [const { Vec::new() }; 5];
     for turn in 0..TIMES {
         let state = match turn % 2 {
             0 => EndpointState::Draining,
@@ -62,7 +63,7 @@ fn measure(dir: &std::path::Path, services: u16) -> Outcome<()> {
         };
         table.endpoints[usize::from(turn / 2)].state = state;
         let begun = Instant::now();
-        let next = plan(&table, &me, &places);
+        let next = planner.plan(&table, &me, &places);
         planned.push(begun.elapsed());
         overlay.apply(&next)?;
         changed.push(begun.elapsed());
@@ -82,15 +83,17 @@ fn measure(dir: &std::path::Path, services: u16) -> Outcome<()> {
             leads_out_six: false,
             published: BTreeSet::new(),
         });
-        let next = plan(&table, &me, &places);
         let begun = Instant::now();
+        let next = planner.plan(&table, &me, &places);
+        joined.push(begun.elapsed());
         overlay.apply(&next)?;
         plugged.push(begun.elapsed());
     }
     say("one change, planning alone", planned);
     say("one change, planned and applied", changed);
     say("nothing to do", same);
-    say("one container more, applied", plugged);
+    say("one container more, planning alone", joined);
+    say("one container more, planned and applied", plugged);
     overlay.remove_all()?;
     for container in sandboxes.list()? {
         sandboxes.remove(&container)?;

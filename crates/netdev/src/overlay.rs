@@ -10,6 +10,8 @@
 
 mod host;
 mod sandbox;
+#[cfg(test)]
+mod tests;
 
 use crate::beside::Beside;
 use crate::conntrack;
@@ -22,14 +24,16 @@ use crate::refused::{Refused, refused};
 use crate::sandbox::{Sandboxes, run_in};
 use crate::tunnel::Vxlan;
 use netplan::overlay::{
-    FORWARDING_SIX, LocalPlan, OverlayPlan, OverlayRules, REFUSED_KEPT, six_neighbour, tunnel_mac,
-    wire_mac,
+    FORWARDING_SIX, LocalPlan, OverlayPlan, OverlayRules, REFUSED_KEPT, ReturnPath, SixPaths,
+    six_neighbour, tunnel_mac, wire_mac,
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use types::swarm::network::Mode;
 
 /// What one daemon has in a network namespace for the cluster's networks.
@@ -53,8 +57,8 @@ struct Last {
     /// By the host's end: what its sandbox was configured for.
     plugged: BTreeMap<String, LocalPlan>,
     /// The endpoints of the last plan, see [`OverlayPlan::offered`].
-    offered: BTreeSet<IpAddr>,
-    held: BTreeSet<IpAddr>,
+    offered: Arc<BTreeSet<IpAddr>>,
+    held: Arc<BTreeSet<IpAddr>>,
     /// Our table was removed, and not made since; of each family.
     without_rules: [bool; 2],
 }
@@ -112,6 +116,7 @@ impl Overlay {
 
     /// Whether the kernel was left with the plan's rules.
     pub fn follows(&self, plan: &OverlayPlan) -> bool {
+        let plan = &*without_six(plan, has_six());
         let six = &plan.six.rules;
         self.rules.last() == Some(&plan.rules)
             && (six.table.is_empty() || self.rules_six.last() == Some(six))
@@ -143,6 +148,7 @@ impl Overlay {
     }
 
     fn bring_about(&mut self, plan: &OverlayPlan) -> Result<Vec<Note>, ApplyError> {
+        let plan = &*without_six(plan, has_six());
         let again = self.last.wanted.take().is_some_and(|last| last == *plan);
         let mut steps = Steps::default();
         let mut notes = Vec::new();
@@ -332,8 +338,9 @@ impl Overlay {
     /// Of endpoints that new connections no longer go to, or that are gone. After the rules: what is forgotten before
     /// is remembered again.
     fn forget_flows(&mut self, plan: &OverlayPlan, steps: &mut Steps) {
-        let minus = |last: &BTreeSet<IpAddr>, now: &BTreeSet<IpAddr>| -> BTreeSet<IpAddr> {
-            last.difference(now).copied().collect()
+        let minus = |last: &Arc<BTreeSet<IpAddr>>, now: &Arc<BTreeSet<IpAddr>>| match last == now {
+            true => BTreeSet::new(),
+            false => last.difference(now).copied().collect(),
         };
         let withdrawn = minus(&self.last.offered, &plan.offered);
         let gone = minus(&self.last.held, &plan.held);
@@ -382,6 +389,24 @@ impl Overlay {
                 |route, choice| route.remove_choice(owner, choice),
             )
     }
+}
+
+/// Whether the kernel was started with IPv6.
+fn has_six() -> bool {
+    std::path::Path::new("/proc/sys/net/ipv6/conf/all").exists()
+}
+
+/// What there is to do where IPv6 is not: the rest. Rules that cannot be made would hold everything up.
+fn without_six(plan: &OverlayPlan, has_six: bool) -> Cow<'_, OverlayPlan> {
+    if has_six || plan.six.unreachable.is_empty() {
+        return Cow::Borrowed(plan);
+    }
+    let mut plan = plan.clone();
+    plan.six = SixPaths::default();
+    plan.locals.values_mut().for_each(|local| local.six = None);
+    let returns = std::mem::take(&mut plan.returns).into_iter();
+    plan.returns = returns.map(|back| ReturnPath { from_six: BTreeSet::new(), ..back }).collect();
+    Cow::Owned(plan)
 }
 
 /// Peers by both their addresses, if there is IPv6.

@@ -11,6 +11,7 @@
 mod elements;
 mod external;
 mod plan;
+mod planner;
 mod rows;
 mod rules;
 mod sixes;
@@ -18,8 +19,9 @@ mod sixes;
 pub use elements::{Chain, Choice, Datum, Elements, Key};
 pub use plan::{
     FORWARDING_SIX, Here, Hop, LocalPlan, Me, OverlayPlan, ReturnPath, SANDBOX_GATEWAY,
-    TUNNEL_PORT, TUNNEL_VNI, TunnelPlan, WirePlan, plan, tunnel_mac, wire_mac,
+    TUNNEL_PORT, TUNNEL_VNI, TunnelPlan, WirePlan, tunnel_mac, wire_mac,
 };
+pub use planner::{Planner, plan};
 pub use rows::{container_name, rows};
 pub use rules::{Changes, Differences, OverlayRules, REFUSED, REFUSED_KEPT};
 pub use sixes::{LocalSix, SANDBOX_GATEWAY_SIX, SixPaths, six_neighbour};

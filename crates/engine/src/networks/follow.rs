@@ -10,7 +10,7 @@ use super::{Known, Networks, State};
 use crate::{Engine, Error, Result};
 use names::cluster_zone;
 use netdev::{Note, Overlay};
-use netplan::overlay::{Here, Me, OverlayPlan, TUNNEL_PORT};
+use netplan::overlay::{Here, Me, OverlayPlan, Planner, TUNNEL_PORT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use types::network::PolicyDrop;
@@ -31,6 +31,7 @@ pub(super) struct Following {
     underlay_mtu: u32,
     /// The last plan, and what it followed from.
     planned: Option<Planned>,
+    planner: Planner,
     file: TableFile,
 }
 
@@ -234,7 +235,7 @@ impl Networks {
         {
             return Some(last.plan.clone());
         }
-        let plan = Arc::new(netplan::overlay::plan(&table, &me, &places));
+        let plan = Arc::new(following.planner.plan(&table, &me, &places));
         following.planned = Some(Planned { table, me, places, plan: plan.clone() });
         Some(plan)
     }
@@ -268,7 +269,13 @@ impl Networks {
 
 impl Following {
     fn new(heard: Heard, file: TableFile) -> Self {
-        Following { heard, underlay_mtu: DEFAULT_MTU, planned: None, file }
+        Following {
+            heard,
+            underlay_mtu: DEFAULT_MTU,
+            planned: None,
+            planner: Planner::default(),
+            file,
+        }
     }
 
     /// As managers have told it.

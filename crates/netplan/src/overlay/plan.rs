@@ -1,13 +1,14 @@
 //! From the endpoint table to one node's links, routes and rules.
 
-use super::rules::{OverlayRules, rules};
+use super::rules::OverlayRules;
 use super::sixes::{LocalSix, SixPaths, Sixes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use types::port::Protocol;
 use types::six::SixSubnet;
 use types::subnet::Subnet;
-use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, Vip};
+use types::swarm::endpoint::{EndpointTable, NetworkRow, PeerRow, ServiceRow, Vip};
 use types::swarm::network::Mode;
 use types::{ContainerId, NetworkId, NodeId, ServiceId};
 
@@ -93,9 +94,9 @@ pub struct OverlayPlan {
     pub sysctls: BTreeMap<String, &'static str>,
     /// Endpoints that new connections go to. The UDP flows of one that is no more among them are forgotten: a client
     /// that sends from one port again and again would never reach another.
-    pub offered: BTreeSet<IpAddr>,
+    pub offered: Arc<BTreeSet<IpAddr>>,
     /// All endpoints. The flows of one that is no more among them are forgotten: it will not answer.
-    pub held: BTreeSet<IpAddr>,
+    pub held: Arc<BTreeSet<IpAddr>>,
     pub rules: OverlayRules,
     /// Of networks that have IPv6.
     pub six: SixPaths,
@@ -177,77 +178,71 @@ impl OverlayPlan {
     }
 }
 
-/// The plan for the node `me` with the containers `places`.
-pub fn plan(table: &EndpointTable, me: &Me, places: &[Here]) -> OverlayPlan {
-    let here = table.peers.iter().find(|peer| peer.node == me.node);
-    let peers: BTreeMap<&NodeId, &PeerRow> = table
-        .peers
-        .iter()
-        .filter(|peer| peer.node != me.node && here.is_some())
-        .map(|peer| (&peer.node, peer))
-        .collect();
-    let tunnel = here.map(|here| TunnelPlan {
-        interface: format!("smx{}", me.instance),
-        vni: TUNNEL_VNI,
-        port: me.tunnel_port,
-        local: here.underlay,
-        mac: tunnel_mac(here.underlay),
-        mtu: mtu(me, Mode::Vxlan),
-    });
-    let wire = here.filter(|_| has(table, Mode::Wireguard)).map(|here| wire(me, here, &peers));
-    let sixes = Sixes::of(table);
-    let locals = locals(table, me, places, &sixes);
-    let mac = |peer: &&PeerRow| (peer.underlay, tunnel_mac(peer.underlay));
-    let neighbours: BTreeMap<_, _> = peers.values().map(mac).collect();
-    let routes = routes(table, &peers, wire.as_ref());
-    let devices: Vec<&String> =
-        [tunnel.as_ref().map(|it| &it.interface), wire.as_ref().map(|it| &it.interface)]
-            .into_iter()
-            .flatten()
+/// What follows from networks and peers alone: the ways between this node and the others.
+#[derive(Debug)]
+pub(super) struct Roads {
+    pub(super) tunnel: Option<TunnelPlan>,
+    pub(super) wire: Option<WirePlan>,
+    pub(super) neighbours: BTreeMap<Ipv4Addr, [u8; 6]>,
+    pub(super) routes: BTreeMap<Subnet, Hop>,
+    pub(super) returns: BTreeSet<ReturnPath>,
+    pub(super) sixes: Sixes,
+}
+
+impl Roads {
+    pub(super) fn new(table: &EndpointTable, me: &Me) -> Self {
+        let here = table.peers.iter().find(|peer| peer.node == me.node);
+        let peers: BTreeMap<&NodeId, &PeerRow> = table
+            .peers
+            .iter()
+            .filter(|peer| peer.node != me.node && here.is_some())
+            .map(|peer| (&peer.node, peer))
             .collect();
-    let rules = |sixes| rules(table, me, &devices, places, sixes);
-    let (hosts, host_vips) = hosts(table, places);
-    OverlayPlan {
-        hosts,
-        host_vips,
-        version: table.version,
-        forwarding: neighbours.iter().map(|(peer, mac)| (*mac, *peer)).collect(),
-        unreachable: table.networks.iter().map(|network| network.subnet).collect(),
-        returns: returns(table, &neighbours, wire.as_ref()),
-        sysctls: sysctls(&devices, &locals, !table.networks.is_empty(), !sixes.is_empty()),
-        offered: addresses(table, &sixes, |row| {
-            row.state == EndpointState::Healthy && row.weight > 0
-        }),
-        held: addresses(table, &sixes, |_| true),
-        rules: rules(None),
-        six: SixPaths {
-            routes: sixes.routes(&routes),
-            unreachable: sixes.subnets().collect(),
-            rules: if sixes.is_empty() { OverlayRules::default() } else { rules(Some(&sixes)) },
-        },
-        routes,
-        neighbours,
-        tunnel,
-        wire,
-        locals,
+        let tunnel = here.map(|here| TunnelPlan {
+            interface: format!("smx{}", me.instance),
+            vni: TUNNEL_VNI,
+            port: me.tunnel_port,
+            local: here.underlay,
+            mac: tunnel_mac(here.underlay),
+            mtu: mtu(me, Mode::Vxlan),
+        });
+        let wire = here.filter(|_| has(table, Mode::Wireguard)).map(|here| wire(me, here, &peers));
+        let mac = |peer: &&PeerRow| (peer.underlay, tunnel_mac(peer.underlay));
+        let neighbours: BTreeMap<_, _> = peers.values().map(mac).collect();
+        Roads {
+            routes: routes(table, &peers, wire.as_ref()),
+            returns: returns(table, &neighbours, wire.as_ref()),
+            sixes: Sixes::of(table),
+            tunnel,
+            wire,
+            neighbours,
+        }
+    }
+
+    /// The tunnel and the wire, by their names.
+    pub(super) fn devices(&self) -> Vec<&String> {
+        let tunnel = self.tunnel.iter().map(|tunnel| &tunnel.interface);
+        tunnel.chain(self.wire.iter().map(|wire| &wire.interface)).collect()
     }
 }
 
 /// The host's own addresses, and the VIPs there that have somebody to lead to.
-fn hosts(table: &EndpointTable, places: &[Here]) -> (BTreeSet<Ipv4Addr>, BTreeSet<Ipv4Addr>) {
+pub(super) fn hosts<'a>(
+    table: &EndpointTable,
+    places: &[Here],
+    services: impl Iterator<Item = &'a Arc<ServiceRow>>,
+    offers: impl Fn(&ServiceId, &NetworkId) -> bool,
+) -> (BTreeSet<Ipv4Addr>, BTreeSet<Ipv4Addr>) {
     let own = || places.iter().filter(|place| place.is_host());
     let networks: BTreeSet<&NetworkId> = own().map(|place| &place.network).collect();
+    if networks.is_empty() {
+        return Default::default();
+    }
     let known = |place: &&Here| table.networks.iter().any(|row| row.id == place.network);
-    let offered: BTreeSet<(&ServiceId, &NetworkId)> = table
-        .endpoints
-        .iter()
-        .filter(|row| row.state == EndpointState::Healthy && row.weight > 0)
-        .filter_map(|row| Some((row.service.as_ref()?, &row.network)))
-        .filter(|(_, network)| networks.contains(network))
-        .collect();
-    let led = table.services.iter().flat_map(|service| {
-        let is_led = |vip: &&Vip| offered.contains(&(&service.id, &vip.network));
-        service.vips.iter().filter(is_led).map(|vip| vip.address)
+    let led = services.flat_map(|service| {
+        let is_led =
+            |vip: &&Vip| networks.contains(&vip.network) && offers(&service.id, &vip.network);
+        service.vips.iter().filter(is_led).map(|vip| vip.address).collect::<Vec<_>>()
     });
     let led = led.collect();
     (own().filter(known).map(|place| place.address).collect(), led)
@@ -302,19 +297,6 @@ fn returns(
     plain.chain(secret).filter(|path| !path.from.is_empty()).collect()
 }
 
-fn addresses(
-    table: &EndpointTable,
-    sixes: &Sixes,
-    of: impl Fn(&EndpointRow) -> bool,
-) -> BTreeSet<IpAddr> {
-    let rows = table.endpoints.iter().filter(|row| of(row));
-    let both = |row: &EndpointRow| {
-        let six = sixes.place(row.address).map(IpAddr::V6);
-        [IpAddr::V4(row.address)].into_iter().chain(six)
-    };
-    rows.flat_map(both).collect()
-}
-
 /// Blocks of nodes that are not in the table lead nowhere; those of encrypted networks neither, on a node that cannot
 /// decrypt.
 fn routes(
@@ -332,7 +314,7 @@ fn routes(
 }
 
 /// In a network that is not in the table nobody has a link: who may reach it is not known.
-fn locals(
+pub(super) fn locals(
     table: &EndpointTable,
     me: &Me,
     places: &[Here],
@@ -364,7 +346,7 @@ pub(super) fn host_interface(address: Ipv4Addr) -> String {
     format!("smt{:08x}", address.to_bits())
 }
 
-fn sysctls(
+pub(super) fn sysctls(
     devices: &[&String],
     locals: &BTreeMap<String, LocalPlan>,
     forwards: bool,

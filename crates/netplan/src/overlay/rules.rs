@@ -31,7 +31,7 @@ use std::time::Duration;
 use types::port::Protocol;
 use types::subnet::Subnet;
 use types::swarm::endpoint::{
-    EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, PolicyRow, ServiceRow,
+    EndpointRow, EndpointState, EndpointTable, NetworkRow, PeerRow, PolicyRow, Rows, ServiceRow,
 };
 use types::swarm::network::Mode;
 use types::swarm::policy::PolicyPort;
@@ -159,7 +159,7 @@ pub struct Changes<'a> {
 /// Key, what was there, what is to be there.
 pub type Differences<'a, K, V> = Vec<(&'a K, Option<&'a V>, Option<&'a V>)>;
 
-fn differences<'a, K: Ord, V: PartialEq>(
+pub(super) fn differences<'a, K: Ord, V: PartialEq>(
     before: &'a BTreeMap<K, V>,
     after: &'a BTreeMap<K, V>,
 ) -> Differences<'a, K, V> {
@@ -380,7 +380,7 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
 
 /// In whose words the rules are.
 #[derive(Clone, Copy)]
-enum Family<'a> {
+pub(super) enum Family<'a> {
     Four,
     Six(&'a Sixes),
 }
@@ -428,7 +428,7 @@ impl Family<'_> {
         }
     }
 
-    fn has(self, address: Ipv4Addr) -> bool {
+    pub(super) fn has(self, address: Ipv4Addr) -> bool {
         match self {
             Family::Four => true,
             Family::Six(sixes) => sixes.place(address).is_some(),
@@ -436,20 +436,13 @@ impl Family<'_> {
     }
 }
 
-/// The rules for the node `me`, whose tunnel and wire are `devices`; with `sixes` those for IPv6.
-pub(super) fn rules(
+/// What follows from networks and peers: the frame, for the node `me`, whose tunnel and wire are `devices`.
+pub(super) fn base(
     table: &EndpointTable,
     me: &Me,
     devices: &[&String],
-    places: &[Here],
-    sixes: Option<&Sixes>,
+    family: Family<'_>,
 ) -> OverlayRules {
-    let family = sixes.map_or(Family::Four, Family::Six);
-    let table = match family {
-        Family::Four => std::borrow::Cow::Borrowed(table),
-        Family::Six(_) => std::borrow::Cow::Owned(within(table, family)),
-    };
-    let table = table.as_ref();
     let name = format!("sampan_overlay_{}", me.instance);
     let mut rules = OverlayRules {
         family: family.name(),
@@ -458,43 +451,61 @@ pub(super) fn rules(
         ..OverlayRules::default()
     };
     describe_links(&mut rules, table, me, devices, family);
-    for place in places.iter().filter(|place| family.has(place.address)) {
-        match (place.is_host(), family) {
-            (false, _) => describe_place(&mut rules, place, family),
-            (true, Family::Four) => describe_host(&mut rules, table, place),
-            (true, Family::Six(_)) => {}
-        }
-    }
+    rules
+}
+
+/// What follows from the endpoints as a whole: policies, and machines outside.
+pub(super) fn of_endpoints(table: &EndpointTable, family: Family<'_>) -> OverlayRules {
+    let mut rules = OverlayRules::default();
     for network in table.networks.iter().filter(|network| !network.policy.is_empty()) {
         guard(&mut rules, table, network, family);
     }
     describe_outside(&mut rules, table, family);
-    let offers = Offers::of(table);
-    for service in &table.services {
-        for vip in &service.vips {
-            let to = offers.to(&service.id, &vip.network);
-            if let Some(choice) = choice(&to, None, family) {
-                let chain = Chain::Vip(vip.address);
-                rules.put_to("vips", family.datum(vip.address), Datum::Goto(chain));
-                Arc::make_mut(&mut rules.choices).insert(chain, choice);
-            }
-        }
-        for port in service.ports.iter().filter(|port| port.publish_mode != "host") {
-            publish(&mut rules, table, me, service, port, &offers, family);
-        }
-    }
     rules
 }
 
-/// The table without what has no place in the family.
-fn within(table: &EndpointTable, family: Family<'_>) -> EndpointTable {
-    let mut table = table.clone();
-    table.networks.retain(|network| family.has(network.subnet.network()));
-    table.endpoints.retain(|row| family.has(row.address));
-    for service in table.services.iter_mut() {
-        service.vips.retain(|vip| family.has(vip.address));
+/// Sets that places put elements into.
+pub(super) const OF_PLACES: &[&str] = &["tasks", "owners", "itself", "mesh", "hosts", "attached"];
+
+/// What follows from the places on this node.
+pub(super) fn describe_places(
+    rules: &mut OverlayRules,
+    table: &EndpointTable,
+    places: &[Here],
+    family: Family<'_>,
+) {
+    for place in places.iter().filter(|place| family.has(place.address)) {
+        match (place.is_host(), family) {
+            (false, _) => describe_place(rules, place, family),
+            (true, Family::Four) => describe_host(rules, table, place),
+            (true, Family::Six(_)) => {}
+        }
     }
-    table
+}
+
+/// What follows from a service, whose endpoints are `rows`: its VIPs and published ports.
+pub(super) fn of_service<'a>(
+    service: &ServiceRow,
+    rows: impl Iterator<Item = &'a EndpointRow>,
+    networks: &Rows<NetworkRow>,
+    me: &Me,
+    family: Family<'_>,
+) -> OverlayRules {
+    let mut rules = OverlayRules::default();
+    let is_open = |row: &&EndpointRow| row.state != EndpointState::Starting;
+    let has = |row: &&EndpointRow| family.has(row.address);
+    let offers = Offers(rows.filter(is_open).filter(has).collect());
+    for vip in service.vips.iter().filter(|vip| family.has(vip.address)) {
+        if let Some(choice) = choice(&offers.to(&vip.network), None, family) {
+            let chain = Chain::Vip(vip.address);
+            rules.put_to("vips", family.datum(vip.address), Datum::Goto(chain));
+            Arc::make_mut(&mut rules.choices).insert(chain, choice);
+        }
+    }
+    for port in service.ports.iter().filter(|port| port.publish_mode != "host") {
+        publish(&mut rules, networks, me, port, &offers, family);
+    }
+    rules
 }
 
 impl OverlayRules {
@@ -530,7 +541,8 @@ fn describe_links(
     for peer in table.peers.iter().filter(|peer| peer.node != me.node && !devices.is_empty()) {
         describe_peer(rules, table, peer, family);
     }
-    for network in &table.networks {
+    let has = |network: &&NetworkRow| family.has(network.subnet.network());
+    for network in table.networks.iter().filter(has) {
         let subnet = family.block(network.subnet);
         rules.put("within", [subnet.clone(), subnet.clone()]);
         let sets = [
@@ -560,7 +572,8 @@ fn describe_peer(
     if matches!(family, Family::Four) {
         rules.put("underlays", [family.datum(peer.underlay)]);
     }
-    for network in &table.networks {
+    let has = |network: &&NetworkRow| family.has(network.subnet.network());
+    for network in table.networks.iter().filter(has) {
         for of in network.blocks.iter().filter(|of| of.node == peer.node) {
             let block = family.block(of.block);
             let mac = if network.mode == Mode::Wireguard { &secret } else { &mac };
@@ -571,7 +584,7 @@ fn describe_peer(
             }
         }
     }
-    if table.networks.iter().any(|network| network.mode == Mode::Wireguard) {
+    if table.networks.iter().filter(has).any(|network| network.mode == Mode::Wireguard) {
         rules.put_to("peers", secret, mark.clone());
     }
     rules.put_to("peers", mac, mark);
@@ -667,9 +680,8 @@ fn guard(
 /// address that was asked.
 fn publish(
     rules: &mut OverlayRules,
-    table: &EndpointTable,
+    networks: &Rows<NetworkRow>,
     me: &Me,
-    service: &ServiceRow,
     port: &PortConfig,
     offers: &Offers<'_>,
     family: Family<'_>,
@@ -678,14 +690,15 @@ fn publish(
         return;
     }
     let Some(protocol) = protocol(&port.protocol) else { return };
-    let open = |network: &NetworkRow| offers.open(&service.id, &network.id);
-    let there = table.networks.iter().filter(|network| !open(network).is_empty());
+    let has = |network: &&NetworkRow| family.has(network.subnet.network());
+    let open = |network: &NetworkRow| offers.open(&network.id);
+    let there = networks.iter().filter(has).filter(|network| !open(network).is_empty());
     let first = there.min_by_key(|network| (network.internal, network.ingress, &network.name));
     let Some(network) = first else { return };
     for row in open(network) {
         rules.put("mesh", at(family.datum(row.address), protocol, port.target_port));
     }
-    let all = offers.to(&service.id, &network.id);
+    let all = offers.to(&network.id);
     let near: Vec<&EndpointRow> = all.iter().filter(|row| row.node == me.node).copied().collect();
     let to = if near.iter().any(|row| row.weight > 0) { near } else { all };
     if let Some(choice) = choice(&to, Some((protocol, port.target_port)), family) {
@@ -706,28 +719,18 @@ fn protocol(text: &str) -> Option<Protocol> {
     }
 }
 
-/// Endpoints by service and network, but for those that only start.
-struct Offers<'a>(BTreeMap<(&'a ServiceId, &'a NetworkId), Vec<&'a EndpointRow>>);
+/// A service's endpoints, but for those that only start.
+struct Offers<'a>(Vec<&'a EndpointRow>);
 
 impl<'a> Offers<'a> {
-    fn of(table: &'a EndpointTable) -> Self {
-        let mut offers: BTreeMap<_, Vec<&EndpointRow>> = BTreeMap::new();
-        for row in table.endpoints.iter().filter(|row| row.state != EndpointState::Starting) {
-            if let Some(service) = &row.service {
-                offers.entry((service, &row.network)).or_default().push(row);
-            }
-        }
-        Offers(offers)
-    }
-
     /// Draining ones, too: a node that has not yet heard of it still sends there.
-    fn open(&self, service: &ServiceId, network: &NetworkId) -> Vec<&'a EndpointRow> {
-        self.0.get(&(service, network)).cloned().unwrap_or_default()
+    fn open(&self, network: &NetworkId) -> Vec<&'a EndpointRow> {
+        self.0.iter().filter(|row| row.network == *network).copied().collect()
     }
 
     /// Those that new connections go to.
-    fn to(&self, service: &ServiceId, network: &NetworkId) -> Vec<&'a EndpointRow> {
-        let mut open = self.open(service, network);
+    fn to(&self, network: &NetworkId) -> Vec<&'a EndpointRow> {
+        let mut open = self.open(network);
         open.retain(|row| row.state == EndpointState::Healthy);
         open
     }

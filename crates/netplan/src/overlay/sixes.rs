@@ -40,6 +40,7 @@ pub fn six_neighbour(underlay: Ipv4Addr) -> Ipv6Addr {
 }
 
 /// The networks that have IPv6, by the first address of their IPv4 subnets; these are disjoint.
+#[derive(Debug)]
 pub(super) struct Sixes(BTreeMap<Ipv4Addr, (Subnet, SixSubnet)>);
 
 impl Sixes {

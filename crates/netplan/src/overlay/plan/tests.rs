@@ -1,6 +1,7 @@
+use super::super::plan;
 use super::*;
 use insta::assert_snapshot;
-use types::swarm::endpoint::{PolicyRow, ServiceRow, Vip};
+use types::swarm::endpoint::{EndpointRow, EndpointState, PolicyRow};
 use types::swarm::network::NodeBlock;
 use types::swarm::policy::PolicyPort;
 use types::swarm::service::PortConfig;
