@@ -5,6 +5,7 @@
 //! would be in its way. The rules rewrite ports without tracking connections, which would cost every packet of the
 //! container. They are written as netlink messages: running `nft` for each start would cost more than the rest of it.
 
+use crate::expression::{REGISTER, compare, expression, number, of_protocol, set};
 use crate::netlink::{Netlink, Request};
 use nix::sys::socket::SockProtocol;
 use std::io;
@@ -33,13 +34,8 @@ const LOCAL_OUT: u32 = 3;
 const RAW: i32 = -300;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
-const EXPRESSION: u16 = 1;
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
-const REGISTER: u32 = 1;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
-const META_PROTOCOL: u32 = 16;
 const CHECKSUM_INTERNET: u32 = 1;
 
 /// Where in their headers: a packet's addresses, a segment's or datagram's ports, and their checksums.
@@ -71,7 +67,7 @@ pub fn lead_to_resolver(address: Ipv4Addr, from: u16, to: u16) -> io::Result<()>
             requests.push(rule(address, protocol, checksum, &rewrite));
         }
     }
-    Netlink::open(SockProtocol::NetlinkNetFilter)?.transact(requests)
+    Netlink::open(SockProtocol::NetlinkNetFilter)?.transact(requests, None)
 }
 
 /// Of packets whose address on one side is the resolver's: one port becomes another.
@@ -92,15 +88,10 @@ fn rule(address: Ipv4Addr, protocol: i32, checksum: u32, rewrite: &Rewrite) -> R
         |list| {
             let list = load(list, NETWORK_HEADER, rewrite.side, 4);
             let list = compare(list, &address.octets());
-            let list = expression(list, "meta", |meta| {
-                number(number(meta, 1, REGISTER), 2, META_PROTOCOL)
-            });
-            let list = compare(list, &[protocol as u8]);
+            let list = of_protocol(list, protocol as u8);
             let list = load(list, TRANSPORT_HEADER, rewrite.port, 2);
             let list = compare(list, &rewrite.from.to_be_bytes());
-            let list = expression(list, "immediate", |set| {
-                value(number(set, 1, REGISTER), 2, &rewrite.to.to_be_bytes())
-            });
+            let list = set(list, REGISTER, &rewrite.to.to_be_bytes());
             expression(list, "payload", |write| {
                 // Base, offset, length; from a register; and what of the checksum.
                 let fields = [(2, TRANSPORT_HEADER), (3, rewrite.port), (4, 2), (5, REGISTER)];
@@ -117,24 +108,4 @@ fn load(list: Request, base: u32, offset: u32, len: u32) -> Request {
         let fields = [(1, REGISTER), (2, base), (3, offset), (4, len)];
         fields.into_iter().fold(read, |read, (kind, field)| number(read, kind, field))
     })
-}
-
-/// The rule ends here unless the register is equal (0) to `bytes`.
-fn compare(list: Request, bytes: &[u8]) -> Request {
-    expression(list, "cmp", |compare| value(number(number(compare, 1, REGISTER), 2, 0), 3, bytes))
-}
-
-fn expression(list: Request, name: &str, data: impl FnOnce(Request) -> Request) -> Request {
-    list.nested(EXPRESSION, |expression| {
-        expression.text(EXPRESSION_NAME, name).nested(EXPRESSION_DATA, data)
-    })
-}
-
-/// nf_tables has numbers in the network's byte order.
-fn number(request: Request, kind: u16, number: u32) -> Request {
-    request.attr(kind, &number.to_be_bytes())
-}
-
-fn value(request: Request, kind: u16, bytes: &[u8]) -> Request {
-    request.nested(kind, |data| data.attr(1, bytes))
 }

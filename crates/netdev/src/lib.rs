@@ -12,7 +12,8 @@
 //! | `overlay` | applies and audits the cluster's networks on this node |
 //! | `tunnel` | rtnetlink: the tunnel between nodes, tasks' pairs |
 //! | `fib` | rtnetlink: an overlay's routes, routing rules, neighbours, forwarding entries |
-//! | `nft` | the ruleset, through `nft -f -` |
+//! | `nft` | the ruleset: whole through `nft -f -`, small changes of the cluster's as netlink messages |
+//! | `expression` | words of nf_tables' rules in such messages |
 //! | `conntrack` | forgets UDP flows of ports that came or went |
 //! | `door` | a sandbox's way to its resolver, in nf_tables by netlink |
 //! | `path` | ICMP: how large packets pass to another node |
@@ -25,6 +26,7 @@ mod beside;
 mod conntrack;
 mod door;
 mod error;
+mod expression;
 mod fib;
 mod link;
 mod netdev;

@@ -5,8 +5,8 @@
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
-    socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockopt, recv,
+    send, setsockopt, socket, sockopt,
 };
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -133,22 +133,33 @@ impl Netlink {
         Ok(outcomes)
     }
 
-    /// All of the requests in one transaction of nf_tables, or none.
-    pub(crate) fn transact(&mut self, requests: Vec<Request>) -> io::Result<()> {
+    /// All of the requests in one transaction of nf_tables, or none. With `since`, the count of changes after which they
+    /// were decided on, none when there was another since (`ERESTART`).
+    pub(crate) fn transact(
+        &mut self,
+        requests: Vec<Request>,
+        since: Option<u32>,
+    ) -> io::Result<()> {
         const BEGIN: u16 = 16;
         const END: u16 = 17;
+        const BATCH_GENERATION: u16 = 1;
         // struct nfgenmsg: family, version, and the subsystem whose requests these are.
         let frame = |kind| Request::new(kind, 0, &[libc::AF_UNSPEC as u8, 0, 0, 10]);
+        let begin = match since {
+            Some(count) => frame(BEGIN).attr(BATCH_GENERATION, &count.to_be_bytes()),
+            None => frame(BEGIN),
+        };
         let first = self.sequence + 1;
         let mut bytes = Vec::new();
         let count = requests.len();
-        let whole = [frame(BEGIN)].into_iter().chain(requests).chain([frame(END)]);
+        let whole = [begin].into_iter().chain(requests).chain([frame(END)]);
         for (position, mut request) in whole.enumerate() {
             self.sequence += 1;
             // Older kernels do not acknowledge the frame; errors come without being asked for.
             request.finish(if position == count { ACK } else { 0 }, self.sequence);
             bytes.extend_from_slice(&request.0);
         }
+        self.make_room_to_send(bytes.len())?;
         send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
         let last = self.sequence - 1;
         let mut end = None;
@@ -163,6 +174,15 @@ impl Netlink {
             })?;
         }
         Ok(end.unwrap_or(Ok(()))?)
+    }
+
+    /// A transaction is sent at once, whatever the limit for others is.
+    fn make_room_to_send(&self, bytes: usize) -> io::Result<()> {
+        // The kernel doubles what it is told, for its own use.
+        if getsockopt(&self.socket, sockopt::SndBuf)? < bytes.saturating_mul(2) {
+            setsockopt(&self.socket, sockopt::SndBufForce, &bytes.saturating_mul(2))?;
+        }
+        Ok(())
     }
 
     /// One request that must succeed.

@@ -1,8 +1,17 @@
 //! Puts the ruleset into the kernel and notices when somebody else changed it.
 //!
+//! ```text
+//! untouched, frame as before ──► what differs, as one netlink transaction (`batch`) ──┐
+//! else, or refused ──► the text for `nft -f` ─────────────────────────────────────────┴─► applied, counted
+//! ```
+//! The program costs its start, its look at what is there, and where rules went a wait for every CPU when it closes its
+//! socket: 15 to 25 ms, against 0.2 to 1.
+//!
 //! The kernel counts every change of a namespace's rules. While the count is the one after our own last
 //! change, nothing is called at all; else our table is listed and compared. A [`Ledger`] tells the changes of one
 //! of our tables from those of others.
+
+mod batch;
 
 use crate::netlink::{Netlink, Request, find};
 use netplan::overlay::{OverlayRules, REFUSED};
@@ -17,12 +26,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 const NFT_MSG_GETGEN: u16 = (10 << 8) | 16;
 const NFTA_GEN_ID: u16 = 1;
 
-/// A table of ours as a plan has it: texts for `nft -f`.
+/// A table of ours as a plan has it: texts for `nft -f`, or messages.
 pub(crate) trait TableText: Clone {
     fn family(&self) -> &str;
     fn table(&self) -> &str;
     fn text(&self) -> String;
     fn text_since(&self, before: &Self) -> String;
+    /// What makes `before` into this, none if they are equal; `None` where there is but the text.
+    fn batch_since(&self, _before: &Self) -> Option<Vec<Request>> {
+        None
+    }
 }
 
 impl TableText for Ruleset {
@@ -52,6 +65,9 @@ impl TableText for OverlayRules {
     }
     fn text_since(&self, before: &Self) -> String {
         OverlayRules::text_since(self, before)
+    }
+    fn batch_since(&self, before: &Self) -> Option<Vec<Request>> {
+        Some(batch::requests(self, &self.since(before)?))
     }
 }
 
@@ -109,6 +125,12 @@ struct Applied<T> {
     listing: Option<String>,
 }
 
+enum Changed {
+    Nothing,
+    /// The count after it, if no other change came between.
+    To(Option<u32>),
+}
+
 /// What [`Rules::ensure`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -137,18 +159,46 @@ impl<T: TableText> Rules<T> {
     pub(crate) fn ensure(&mut self, ruleset: &T) -> io::Result<Found> {
         let known = self.applied.is_some();
         let untouched = self.untouched()?;
-        let text = match &self.applied {
-            Some(applied) if untouched => ruleset.text_since(&applied.ruleset),
-            _ => ruleset.text(),
-        };
-        if text.is_empty() {
-            return Ok(Found::AsWanted);
-        }
         // Forgotten until it is done: after a failure everything is replaced.
-        self.applied = None;
-        let generation = self.load(&text)?;
+        let before = self.applied.take().filter(|_| untouched);
+        let generation = match &before {
+            Some(applied) => match self.change(ruleset, applied) {
+                Ok(Changed::Nothing) => {
+                    self.applied = before;
+                    return Ok(Found::AsWanted);
+                }
+                Ok(Changed::To(generation)) => generation,
+                Err(err) => {
+                    let table = ruleset.table();
+                    tracing::debug!(%err, table, "rules are replaced, a change of them was refused");
+                    self.load(&ruleset.text())?
+                }
+            },
+            None => self.load(&ruleset.text())?,
+        };
         self.applied = Some(Applied { ruleset: ruleset.clone(), generation, listing: None });
         Ok(if known && !untouched { Found::Tampered } else { Found::Outdated })
+    }
+
+    /// Has the kernel take what differs from what it holds.
+    fn change(&mut self, ruleset: &T, applied: &Applied<T>) -> io::Result<Changed> {
+        let Some(requests) = ruleset.batch_since(&applied.ruleset) else {
+            let text = ruleset.text_since(&applied.ruleset);
+            return match text.is_empty() {
+                true => Ok(Changed::Nothing),
+                false => self.load(&text).map(Changed::To),
+            };
+        };
+        if requests.is_empty() {
+            return Ok(Changed::Nothing);
+        }
+        self.netlink.transact(requests, applied.generation)?;
+        // Nobody else's change came between: it would have been refused.
+        let after = applied.generation.map(|before| before.wrapping_add(1));
+        if let Some((before, after)) = applied.generation.zip(after) {
+            self.ledger.note(before, after);
+        }
+        Ok(Changed::To(after))
     }
 
     /// Whether our table is as we left it. Asks for a listing only when somebody changed some rule.
@@ -277,16 +327,4 @@ pub(crate) fn nft(arguments: &[&str], input: &[u8]) -> io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_are_read_of_elements_that_have_any() {
-        let listing = "table ip t {\n\tset guarded {\n\t\ttype ipv4_addr\n\t\tcounter\n\t\telements = { \
-            10.0.1.5 counter packets 3 bytes 180, 10.0.1.6 counter packets 0 bytes 0,\n\t\t\t     \
-            10.0.1.7 counter packets 12 bytes 720 }\n\t}\n}\n";
-        let counts = read_counts(listing);
-        assert_eq!(counts, [("10.0.1.5".to_owned(), 3), ("10.0.1.7".to_owned(), 12)].into());
-        assert!(read_counts("table ip t {\n\tset guarded {\n\t}\n}\n").is_empty());
-    }
-}
+mod tests;
