@@ -4,6 +4,7 @@
 
 mod grpc;
 mod http1;
+mod told;
 
 use crate::cut::{Cuttable, Tasks};
 use crate::peer::{ALPN_GRPC, ALPN_HTTP};
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use told::Told;
 use types::swarm::session::PeerIdentity;
 
 /// The body of an HTTP answer.
@@ -46,6 +48,7 @@ struct Shared {
     acceptor: TlsAcceptor,
     services: Arc<RwLock<Services>>,
     tasks: Tasks,
+    told: Told,
     /// Connections take no further calls.
     closing: CancellationToken,
 }
@@ -67,6 +70,7 @@ impl Server {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             services: Arc::new(RwLock::new(services)),
             tasks: Tasks::default(),
+            told: Told::default(),
             closing: CancellationToken::new(),
         };
         shared.tasks.spawn(accept(listener, shared.clone()));

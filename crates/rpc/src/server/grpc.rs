@@ -1,5 +1,6 @@
 //! gRPC from other nodes: who may call what, and the generated services in front of ours.
 
+use super::told::Told;
 use super::{Caller, Shared};
 use crate::cut::{Cuttable, Tasks};
 use crate::frame::pb::consensus_server::{self, ConsensusServer};
@@ -24,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::{Request, Status, Streaming};
 use tower::Service as _;
 use types::swarm::node::Role;
-use types::swarm::session::PeerIdentity;
+use types::swarm::session::{ManagerMessage, PeerIdentity};
 
 type Frames = BoxStream<'static, Result<Frame, Status>>;
 type Answer<T> = Result<tonic::Response<T>, Status>;
@@ -40,8 +41,9 @@ pub(super) async fn serve(
 ) -> hyper::Result<()> {
     let service = service_fn(|mut request: http::Request<Incoming>| {
         let (services, tasks) = (shared.services(), shared.tasks.clone());
+        let told = shared.told.clone();
         request.extensions_mut().insert(caller.clone());
-        async move { Ok::<_, Infallible>(route(request, services, tasks).await) }
+        async move { Ok::<_, Infallible>(route(request, services, tasks, told).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(shared.tasks.clone())
         .timer(TokioTimer::new())
@@ -62,6 +64,7 @@ async fn route(
     request: http::Request<Incoming>,
     services: Services,
     tasks: Tasks,
+    told: Told,
 ) -> Response<tonic::body::Body> {
     let absent = || Status::unimplemented("this node is not a manager").into_http();
     let service = request.uri().path().split('/').nth(1).unwrap_or_default().to_owned();
@@ -75,7 +78,7 @@ async fn route(
         }
         dispatch_server::SERVICE_NAME => {
             let Some(service) = services.dispatch else { return absent() };
-            DispatchServer::new(DispatchSide { service, tasks }).call(request).await
+            DispatchServer::new(DispatchSide { service, tasks, told }).call(request).await
         }
         consensus_server::SERVICE_NAME => {
             let Some(service) = services.consensus else { return absent() };
@@ -134,6 +137,7 @@ impl trust_server::Trust for TrustSide {
 struct DispatchSide {
     service: Arc<dyn Dispatch>,
     tasks: Tasks,
+    told: Told,
 }
 
 #[async_trait]
@@ -145,7 +149,7 @@ impl dispatch_server::Dispatch for DispatchSide {
         let (messages, inbox) = mpsc::channel(QUEUE);
         let outbox = self.service.session(peer, inbox).await?;
         self.tasks.spawn(receive(request.into_inner(), messages));
-        Ok(tonic::Response::new(send(outbox)))
+        Ok(tonic::Response::new(send(outbox, self.told.clone())))
     }
 }
 
@@ -174,12 +178,12 @@ async fn receive<M: serde::de::DeserializeOwned>(
 }
 
 /// A queue of messages as frames; the stream ends with the queue.
-fn send<M: serde::Serialize + Send + 'static>(messages: mpsc::Receiver<M>) -> Frames {
+fn send(messages: mpsc::Receiver<ManagerMessage>, told: Told) -> Frames {
     let messages = stream::unfold(messages, |mut messages| async {
         messages.recv().await.map(|message| (message, messages))
     });
-    let frames = messages.flat_map(|message| {
-        let frames = match frame::encode(&message) {
+    let frames = messages.flat_map(move |message| {
+        let frames = match told.encode(&message) {
             Ok(payload) => frame::pieces(payload).into_iter().map(Ok).collect(),
             Err(err) => vec![Err(Status::from(err))],
         };
