@@ -6,7 +6,7 @@
 //! container. They are written as netlink messages: running `nft` for each start would cost more than the rest of it.
 
 use crate::expression::{REGISTER, compare, expression, number, of_protocol, set};
-use crate::netlink::{Netlink, Request};
+use crate::netlink::{CREATE, Netlink, Request};
 use nix::sys::socket::SockProtocol;
 use std::io;
 use std::net::Ipv4Addr;
@@ -47,10 +47,8 @@ const PROTOCOLS: [(i32, u32); 2] = [(libc::IPPROTO_UDP, 6), (libc::IPPROTO_TCP, 
 
 /// In the namespace of the calling thread: `address`:`from` leads to `address`:`to`, UDP and TCP. Safe to do again.
 pub fn lead_to_resolver(address: Ipv4Addr, from: u16, to: u16) -> io::Result<()> {
-    let mut requests = vec![
-        table(NEW_TABLE, MAKE),
-        table(DELETE_TABLE, 0),
-        table(NEW_TABLE, MAKE),
+    let mut netlink = Netlink::open(SockProtocol::NetlinkNetFilter)?;
+    let mut rules = vec![
         Request::new(NEW_CHAIN, MAKE, &HEADER)
             .text(NAME, TABLE)
             .text(CHAIN_NAME, CHAIN)
@@ -64,10 +62,18 @@ pub fn lead_to_resolver(address: Ipv4Addr, from: u16, to: u16) -> io::Result<()>
         let asked = Rewrite { side: DESTINATION, port: DESTINATION_PORT, from, to };
         let answered = Rewrite { side: SOURCE, port: SOURCE_PORT, from: to, to: from };
         for rewrite in [asked, answered] {
-            requests.push(rule(address, protocol, checksum, &rewrite));
+            rules.push(rule(address, protocol, checksum, &rewrite));
         }
     }
-    Netlink::open(SockProtocol::NetlinkNetFilter)?.transact(requests, None)
+    let after = |tables: Vec<Request>| tables.into_iter().chain(rules.clone()).collect();
+    // What is removed is waited for when the socket is closed, some 13 ms: so only where there is something.
+    match netlink.transact(after(vec![table(NEW_TABLE, CREATE)]), None) {
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+            let anew = vec![table(DELETE_TABLE, 0), table(NEW_TABLE, CREATE)];
+            netlink.transact(after(anew), None)
+        }
+        done => done,
+    }
 }
 
 /// Of packets whose address on one side is the resolver's: one port becomes another.
@@ -108,4 +114,31 @@ fn load(list: Request, base: u32, offset: u32, len: u32) -> Request {
         let fields = [(1, REGISTER), (2, base), (3, offset), (4, len)];
         fields.into_iter().fold(read, |read, (kind, field)| number(read, kind, field))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::{Sandboxes, run_in};
+    use types::ContainerId;
+
+    #[test]
+    fn a_door_that_is_there_is_put_in_the_place_of_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let sandboxes = Sandboxes::open(dir.path()).unwrap();
+        let id = ContainerId::new("smp-door");
+        let sandbox = sandboxes.ensure(&id).unwrap();
+        let made = |to| {
+            run_in(&sandbox, || {
+                lead_to_resolver(Ipv4Addr::new(127, 0, 0, 11), 53, to)?;
+                crate::nft::nft(&["list", "table", "ip", TABLE], b"")
+            })
+        };
+        let (first, other, again) = (made(8053), made(8054), made(8053));
+        sandboxes.remove(&id).unwrap();
+        let first = first.unwrap();
+        assert_eq!(first.matches("8053").count(), 4, "{first}");
+        assert_eq!(other.unwrap(), first.replace("8053", "8054"));
+        assert_eq!(again.unwrap(), first);
+    }
 }
