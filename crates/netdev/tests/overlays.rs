@@ -13,6 +13,7 @@ use cluster::{
     underlay_six,
 };
 use netdev::{Note, Passes, probe_path};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -196,6 +197,55 @@ fn datagrams_from_one_port_go_to_another_endpoint_once_theirs_drains() {
     assert!(second != first && !second.is_empty(), "{second:?} after {first}");
 }
 
+/// How many of `asked` clients each endpoint answers at the VIP; every client has a port of its own.
+fn shares(client: &Path, asked: u32) -> BTreeMap<String, u32> {
+    let mut shares = BTreeMap::new();
+    for _ in 0..asked {
+        let socket = inside(client, || UdpSocket::bind(("0.0.0.0", 0)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let mut buffer = [0; 64];
+        let answer = (0..60).find_map(|_| {
+            socket.send_to(b"", (ip(FRONT, VIP), 53)).unwrap();
+            socket.recv(&mut buffer).ok()
+        });
+        let name = String::from_utf8_lossy(&buffer[..answer.unwrap()]).trim().to_owned();
+        *shares.entry(name).or_default() += 1;
+    }
+    shares
+}
+
+/// Bounds are seven standard deviations and more from what is expected.
+#[test]
+fn new_flows_are_divided_evenly_by_weight_and_not_to_who_drains_also_after_changes() {
+    let mut cluster = Cluster::new();
+    let client = cluster.task("app", 1, 2, &[("front", FRONT)]);
+    for host in [1, 2, 3] {
+        let sandbox = cluster.task("web", host, 1, WEB);
+        udp_server(&sandbox, task_ip(FRONT, host, 1));
+    }
+    cluster.apply();
+    let first = task_ip(FRONT, 1, 1).to_string();
+    let even = |case: &str| {
+        let shares = shares(&client, 300);
+        assert!(shares.len() == 3 && shares.values().all(|it| *it > 40), "{case}: {shares:?}");
+    };
+    let set = |cluster: &mut Cluster, change: &dyn Fn(&mut EndpointRow)| {
+        let rows = cluster.table.endpoints.iter_mut();
+        rows.filter(|row| row.address.to_string() == first).for_each(change);
+        cluster.apply();
+    };
+    even("at first");
+    set(&mut cluster, &|row| row.weight = 7);
+    let weighted = shares(&client, 400);
+    assert!(weighted[&first] > 250 && weighted.values().all(|it| *it > 0), "{weighted:?}");
+    set(&mut cluster, &|row| row.state = EndpointState::Draining);
+    let others = shares(&client, 200);
+    assert!(others.len() == 2 && !others.contains_key(&first), "{others:?}");
+    assert!(others.values().all(|it| *it > 50), "{others:?}");
+    set(&mut cluster, &|row| (row.weight, row.state) = (1, EndpointState::Healthy));
+    even("after changes");
+}
+
 #[test]
 fn who_was_not_answered_by_an_endpoint_that_drains_is_led_to_another() {
     let mut cluster = Cluster::new();
@@ -220,6 +270,36 @@ fn who_was_not_answered_by_an_endpoint_that_drains_is_led_to_another() {
     }
     cluster.apply();
     assert_eq!(client.join().unwrap(), Some(CLIENT.to_string()));
+}
+
+#[test]
+fn what_is_open_outlives_a_drain_and_is_forgotten_at_the_first_look_after_the_endpoint_is_gone() {
+    let mut cluster = Cluster::new();
+    let tasks = web(&mut cluster, &[1]);
+    let (gone, _) = tasks[0];
+    // By a host without a task, which remembers where it led whom.
+    let host = cluster.hosts[2].path.clone();
+    let flows = || {
+        let all = command(&host, "cat", &["/proc/net/nf_conntrack"]);
+        let address = task_ip(INGRESS, 1, 1).to_string();
+        all.lines().filter(|line| line.contains(&format!("src={address} "))).count()
+            + all.lines().filter(|line| line.contains(&format!("src={gone} "))).count()
+    };
+    for _ in 0..32 {
+        assert!(tcp(&cluster.client, underlay(3), PUBLISHED).is_some());
+    }
+    assert!(flows() > 0, "nobody was led to {gone}");
+    let is_first = |row: &EndpointRow| row.task.as_str() == "web11";
+    for row in cluster.table.endpoints.iter_mut().filter(|row| is_first(row)) {
+        row.state = EndpointState::Draining;
+    }
+    cluster.apply();
+    assert!(flows() > 0, "what was open was forgotten with the drain");
+    cluster.table.endpoints.retain(|row| !is_first(row));
+    cluster.apply();
+    // The engine looks each second.
+    cluster.apply();
+    assert_eq!(flows(), 0);
 }
 
 #[test]

@@ -281,6 +281,47 @@ fn changes_by_messages_leave_what_the_text_of_the_whole_leaves() {
 }
 
 #[test]
+fn what_changes_everywhere_at_once_is_one_change_too() {
+    let hosts = Hosts::new();
+    let host = hosts.host("smp-everywhere");
+    let [mut wanted, _] = empty();
+    let fill = |wanted: &mut OverlayRules, endpoints: u8| {
+        let to: Vec<_> = (0..endpoints).map(|it| (Ipv4Addr::new(10, 1, 2, it).into(), 1)).collect();
+        let (mut choices, mut vips) = (BTreeMap::new(), Elements::new());
+        for number in 0..600 {
+            let vip = Ipv4Addr::from_bits(0x0a09_0000 + number);
+            choices.insert(Chain::Vip(vip), Choice { port: None, to: to.clone() });
+            let goto = Datum::Goto(Chain::Vip(vip));
+            vips.insert(Key(vec![Datum::Address(vip.into())]), Some(goto));
+        }
+        wanted.choices = Arc::new(choices);
+        wanted.elements.insert("vips", Arc::new(vips));
+    };
+    let mut rules = run_in(&host, || Rules::open(Ledger::default())).unwrap();
+    run_in(&host, || rules.ensure(&wanted)).unwrap();
+    let first = run_in(&host, || Ok(handle(&wanted))).unwrap();
+    for endpoints in [12, 11, 1, 0] {
+        match endpoints {
+            0 => wanted = empty()[0].clone(),
+            some => fill(&mut wanted, some),
+        }
+        let listing = run_in(&host, || {
+            rules.ensure(&wanted)?;
+            assert_eq!(handle(&wanted), first);
+            list(&wanted)
+        });
+        let listing = listing.unwrap().unwrap();
+        let led = match endpoints {
+            0 => 0,
+            1 => listing.matches("dnat to 10.1.2.0").count(),
+            some => listing.matches(&format!("numgen random mod {some} map")).count(),
+        };
+        assert_eq!(led, if endpoints == 0 { 0 } else { 600 }, "{endpoints} endpoints");
+        assert_eq!(listing.matches("chain vip_").count(), led);
+    }
+}
+
+#[test]
 fn what_somebody_else_does_in_between_is_not_overwritten_unseen() {
     let hosts = Hosts::new();
     run_in(&hosts.host("smp-between"), || {
