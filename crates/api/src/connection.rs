@@ -1,5 +1,6 @@
 //! What every listener here does: accept until told to stop, shake hands, speak HTTP on the connection.
 
+use crate::request_line::RequestLine;
 use crate::socket::Socket;
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -67,7 +68,7 @@ where
     let connection = http1::Builder::new()
         .half_close(true)
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(RequestLine::new(io)), service)
         .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -32,6 +32,7 @@ mod progress;
 mod query;
 mod registry;
 mod reply;
+mod request_line;
 mod secrets;
 mod server;
 mod services;

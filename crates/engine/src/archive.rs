@@ -1,21 +1,15 @@
 //! Archives as clients send them: compressed or not, and with numbers of their headers left blank, which Go's reader takes for
 //! zero and Rust's refuses.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 
-const READ_BUFFER: usize = 256 * 1024;
 const BLOCK: usize = 512;
 /// Where mode, uid, gid and mtime stand in a header.
 const NUMBERS: [(usize, usize); 4] = [(100, 8), (108, 8), (116, 8), (136, 12)];
 
 /// The tar in `from`, as Rust's reader takes it.
-pub(crate) fn plain<'a>(from: impl Read + 'a) -> io::Result<impl Read + 'a> {
-    let mut from = BufReader::with_capacity(READ_BUFFER, from);
-    let plain: Box<dyn Read> = match from.fill_buf()? {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(from)?),
-        _ => Box::new(from),
-    };
+pub(crate) fn plain<'a>(from: impl Read + Send + 'a) -> io::Result<impl Read + Send + 'a> {
+    let plain = image::uncompressed(from)?;
     Ok(Filled { from: plain, block: [0; BLOCK], given: BLOCK, length: BLOCK, content: 0 })
 }
 

@@ -36,6 +36,7 @@ pub use digest::Digest;
 pub use error::{Error, Result};
 pub use hosted::{Hosted, Refused};
 pub use layer::Layer;
+pub use layer::compression::uncompressed;
 pub use peers::image::Meant;
 pub use peers::{Connection, PATH as PEERS_PATH, Peers};
 pub use reference::{Reference, ReferenceError};

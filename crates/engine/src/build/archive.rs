@@ -3,10 +3,9 @@
 use super::scope;
 use crate::archive::plain;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 const READ_BUFFER: usize = 256 * 1024;
 /// Where `ustar` stands in a tar's first block.
@@ -14,7 +13,7 @@ const MAGIC_AT: usize = 257;
 
 /// Unpacks a context, compressed or not, into an empty directory. Files belong to root, whoever they
 /// belonged to at the client; no entry leaves the directory.
-pub(super) fn unpack_context(from: impl Read, to: &Path) -> io::Result<()> {
+pub(super) fn unpack_context(from: impl Read + Send, to: &Path) -> io::Result<()> {
     let plain = plain(from)?;
     let mut plain = BufReader::with_capacity(READ_BUFFER, plain);
     if plain.fill_buf()?.is_empty() {
@@ -33,46 +32,16 @@ pub(super) fn add(
     to: &Path,
     owner: Option<(u32, u32)>,
 ) -> io::Result<bool> {
-    let Some((mut plain, program)) = open(file)? else { return Ok(false) };
     let mut head = Vec::with_capacity(512);
-    plain.by_ref().take(512).read_to_end(&mut head)?;
+    let opened = plain(File::open(file)?)
+        .and_then(|mut plain| plain.by_ref().take(512).read_to_end(&mut head).map(|_| plain));
+    // What only begins like an archive is a file as others.
+    let Ok(mut plain) = opened else { return Ok(false) };
     if head.get(MAGIC_AT..MAGIC_AT + 5) != Some(b"ustar") {
         return Ok(false);
     }
     unpack(&mut io::Cursor::new(head).chain(&mut plain), root, to, owner)?;
-    drop(plain);
-    if let Some(mut program) = program {
-        program.wait()?;
-    }
     Ok(true)
-}
-
-type Opened = (Box<dyn Read>, Option<Child>);
-
-/// The uncompressed bytes; `None` when it cannot be an archive.
-fn open(path: &Path) -> io::Result<Option<Opened>> {
-    let mut file = File::open(path)?;
-    let mut magic = [0; 6];
-    let count = file.read(&mut magic)?;
-    file.seek(SeekFrom::Start(0))?;
-    let external = match &magic[..count] {
-        [b'B', b'Z', b'h', ..] => Some("bzip2"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Some("xz"),
-        _ => None,
-    };
-    let Some(program) = external else {
-        return Ok(Some((Box::new(plain(file)?), None)));
-    };
-    // As dockerd does for xz: the program is on every system that has such archives.
-    let mut child = Command::new(program)
-        .args(["-d", "-c", "-q"])
-        .stdin(file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|err| io::Error::other(format!("unable to unpack with {program}: {err}")))?;
-    let plain = child.stdout.take();
-    Ok(plain.map(|plain| (Box::new(plain) as Box<dyn Read>, Some(child))))
 }
 
 /// Unpacks a tar below `to` in `root`; every path is resolved with `root` as `/`.

@@ -343,7 +343,12 @@ fn go_mode(meta: &Metadata) -> u32 {
     flags.iter().filter(|(set, _)| *set).fold(meta.mode() & 0o777, |mode, (_, bit)| mode | bit)
 }
 
-fn unpack(tar: impl Read, target: &Path, keep_dirs: bool, owner: Option<(u32, u32)>) -> Result<()> {
+fn unpack(
+    tar: impl Read + Send,
+    target: &Path,
+    keep_dirs: bool,
+    owner: Option<(u32, u32)>,
+) -> Result<()> {
     let failed = |err: io::Error| Error::caused("Error processing tar file", err);
     let mut archive = tar::Archive::new(crate::archive::plain(tar).map_err(failed)?);
     archive.set_preserve_permissions(true);

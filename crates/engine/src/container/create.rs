@@ -242,7 +242,7 @@ impl Engine {
         let driver = options.driver_config.unwrap_or_default();
         let request = types::volume::CreateRequest {
             name: mount.point.name.clone(),
-            driver: driver.name,
+            driver: mount.point.driver.clone(),
             driver_opts: driver.options,
             labels: options.labels,
         };

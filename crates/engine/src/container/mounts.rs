@@ -28,7 +28,7 @@ pub(crate) fn resolve(
     }
     let mut named: BTreeMap<String, MountRecord> = BTreeMap::new();
     for bind in host.binds.iter().flatten() {
-        claim(&mut named, parse_bind(bind, &mut new_name)?)?;
+        claim(&mut named, driven(parse_bind(bind, &mut new_name)?, host))?;
     }
     for spec in host.mounts.iter().flatten() {
         claim(&mut named, from_mount(spec, &mut new_name)?)?;
@@ -42,7 +42,8 @@ pub(crate) fn resolve(
         if target == "/" {
             return Err(Error::invalid("invalid volume: destination can't be '/'"));
         }
-        mounts.entry(target.clone()).or_insert_with(|| anonymous(&target, new_name()));
+        let anonymous = || driven(anonymous(&target, new_name()), host);
+        mounts.entry(target.clone()).or_insert_with(anonymous);
     }
     Ok(mounts.into_values().collect())
 }
@@ -53,6 +54,14 @@ fn claim(mounts: &mut BTreeMap<String, MountRecord>, mount: MountRecord) -> Resu
         Some(_) => Err(Error::invalid(format!("Duplicate mount point: {target}"))),
         None => Ok(()),
     }
+}
+
+/// `--volume-driver` is the driver of volumes that name none themselves.
+fn driven(mut mount: MountRecord, host: &HostConfig) -> MountRecord {
+    if mount.point.kind == "volume" && !host.volume_driver.is_empty() {
+        mount.point.driver.clone_from(&host.volume_driver);
+    }
+    mount
 }
 
 fn anonymous(target: &str, name: String) -> MountRecord {
@@ -86,22 +95,27 @@ fn parse_bind(text: &str, new_name: &mut impl FnMut() -> String) -> Result<Mount
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, mode) = match parts[..] {
         [target] => (None, target, ""),
-        [source, target] if target.starts_with('/') => (Some(source), target, ""),
-        [target, mode] if target.starts_with('/') => (None, target, mode),
+        [target, mode] if parse_mode(mode, false).is_some() && !mode.is_empty() => {
+            (None, target, mode)
+        }
+        [source, target] => (Some(source), target, ""),
         [source, target, mode] => (Some(source), target, mode),
         _ => return Err(invalid()),
     };
+    if target.is_empty() || source == Some("") {
+        return Err(invalid());
+    }
+    let wrong = |reason: String| {
+        let kind =
+            if source.is_some_and(|source| source.starts_with('/')) { "bind" } else { "volume" };
+        let reason = format!("invalid mount config for type \"{kind}\": {reason}");
+        Error::invalid(format!("invalid volume specification: '{text}': {reason}"))
+    };
     if !target.starts_with('/') {
-        return Err(
-            invalid().context_reason("invalid mount path: mount path must be absolute", target)
-        );
+        return Err(wrong(format!("invalid mount path: '{target}' mount path must be absolute")));
     }
     if clean(target) == "/" {
-        return Err(Error::invalid("invalid specification: destination can't be '/'")
-            .context("invalid volume specification"));
-    }
-    if source == Some("") {
-        return Err(invalid());
+        return Err(wrong("invalid specification: destination can't be '/'".to_owned()));
     }
     let modes = parse_mode(mode, source.is_some_and(|source| source.starts_with('/')))
         .ok_or_else(|| Error::invalid(format!("invalid mode: {mode}")))?;
@@ -129,13 +143,6 @@ fn parse_bind(text: &str, new_name: &mut impl FnMut() -> String) -> Result<Mount
             volume(spec, name, source.is_none(), mode, modes.rw)
         }
     })
-}
-
-impl Error {
-    fn context_reason(self, reason: &str, path: &str) -> Self {
-        let text = format!("{self}: {reason}: {path}");
-        Error::invalid(text)
-    }
 }
 
 struct Modes {
@@ -195,6 +202,9 @@ fn tmpfs(target: &str, options: &str) -> Result<MountRecord> {
         return Err(Error::invalid(format!(
             "invalid mount path: '{target}' mount path must be absolute"
         )));
+    }
+    if clean(target) == "/" {
+        return Err(Error::invalid("invalid specification: destination can't be '/'"));
     }
     for option in options.split(',').filter(|option| !option.is_empty()) {
         let known = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"];
@@ -449,8 +459,39 @@ mod tests {
     fn wrong_binds_are_refused_in_dockers_words() {
         assert_eq!(refusal(&["/a:/b:rx"]), "invalid mode: rx");
         assert_eq!(refusal(&["/a:/b", "c:/b"]), "Duplicate mount point: /b");
-        assert!(refusal(&["a:b"]).starts_with("invalid volume specification: 'a:b'"));
-        assert!(refusal(&["/a:/"]).contains("destination can't be '/'"));
+        assert_eq!(refusal(&[""]), "invalid volume specification: ''");
+        assert_eq!(
+            refusal(&["a:b"]),
+            "invalid volume specification: 'a:b': invalid mount config for type \"volume\": \
+             invalid mount path: 'b' mount path must be absolute"
+        );
+        assert_eq!(
+            refusal(&["/a:/"]),
+            "invalid volume specification: '/a:/': invalid mount config for type \"bind\": \
+             invalid specification: destination can't be '/'"
+        );
+        let root = HostConfig {
+            tmpfs: Some([("//".to_owned(), String::new())].into()),
+            ..HostConfig::default()
+        };
+        let refused = resolve(&Config::default(), &root, &[], String::new).unwrap_err();
+        assert_eq!(refused.to_string(), "invalid specification: destination can't be '/'");
+    }
+
+    #[test]
+    fn a_driver_given_for_all_volumes_is_that_of_binds_and_anonymous_ones() {
+        let host = HostConfig {
+            binds: Some(vec!["data:/b".to_owned(), "/src:/a".to_owned()]),
+            volume_driver: "other".to_owned(),
+            ..HostConfig::default()
+        };
+        let config = Config {
+            volumes: Some([("/c".to_owned(), Default::default())].into()),
+            ..Config::default()
+        };
+        let mounts = resolve(&config, &host, &[], || "fresh".to_owned()).unwrap();
+        let drivers: Vec<_> = mounts.iter().map(|mount| mount.point.driver.as_str()).collect();
+        assert_eq!(drivers, ["", "other", "other"]);
     }
 
     fn mount(spec: Mount) -> std::result::Result<MountRecord, String> {

@@ -9,6 +9,9 @@ use types::port::parse_port;
 /// dockerd's smallest memory limit: less does not start a process.
 const LEAST_MEMORY: i64 = 6 * 1024 * 1024;
 
+/// As an address of `--add-host`: the host, as the container reaches it.
+const HOST_GATEWAY: &str = "host-gateway";
+
 pub(crate) const LEAST_IO_WEIGHT: u16 = 10;
 
 /// Refuses a name Docker refuses.
@@ -125,9 +128,7 @@ fn host_part(host: &HostConfig) -> Result<()> {
         parse_port(port)
             .ok_or_else(|| Error::invalid(format!("invalid port specification: \"{port}\"")))?;
         for binding in bindings.iter().flatten() {
-            let ends = binding.host_port.split('-');
-            if !binding.host_port.is_empty() && !ends.clone().all(|end| end.parse::<u16>().is_ok())
-            {
+            if !is_port_range(&binding.host_port) {
                 return Err(Error::invalid(format!(
                     "invalid port specification: \"{}\"",
                     binding.host_port
@@ -139,9 +140,7 @@ fn host_part(host: &HostConfig) -> Result<()> {
         }
     }
     for extra in host.extra_hosts.iter().flatten() {
-        if !extra.contains([':', '=']) {
-            return Err(Error::invalid(format!("bad format for add-host: \"{extra}\"")));
-        }
+        add_host(extra)?;
     }
     let isolated = ["default", "process", ""];
     if !isolated.contains(&host.isolation.as_str()) {
@@ -157,6 +156,29 @@ fn host_part(host: &HostConfig) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Empty, `PORT` or `FIRST-LAST`.
+fn is_port_range(text: &str) -> bool {
+    let port = |text: &str| text.parse::<u16>().ok();
+    match text.split_once('-') {
+        None => text.is_empty() || port(text).is_some(),
+        Some((first, last)) => port(first).zip(port(last)).is_some_and(|(a, b)| a <= b),
+    }
+}
+
+/// `NAME:ADDRESS` or `NAME=ADDRESS`, where an address may be written in brackets or be the host's own.
+fn add_host(extra: &str) -> Result<()> {
+    let parts = extra.split_once([':', '=']).filter(|(name, _)| !name.is_empty());
+    let Some((_, address)) = parts else {
+        return Err(Error::invalid(format!("bad format for add-host: \"{extra}\"")));
+    };
+    let bare = address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let is_address = bare.unwrap_or(address).parse::<std::net::IpAddr>().is_ok();
+    if address == HOST_GATEWAY || is_address {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("invalid IP address in add-host: \"{address}\"")))
 }
 
 fn resources(host: &HostConfig) -> Result<Vec<String>> {
@@ -291,6 +313,7 @@ pub(crate) fn cpus(host: &HostConfig, online: usize) -> Result<()> {
 mod tests {
     use super::*;
     use types::container::RestartPolicy;
+    use types::port::PortBinding;
 
     #[test]
     fn names_are_dockers() {
@@ -346,5 +369,31 @@ mod tests {
         let host = HostConfig { memory: 1024, ..HostConfig::default() };
         let refused = request(&Config::default(), &host).unwrap_err().to_string();
         assert_eq!(refused, "Minimum memory limit allowed is 6MB");
+    }
+
+    #[test]
+    fn hosts_to_add_have_addresses_and_ranges_of_ports_go_upwards() {
+        let refused = |host: HostConfig| request(&Config::default(), &host).err();
+        let extra = |text: &str| {
+            let host =
+                HostConfig { extra_hosts: Some(vec![text.to_owned()]), ..HostConfig::default() };
+            refused(host).map(|err| err.to_string())
+        };
+        for fine in ["h:1.2.3.4", "h:::1", "h=[::1]", "h:host-gateway"] {
+            assert_eq!(extra(fine), None);
+        }
+        let bad = |text: &str| Some(format!("bad format for add-host: \"{text}\""));
+        assert_eq!((extra("h"), extra(":1.2.3.4")), (bad("h"), bad(":1.2.3.4")));
+        assert_eq!(extra("h:x").unwrap(), "invalid IP address in add-host: \"x\"");
+        let ports = |text: &str| {
+            let binding = PortBinding { host_port: text.to_owned(), ..PortBinding::default() };
+            let port_bindings = [("80/tcp".to_owned(), Some(vec![binding]))].into();
+            refused(HostConfig { port_bindings, ..HostConfig::default() })
+                .map(|err| err.to_string())
+        };
+        assert_eq!((ports(""), ports("80"), ports("80-81")), (None, None, None));
+        for wrong in ["81-80", "x", "80-"] {
+            assert_eq!(ports(wrong), Some(format!("invalid port specification: \"{wrong}\"")));
+        }
     }
 }

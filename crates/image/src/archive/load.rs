@@ -1,10 +1,10 @@
-//! `load`: images from a docker-archive or an OCI archive, gzip'd or not.
+//! `load`: images from a docker-archive or an OCI archive, compressed or not.
 //!
 //! Such archives name their parts only at the end, so the archive is first spread out in `tmp`. Every
 //! layer is checked against the diff id in its image's configuration before anything refers to it.
 
 use crate::digest::Digest;
-use crate::layer::compression::Compression;
+use crate::layer::compression::{Compression, MAGIC_BYTES, uncompressed};
 use crate::layer::unpack::{open_file, unpack};
 use crate::layer::{Blob, Layer};
 use crate::registry::manifest::{self, Descriptor, Index, Manifest};
@@ -189,20 +189,19 @@ impl Inner {
     ) -> Result<Arc<Layer>> {
         let stream = |err| Error::Stream(err);
         let total = file.metadata().map_err(stream)?.len();
-        let mut magic = [0; 4];
+        let mut magic = [0; MAGIC_BYTES];
         let n = file.read(&mut magic).map_err(stream)?;
         file.rewind().map_err(stream)?;
-        let mut copy = Copy::new(self.new_blob()?, Compression::of(&magic[..n])).map_err(stream)?;
-        let mut tee = Tee {
-            from: file,
-            to: &mut copy,
-            done: 0,
-            told: 0,
-            total,
-            report,
-            id: expected.short(),
+        let compression = Compression::of(&magic[..n]);
+        let mut copy = Copy::new(self.new_blob()?, compression).map_err(stream)?;
+        let from: Box<dyn Read + Send> = match compression {
+            // No media type has these: the copy is made of what is in them.
+            Compression::Bzip2 | Compression::Xz => uncompressed(file).map_err(stream)?,
+            Compression::None | Compression::Gzip | Compression::Zstd => Box::new(file),
         };
-        let (staged, measured, compression) = self.unpack(&mut tee)?;
+        let mut tee =
+            Tee { from, to: &mut copy, done: 0, told: 0, total, report, id: expected.short() };
+        let (staged, measured, _) = self.unpack(&mut tee)?;
         io::copy(&mut tee, &mut io::sink()).map_err(stream)?;
         if measured.diff_id != expected {
             return Err(Error::DiffId { index, expected, got: measured.diff_id });
@@ -211,7 +210,7 @@ impl Inner {
         let (digest, size_bytes) = copy.finish().map_err(stream)?.keep(self, lease)?;
         let media_type = match compression {
             Compression::Gzip => manifest::LAYER_GZIP,
-            Compression::Zstd | Compression::None => manifest::LAYER_ZSTD,
+            _ => manifest::LAYER_ZSTD,
         };
         let blob = Blob { digest, size_bytes, media_type: media_type.to_owned() };
         self.register(below, staged, measured, Some(blob))
@@ -271,7 +270,7 @@ fn read_file(dir: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The copy of a layer that stays: compressed ones as they are, others under light zstd.
+/// The copy of a layer that stays: compressed ones as they are if registries know the compression, others under light zstd.
 enum Copy {
     Same(NewBlob),
     Zstd(zstd::stream::write::Encoder<'static, NewBlob>),
@@ -280,8 +279,10 @@ enum Copy {
 impl Copy {
     fn new(blob: NewBlob, compression: Compression) -> io::Result<Copy> {
         match compression {
-            Compression::None => Ok(Copy::Zstd(zstd::stream::write::Encoder::new(blob, 1)?)),
             Compression::Gzip | Compression::Zstd => Ok(Copy::Same(blob)),
+            Compression::None | Compression::Bzip2 | Compression::Xz => {
+                Ok(Copy::Zstd(zstd::stream::write::Encoder::new(blob, 1)?))
+            }
         }
     }
     fn write_all(&mut self, chunk: &[u8]) -> io::Result<()> {
@@ -300,7 +301,7 @@ impl Copy {
 
 /// Reads a layer file, keeps a copy and reports how far it is.
 struct Tee<'a> {
-    from: File,
+    from: Box<dyn Read + Send>,
     to: &'a mut Copy,
     done: u64,
     told: u64,
