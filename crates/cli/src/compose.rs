@@ -12,6 +12,7 @@ mod board;
 mod build;
 mod container;
 mod execute;
+mod init;
 mod list;
 mod logs;
 mod observe;

@@ -1,6 +1,6 @@
 //! The client's configuration file, shared with docker: `~/.docker/config.json`.
 //!
-//! Reads `auths`, `credHelpers`, `credsStore`, `detachKeys`; writes only `auths` and keeps every other key.
+//! Reads `auths`, `credHelpers`, `credsStore`, `detachKeys`, `psFormat`; writes only `auths` and keeps every other key.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -56,6 +56,11 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// A setting that is a text: `psFormat`.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.content.get(key)?.as_str().filter(|text| !text.is_empty())
+    }
+
     /// Loads the file; a missing one is empty, a broken one is an error.
     pub(crate) fn load(dir: Option<PathBuf>) -> Result<Self> {
         let dir = dir

@@ -70,10 +70,21 @@ pub struct Service {
     /// Keys of the project's networks and volumes in use.
     pub networks: Vec<String>,
     pub volumes: Vec<String>,
-    /// Services whose namespaces or volumes this one shares: recreated with them.
-    pub shares: Vec<String>,
+    /// Services whose namespaces or volumes this one shares, after what it shares: recreated with them.
+    pub shares: Vec<(&'static str, String)>,
+    /// The containers of its `pre_start` hooks, in order.
+    pub init: Vec<Init>,
     /// Files to write into a new container before its start.
     pub injected: Vec<Injected>,
+}
+
+/// The container of a `pre_start` hook, on the networks of its service. The caller gives it the volumes of the
+/// service's container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Init {
+    pub request: CreateRequest,
+    /// Runs before each container of the service, not once before the first.
+    pub per_replica: bool,
 }
 
 impl Service {

@@ -18,6 +18,9 @@ pub const IMAGE: &str = "com.docker.compose.image";
 /// The id of the container this one took the place of.
 pub const REPLACE: &str = "com.docker.compose.replace";
 
+/// What a container is a hook for: `pre_start`.
+pub const HOOK: &str = "com.docker.compose.hook";
+
 /// What a volume of ours was made with. A name of our own: a volume holds data, and no other Compose that computes
 /// [`HASH`] otherwise may take it for a changed one.
 pub const SETTINGS: &str = "sampan.volume.settings";

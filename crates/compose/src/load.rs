@@ -96,6 +96,7 @@ pub fn load(options: &LoadOptions, read: Read<'_>) -> Result<Loaded, Report> {
         keep: options.keep,
         target: options.target,
         files_left: MOST_FILES + 1,
+        included: BTreeMap::new(),
     };
     let project = loader.project(options);
     let failed = loader.diagnostics.iter().any(|d| d.level == Level::Error);
@@ -127,6 +128,8 @@ pub(crate) struct Loader<'a> {
     target: Target,
     /// How many more files may be read.
     pub(crate) files_left: usize,
+    /// Variables of included models that their secrets and configs are read from.
+    pub(crate) included: BTreeMap<String, String>,
 }
 
 impl Loader<'_> {
@@ -171,7 +174,7 @@ impl Loader<'_> {
             validate::references(tree, &disabled, &mut self.diagnostics);
         }
         if !options.keep_env && !variables {
-            normalise::environment(self, tree, scope);
+            normalise::environment(self, tree, scope, &options.services);
         }
         normalise::names(tree, name, form);
         if !options.all_resources && !form {
@@ -191,6 +194,9 @@ impl Loader<'_> {
         match Project::decode(tree.clone(), options.project_dir.clone(), files, disabled) {
             Ok(mut project) => {
                 project.environment = scope.env.clone();
+                for (name, value) in std::mem::take(&mut self.included) {
+                    project.environment.entry(name).or_insert(value);
+                }
                 project.profiles = profiles;
                 project.compatible = options.compatible;
                 Some(project)

@@ -119,10 +119,32 @@ pub(crate) fn bare_names(tree: &mut Node, scope: &Scope) {
     }
 }
 
-/// Reads `env_file`s and `label_file`s.
-pub(crate) fn environment(loader: &mut Loader<'_>, tree: &mut Node, scope: &Scope) {
+/// The named services and what they depend on; all when none is named.
+fn closure(services: &Map, named: &[String]) -> BTreeSet<String> {
+    let mut open: Vec<&String> =
+        if named.is_empty() { services.keys().collect() } else { named.iter().collect() };
+    let mut chosen = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if let Some(service) = services.get(name)
+            && chosen.insert(name.clone())
+        {
+            let on = service.get("depends_on").and_then(Node::as_map);
+            open.extend(on.into_iter().flat_map(Map::keys));
+        }
+    }
+    chosen
+}
+
+/// Reads `env_file`s and `label_file`s of the services that are asked for: those of others may be missing.
+pub(crate) fn environment(
+    loader: &mut Loader<'_>,
+    tree: &mut Node,
+    scope: &Scope,
+    named: &[String],
+) {
     let Some(services) = section(tree, "services") else { return };
-    for (name, service) in services.iter_mut() {
+    let chosen = closure(services, named);
+    for (name, service) in services.iter_mut().filter(|(name, _)| chosen.contains(*name)) {
         resolve(loader, name, service, scope);
     }
 }

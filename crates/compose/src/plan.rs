@@ -44,6 +44,8 @@ pub struct UpOptions {
     pub scale: BTreeMap<String, u32>,
     /// Create only.
     pub no_start: bool,
+    /// Networks and volumes that no service uses as well.
+    pub all_resources: bool,
 }
 
 /// One thing to do. Everything that has to be decided is decided here.
@@ -74,6 +76,12 @@ pub enum Operation {
     Start {
         service: String,
         name: String,
+    },
+    /// Run the service's `pre_start` hooks, one after the other: once with the volumes of the first of these
+    /// containers, or once for each where the hook says so.
+    Init {
+        service: String,
+        names: Vec<String>,
     },
     /// Stop and start again, because something it depends on was made anew.
     Restart {
@@ -153,6 +161,10 @@ pub enum PlanError {
     NoSuchNetwork { name: String },
     #[error("external volume \"{name}\" not found")]
     NoSuchVolume { name: String },
+    #[error("healthcheck.start_interval requires healthcheck.start_period to be set")]
+    StartInterval,
+    #[error("cannot share {what} with service {service}: container missing")]
+    NothingToShare { what: &'static str, service: String },
 }
 
 #[cfg(test)]

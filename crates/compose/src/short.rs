@@ -15,17 +15,19 @@ fn boolean(value: bool, span: Span) -> Node {
     Node::new(Value::Bool(value), span)
 }
 
-/// Gives a long form its default for a key that is not there.
+/// Gives a long form its default for a key that is not there, or that is taken away.
 fn default(node: &mut Node, key: &str, value: Node) {
-    if let Some(map) = node.as_map_mut() {
-        map.entry(key.to_owned()).or_insert(value);
+    if let Some(map) = node.as_map_mut()
+        && map.get(key).is_none_or(|node| node.tag == Tag::Reset)
+    {
+        map.insert(key.to_owned(), value);
     }
 }
 
 /// As [`default`], and in place of what an unset variable leaves.
 fn default_of_blank(node: &mut Node, key: &str, value: Node) {
     if let Some(map) = node.as_map_mut()
-        && map.get(key).is_none_or(|node| node.as_str() == Some(""))
+        && map.get(key).is_none_or(|node| node.tag == Tag::Reset || node.as_str() == Some(""))
     {
         map.insert(key.to_owned(), value);
     }

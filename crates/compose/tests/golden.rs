@@ -466,3 +466,25 @@ fn a_dependency_of_another_profile_that_may_be_absent_is_kept_and_not_waited_for
     let wanted = compose::desired::desired(&loaded.project);
     assert!(wanted.services["a"].depends_on.is_empty());
 }
+
+#[test]
+fn a_default_stands_in_for_what_is_taken_away() {
+    let text = "services: {a: {image: x, ports: [{target: 80, mode: !reset host}]}}\n";
+    let printed = config(text);
+    assert!(printed.contains("mode: ingress"), "{printed}");
+    assert_eq!(config(&printed), printed);
+}
+
+#[test]
+fn env_files_of_services_that_nobody_asked_for_may_be_missing() {
+    let text = "services: {a: {image: x, depends_on: [b]}, b: {image: x}, c: {image: x, env_file: ./none.env}}\n";
+    assert!(config(text).contains("none.env"));
+    let files = [("compose.yaml", text)];
+    let chosen = printed(&files, |o| o.services = vec!["a".to_owned()]);
+    assert!(!chosen.contains("error"), "{chosen}");
+    let files = [("compose.yaml", text.replace("none.env", "none.env, depends_on: [a]"))];
+    let files: Vec<(&str, &str)> =
+        files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let wanted = printed(&files, |o| o.services = vec!["c".to_owned()]);
+    assert!(wanted.contains("error"), "{wanted}");
+}

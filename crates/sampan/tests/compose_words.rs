@@ -310,3 +310,107 @@ fn bad_files_create_nothing_and_dry_runs_do_nothing() {
     assert_eq!(site.daemon.docker(&["ps", "-aq"]).ok(), "");
     assert_eq!(site.daemon.docker(&["network", "ls", "-q", "--filter", "name=words"]).ok(), "");
 }
+
+#[test]
+fn hooks_before_the_start_run_once_and_dependents_restart() {
+    let file = "services:\n  a: {image: busybox, command: WAIT, scale: 2, volumes: ['data:/data'], pre_start: [{command: [sh, -c, 'echo one >> /data/log']}, {image: busybox, command: [sh, -c, 'echo two >> /data/log; exit CODE']}]}\n  b: {image: busybox, command: WAIT, depends_on: {a: {condition: service_started, restart: true}}}\nvolumes: {data: }\n";
+    let site = Site::open(&file.replace("CODE", "17"));
+    let failed = site.run(&["up", "-d"]);
+    assert_eq!(failed.status, 1);
+    assert!(failed.stderr.contains("pre_start[1] exited with code 17"), "{}", failed.stderr);
+    assert_eq!(site.inspect("words-a-1", "{{.State.Status}}"), "created");
+    site.write(&file.replace("CODE", "0"));
+    site.words(&["up", "-d"]);
+    site.words(&["up", "-d", "--scale", "a=3"]);
+    let log = || site.words(&["exec", "-T", "--index", "2", "a", "cat", "/data/log"]);
+    assert_eq!(log(), "one\ntwo\none\ntwo\n", "once, and once more after the failure");
+    let label = "label=com.docker.compose.hook";
+    assert_eq!(site.daemon.docker(&["ps", "-aq", "--filter", label]).ok(), "");
+
+    let started = |name: &str| site.inspect(name, "{{.Id}} {{.State.StartedAt}}");
+    let before = started("words-b-1");
+    site.words(&["restart", "-t", "1", "a"]);
+    let after = started("words-b-1");
+    assert_ne!(after, before, "restarted with it");
+    assert_eq!(after.split(' ').next(), before.split(' ').next(), "and not made anew");
+    site.words(&["restart", "-t", "1", "--no-deps", "a"]);
+    assert_eq!(started("words-b-1"), after, "left alone");
+    site.words(&["up", "-d", "--force-recreate", "a"]);
+    assert!(log().ends_with("one\ntwo\none\ntwo\none\ntwo\n"), "{}", log());
+    site.words(&["down", "-v", "-t", "1"]);
+}
+
+#[test]
+fn words_find_a_project_by_its_name_and_every_container_of_a_service() {
+    let site = Site::open(
+        "services:\n  a: {image: busybox, command: WAIT, scale: 2}\n  loud: {image: busybox, command: [sh, -c, 'echo to stdout; echo to stderr >&2']}\n",
+    );
+    site.words(&["up", "-d"]);
+    // a file for each container
+    site.words(&["cp", "docker-compose.yml", "a:/copy"]);
+    for index in ["1", "2"] {
+        let copy = site.words(&["exec", "-T", "--index", index, "a", "cat", "/copy"]);
+        assert!(copy.contains("loud"), "{copy}");
+    }
+    let logs = site.run(&["logs", "loud"]);
+    assert_eq!(logs.stdout.trim(), "loud-1  | to stdout");
+    assert_eq!(logs.stderr.trim(), "loud-1  | to stderr");
+    site.words(&["pause", "a"]);
+    let again = site.run(&["pause", "a"]);
+    assert!(again.status == 1 && again.stderr.contains("already paused"), "{}", again.stderr);
+    site.words(&["unpause", "a"]);
+    // `run -d` keeps standard input open, and what it leaves is an orphan that only `down` stops
+    let id = site.words(&["run", "-d", "a", "cat"]).lines().next().unwrap().to_owned();
+    assert_eq!(site.inspect(&id, "{{.State.Running}}"), "true");
+    site.words(&["stop", "-t", "1"]);
+    assert_eq!(site.inspect(&id, "{{.State.Running}}"), "true");
+    site.words(&["exec", "-T", "a", "true"]);
+
+    // without the file, and beside one of another project
+    let elsewhere = site.daemon.dir().join("elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    let named = |args: &[&str]| {
+        let output =
+            site.daemon.sampan_in(&elsewhere, &[&["compose", "-p", "words"], args].concat());
+        let said = format!("{}{}", output.stdout, output.stderr);
+        assert_eq!(output.status, 0, "{said}");
+        said
+    };
+    assert!(named(&["ps", "-a"]).contains("words-loud-1"));
+    fs::write(elsewhere.join("compose.yaml"), "services: {other: {image: busybox}}\n").unwrap();
+    assert!(named(&["ps", "-a"]).contains("words-loud-1"));
+    named(&["start", "a"]);
+    assert_eq!(site.inspect("words-a-2", "{{.State.Running}}"), "true");
+    assert!(site.run(&["events", "nobody"]).stderr.contains("no such service: nobody"));
+    named(&["down", "-t", "1"]);
+    assert_eq!(site.daemon.docker(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
+fn logs_follow_containers_that_start_later() {
+    let site = Site::open(
+        "services:\n  first: {image: busybox, command: WAIT}\n  later: {image: busybox, command: [sh, -c, \"echo here; trap 'exit 0' TERM; sleep 86400 & wait\"]}\n",
+    );
+    site.words(&["up", "-d", "first"]);
+    let path = site.project.join("logs.out");
+    let mut follow = site
+        .daemon
+        .sampan_command()
+        .unwrap()
+        .args(["compose", "logs", "-f"])
+        .current_dir(&site.project)
+        .stdout(Stdio::from(fs::File::create(&path).unwrap()))
+        .spawn()
+        .unwrap();
+    let seen = |times: usize| {
+        eventually("its line in the log", || {
+            (fs::read_to_string(&path).unwrap().matches("| here").count() >= times).then_some(())
+        });
+    };
+    site.words(&["up", "-d", "later"]);
+    seen(1);
+    site.words(&["restart", "-t", "1", "later"]);
+    seen(2);
+    site.words(&["down", "-t", "1"]);
+    assert!(follow.wait().unwrap().success(), "it ends with the last container");
+}

@@ -445,6 +445,9 @@ pub(crate) struct Build {
     /// Check build configuration: names the services that would be built
     #[arg(long)]
     pub(super) check: bool,
+    /// Has no effect: a build prints its steps
+    #[arg(long = "progress", id = "build_progress", value_name = "string", hide = true)]
+    pub(super) build_progress: Option<String>,
     /// Has no effect: there is one builder
     #[arg(long, value_name = "string", hide = true)]
     pub(super) builder: Option<String>,

@@ -1,5 +1,7 @@
 //! `up` without `-d`: logs until all containers end; Ctrl-C stops them, a second one kills them.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -9,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::args::{ProjectFlags, Up};
 use super::board::Board;
 use super::execute::Executor;
-use super::logs::{self, Tail};
+use super::logs::{Prefixes, Starts, Tail};
 use super::project::Loaded;
 use super::{container, observe};
 use crate::client::{Client, Query};
@@ -29,16 +31,19 @@ pub(super) async fn run(
 ) -> Result<Exit> {
     let client = ctx.client().await?;
     let names = loaded.closure(&args.services, args.no_deps);
+    let starts = Starts::of(client, &loaded.desired.project).await?;
     let rows = observe::rows(client, &loaded.desired.project, false).await?;
     let ours: Vec<&Value> =
         rows.iter().filter(|row| names.iter().any(|name| name == observe::service(row))).collect();
     let shown: Vec<&Value> = ours.iter().copied().filter(|row| attach(loaded, args, row)).collect();
-    let tails = logs::tails(&shown, args.no_color, args.no_log_prefix);
+    let mut prefixes = Prefixes::of(&shown, args.no_color, args.no_log_prefix);
+    let tails: Vec<Tail> = shown.iter().map(|row| prefixes.tail(row)).collect();
     let labels: Vec<&str> = tails.iter().map(|tail| tail.label.as_str()).collect();
     report::say(&format!("Attaching to {}", labels.join(", ")))?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let follow = follow(client, &tails, args, began);
+    let mut newcomers = Newcomers { loaded, names: &names, starts, prefixes };
+    let follow = follow(client, tails, args, began, &mut newcomers);
     tokio::pin!(follow);
     tokio::select! {
         ended = &mut follow => {
@@ -86,13 +91,33 @@ fn attach(loaded: &Loaded, args: &Up, row: &Value) -> bool {
 }
 
 /// Until all containers ended, or the first one when that aborts. Returns the code to end with.
-async fn follow(client: &Client, tails: &[Tail], args: &Up, began: i64) -> Result<Exit> {
+async fn follow(
+    client: &Client,
+    tails: Vec<Tail>,
+    args: &Up,
+    began: i64,
+    newcomers: &mut Newcomers<'_>,
+) -> Result<Exit> {
     let always = args.abort_on_container_exit || args.exit_code_from.is_some();
-    let mut running: FuturesUnordered<_> = tails
-        .iter()
-        .map(|tail| async move { (tail, until_exit(client, tail, args, began).await) })
-        .collect();
-    while let Some((tail, ended)) = running.next().await {
+    let watch = |tail: Tail, since: String| async move {
+        let ended = until_exit(client, &tail, args, since).await;
+        (tail, ended)
+    };
+    let mut live: BTreeSet<String> = tails.iter().map(|tail| tail.id.clone()).collect();
+    let mut running: FuturesUnordered<_> =
+        tails.into_iter().map(|tail| watch(tail, began.to_string())).collect();
+    while !running.is_empty() {
+        let (tail, ended) = tokio::select! {
+            Some(ended) = running.next() => ended,
+            (id, time) = newcomers.starts.next() => {
+                if !live.contains(&id) && let Some(tail) = newcomers.tail(client, args, &id).await? {
+                    live.insert(id);
+                    running.push(watch(tail, time));
+                }
+                continue;
+            }
+        };
+        live.remove(&tail.id);
         let code = ended?;
         report::say(&format!("{} exited with code {code}", tail.label))?;
         if always || (args.abort_on_container_failure && code != 0) {
@@ -102,9 +127,28 @@ async fn follow(client: &Client, tails: &[Tail], args: &Up, began: i64) -> Resul
     Ok(report::OK)
 }
 
+/// Containers that another client starts meanwhile: those that were restarted, made anew or added.
+struct Newcomers<'a> {
+    loaded: &'a Loaded,
+    names: &'a [String],
+    starts: Starts,
+    prefixes: Prefixes,
+}
+
+impl Newcomers<'_> {
+    /// The tail of one that is to be shown.
+    async fn tail(&mut self, client: &Client, args: &Up, id: &str) -> Result<Option<Tail>> {
+        let rows = observe::rows(client, &self.loaded.desired.project, false).await?;
+        let row = rows.iter().find(|row| observe::id(row) == id).filter(|row| {
+            let ours = self.names.iter().any(|name| name == observe::service(row));
+            ours && attach(self.loaded, args, row)
+        });
+        Ok(row.map(|row| self.prefixes.tail(row)))
+    }
+}
+
 /// Shows a container's lines until it is down for good; a restart is followed.
-async fn until_exit(client: &Client, tail: &Tail, args: &Up, began: i64) -> Result<i64> {
-    let mut since = began.to_string();
+async fn until_exit(client: &Client, tail: &Tail, args: &Up, mut since: String) -> Result<i64> {
     loop {
         let query = Query::new()
             .with("stdout", "1")

@@ -87,6 +87,9 @@ pub(super) async fn build_one(ctx: &Ctx, loaded: &Loaded, name: &str, args: &Bui
     words.extend(flags);
     words.extend(context);
     image_words(ctx, &words).await.with_context(|| format!("failed to build service {name}"))?;
+    if !args.quiet {
+        eprintln!(" {name}  Built");
+    }
     Ok(())
 }
 
@@ -270,11 +273,29 @@ pub(super) async fn ensure(
                 .is_some_and(|tagged| clock::now_seconds() - tagged < age),
             age => age.is_none(),
         };
+        let ours = |other: &Service| other.builds && other.image == wanted.image;
         match (known, policy) {
+            // another service makes it
+            _ if !flags.no_build
+                && !wanted.builds
+                && loaded.desired.services.values().any(ours) => {}
             (false, "never") => bail!("No such image: {}", wanted.image),
             (true, _) if fresh || wanted.builds => {}
             _ if pulls.iter().any(|(_, image, _)| *image == wanted.image) => {}
             _ => pulls.push((name.clone(), wanted.image.clone(), wanted.template.platform.clone())),
+        }
+    }
+    for (name, hook) in names.iter().flat_map(|name| {
+        let init = loaded.desired.services.get(name).into_iter().flat_map(|wanted| &wanted.init);
+        init.map(move |hook| (name, &hook.request))
+    }) {
+        let image = &hook.config.image;
+        let made = loaded.desired.services.values().any(|other| other.image == *image);
+        let there = made
+            || pulls.iter().any(|(_, pulled, _)| pulled == image)
+            || observe::image_id(client, image).await?.is_some();
+        if !there {
+            pulls.push((name.clone(), image.clone(), hook.platform.clone()));
         }
     }
     match flags.quiet_pull {
@@ -364,20 +385,30 @@ pub(super) async fn pull(ctx: &Ctx, flags: &ProjectFlags, args: Pull) -> Result<
     let loaded = project::project(flags, &args.services)?;
     loaded.check(&args.services)?;
     let client = ctx.client().await?;
+    let board = if args.quiet { Board::quiet() } else { Board::new(flags).titled("Pulling") };
     let mut pulls: Vec<(String, String, Option<String>)> = Vec::new();
     for name in loaded.closure(&args.services, !args.include_deps) {
         let Some(wanted) = loaded.desired.services.get(&name) else { continue };
-        let own = loaded.project.services.get(&name).is_some_and(|service| service.image.is_none());
-        let missing_only = args.policy.as_deref() == Some("missing");
-        let known = missing_only && observe::image_id(client, &wanted.image).await?.is_some();
-        if own || known || (args.ignore_buildable && wanted.builds) {
+        let service = loaded.project.services.get(&name);
+        let own = service.is_some_and(|service| service.image.is_none());
+        let said = service.and_then(|service| service.pull_policy.as_deref());
+        let policy = args.policy.as_deref().or(said).unwrap_or("always");
+        let known = observe::image_id(client, &wanted.image).await?.is_some();
+        let skipped = match policy {
+            _ if own => "Skipped No image to be pulled",
+            _ if args.ignore_buildable && wanted.builds => "Skipped Image can be built",
+            "never" | "build" => "Skipped",
+            "missing" | "if_not_present" if known => "Skipped Image is already present locally",
+            _ => "",
+        };
+        if !skipped.is_empty() {
+            board.say(&name, skipped, Mark::Done);
             continue;
         }
         if !pulls.iter().any(|(_, image, _)| *image == wanted.image) {
             pulls.push((name, wanted.image.clone(), wanted.template.platform.clone()));
         }
     }
-    let board = if args.quiet { Board::quiet() } else { Board::new(flags).titled("Pulling") };
     pull_all(ctx, &pulls, &board, args.ignore_pull_failures).await?;
     Ok(report::OK)
 }
@@ -390,6 +421,10 @@ pub(super) async fn push(ctx: &Ctx, flags: &ProjectFlags, args: Push) -> Result<
         let Some(wanted) = loaded.desired.services.get(&name).filter(|wanted| wanted.builds) else {
             continue;
         };
+        // an image without a name has no place to go
+        if loaded.project.services.get(&name).is_none_or(|service| service.image.is_none()) {
+            continue;
+        }
         let mut words = vec!["push".to_owned()];
         words.extend(args.quiet.then(|| "-q".to_owned()));
         words.push(wanted.image.clone());

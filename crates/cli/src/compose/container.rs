@@ -13,6 +13,9 @@ use crate::client::{Client, Query, segment};
 use crate::clock;
 use crate::tarball;
 
+/// A service and its hooks of one kind.
+pub(super) type Hooks<'a> = (&'a str, &'a [Hook]);
+
 /// Creates a container of a service, connects its further networks, and writes its files. Returns the id.
 pub(super) async fn create(
     client: &Client,
@@ -51,6 +54,11 @@ async fn share(client: &Client, project: &str, request: &mut CreateRequest) -> R
     for mode in [&mut host.network_mode, &mut host.ipc_mode, &mut host.pid_mode] {
         if let Some(service) = mode.strip_prefix("service:") {
             *mode = format!("container:{}", first(client, project, service).await?);
+        } else if let Some(name) = mode.strip_prefix("container:") {
+            // by its id: another container may get the name
+            let path = format!("/containers/{}/json", segment(name));
+            let seen = client.get(&path, &Query::new()).await?;
+            *mode = format!("container:{}", seen["Id"].as_str().unwrap_or(name));
         }
     }
     for from in host.volumes_from.iter_mut().flatten() {
@@ -102,9 +110,9 @@ async fn inject(client: &Client, id: &str, files: &[Injected]) -> Result<()> {
 }
 
 /// Starts a container and runs its `post_start` hooks.
-pub(super) async fn start(client: &Client, name: &str, hooks: &[Hook]) -> Result<()> {
+pub(super) async fn start(client: &Client, name: &str, (service, hooks): Hooks<'_>) -> Result<()> {
     post(client, name, "start", Query::new()).await?;
-    run_hooks(client, name, hooks).await
+    run_hooks(client, name, (service, hooks)).await
 }
 
 /// Runs the `pre_stop` hooks of a running container and stops it.
@@ -112,10 +120,10 @@ pub(super) async fn stop(
     client: &Client,
     name: &str,
     timeout: Option<i64>,
-    hooks: &[Hook],
+    (service, hooks): Hooks<'_>,
 ) -> Result<()> {
     if !hooks.is_empty() && state(client, name).await?["Running"] == json!(true) {
-        run_hooks(client, name, hooks).await?;
+        run_hooks(client, name, (service, hooks)).await?;
     }
     let seconds = timeout.map(|seconds| seconds.to_string());
     post(client, name, "stop", Query::new().opt("t", seconds.as_deref())).await
@@ -144,7 +152,11 @@ pub(super) async fn state(client: &Client, name: &str) -> Result<Value> {
     Ok(seen["State"].clone())
 }
 
-pub(super) async fn run_hooks(client: &Client, name: &str, hooks: &[Hook]) -> Result<()> {
+pub(super) async fn run_hooks(
+    client: &Client,
+    name: &str,
+    (service, hooks): Hooks<'_>,
+) -> Result<()> {
     for hook in hooks {
         let env: Vec<String> = hook
             .environment
@@ -168,7 +180,10 @@ pub(super) async fn run_hooks(client: &Client, name: &str, hooks: &[Hook]) -> Re
         match seen["ExitCode"].as_i64() {
             Some(0) | None => {}
             Some(code) => {
-                bail!("hook of {name} exited with status {code}: {}", hook.command.join(" "))
+                bail!(
+                    "{service} hook exited with status {code} in {name}: {}",
+                    hook.command.join(" ")
+                )
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use compose::model::{Condition, Hook};
+use compose::model::Condition;
 use compose::plan::{Operation, Plan, Replaced};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use types::swarm::policy::{PolicyRule, with_own};
 
 use super::board::{Board, Mark};
-use super::container;
+use super::container::{self, Hooks};
+use super::init;
 use super::project::Loaded;
 use crate::client::{Client, Query, segment};
 use crate::network::policy;
@@ -21,6 +22,11 @@ use crate::report;
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(200);
+/// How often a container without a health check is looked at before that is the error: one that ends at once has
+/// ended by then, and that says more.
+const LOOKS: u32 = 3;
+/// How Compose begins when a dependency is not good enough.
+const FAILED: &str = "dependency failed to start: ";
 
 /// What every step needs.
 pub(super) struct Executor<'a> {
@@ -87,7 +93,14 @@ impl Executor<'_> {
                 Ok(())
             }
             Err(err) if optional(operation) => {
-                self.board.say(&object, &format!("Skipped: {}", report::text(&err)), Mark::Warning);
+                let why = report::text(&err);
+                self.board.say(&object, &format!("Skipped: {why}"), Mark::Warning);
+                if let Operation::Wait { service, .. } = operation {
+                    let why = why.strip_prefix(FAILED).unwrap_or(&why);
+                    self.board.note(&format!(
+                        "WARN: optional dependency {service:?} failed to start: {why}"
+                    ));
+                }
                 Ok(())
             }
             Err(err) => {
@@ -107,6 +120,9 @@ impl Executor<'_> {
             Operation::Running { .. } => Ok(()),
             Operation::Start { service, name } => {
                 container::start(self.client, name, self.hooks(service).0).await
+            }
+            Operation::Init { service, names } => {
+                init::run(self.client, self.loaded, service, names, self.board).await
             }
             Operation::Restart { service, name } => {
                 let (after, before) = self.hooks(service);
@@ -135,10 +151,10 @@ impl Executor<'_> {
     }
 
     /// `post_start` and `pre_stop` of a service.
-    fn hooks(&self, service: &str) -> (&[Hook], &[Hook]) {
-        match self.loaded.project.services.get(service) {
-            Some(service) => (&service.post_start, &service.pre_stop),
-            None => (&[], &[]),
+    fn hooks<'s>(&'s self, name: &'s str) -> (Hooks<'s>, Hooks<'s>) {
+        match self.loaded.project.services.get(name) {
+            Some(service) => ((name, &service.post_start), (name, &service.pre_stop)),
+            None => ((name, &[]), (name, &[])),
         }
     }
 
@@ -227,7 +243,7 @@ pub(super) async fn wait(
     name: &str,
     condition: Condition,
 ) -> Result<()> {
-    loop {
+    for look in 0u32.. {
         let state = container::state(client, name).await?;
         let running = state["Running"] == json!(true);
         let code = state["ExitCode"].as_i64().unwrap_or(0);
@@ -237,15 +253,13 @@ pub(super) async fn wait(
             Condition::Healthy => match health {
                 Some("healthy") => return Ok(()),
                 Some("unhealthy") => {
-                    bail!("dependency failed to start: container {name} is unhealthy")
+                    bail!("{FAILED}container {name} is unhealthy")
                 }
-                None | Some("none") if running => {
-                    bail!(
-                        "dependency failed to start: container {name} has no healthcheck configured"
-                    )
+                None | Some("none") if running && look >= LOOKS => {
+                    bail!("{FAILED}container {name} has no healthcheck configured")
                 }
                 _ if state["Status"] == json!("exited") => {
-                    bail!("dependency failed to start: container {name} exited ({code})")
+                    bail!("{FAILED}container {name} exited ({code})")
                 }
                 _ => {}
             },
@@ -262,13 +276,17 @@ pub(super) async fn wait(
         }
         tokio::time::sleep(POLL).await;
     }
+    Ok(())
 }
 
 /// Whether a container may begin to run.
 fn starts(operation: &Operation) -> bool {
     matches!(
         operation,
-        Operation::CreateContainer { .. } | Operation::Start { .. } | Operation::Restart { .. }
+        Operation::CreateContainer { .. }
+            | Operation::Init { .. }
+            | Operation::Start { .. }
+            | Operation::Restart { .. }
     )
 }
 
@@ -286,6 +304,7 @@ pub(super) fn object(operation: &Operation) -> String {
             format!("Volume {name}")
         }
         Operation::Wait { names, .. } => format!("Container {}", names.join(", ")),
+        Operation::Init { service, .. } => format!("Service {service}"),
         Operation::CreateContainer { name, .. }
         | Operation::Running { name, .. }
         | Operation::Start { name, .. }
@@ -304,6 +323,7 @@ pub(super) fn words(operation: &Operation) -> (&'static str, &'static str) {
         | Operation::CreateContainer { .. } => ("Creating", "Created"),
         Operation::Running { .. } => ("Running", "Running"),
         Operation::Start { .. } => ("Starting", "Started"),
+        Operation::Init { .. } => ("Initializing", "Initialized"),
         Operation::Restart { .. } => ("Restarting", "Started"),
         Operation::Stop { .. } => ("Stopping", "Stopped"),
         Operation::Remove { .. }

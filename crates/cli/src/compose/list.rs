@@ -73,8 +73,12 @@ pub(super) async fn ps(ctx: &Ctx, flags: &ProjectFlags, args: Ps) -> Result<Exit
         return lines(&ids);
     }
     let rows: Vec<Value> = rows.into_iter().map(|row| ps_row(row, !args.no_trunc)).collect();
-    let listing =
-        Listing { format: &args.format, quiet: None, table: PS, more: PS_MORE, hidden: &["Label"] };
+    let config = ctx.config()?;
+    let format = match args.format.as_str() {
+        "" => config.text("psFormat").unwrap_or_default(),
+        given => given,
+    };
+    let listing = Listing { format, quiet: None, table: PS, more: PS_MORE, hidden: &["Label"] };
     report::print(&listing.render(&rows)?)?;
     Ok(report::OK)
 }

@@ -1,16 +1,19 @@
 //! `logs`: the lines of several containers, each with its prefix.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
+use std::pin::Pin;
 
 use anyhow::{Result, anyhow};
-use futures_util::StreamExt;
+use compose::labels;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
 use owo_colors::{AnsiColors, OwoColorize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::args::{Logs, ProjectFlags};
-use super::{observe, project};
-use crate::client::stream::Demux;
+use super::{container, observe, project};
+use crate::client::stream::{Demux, JsonStream, Output};
 use crate::client::{Client, Query, no_body, segment};
 use crate::clock;
 use crate::ctx::Ctx;
@@ -38,14 +41,22 @@ pub(super) async fn run(ctx: &Ctx, flags: &ProjectFlags, args: Logs) -> Result<E
     let loaded = project::known(ctx, flags, &args.services).await?;
     loaded.check(&args.services)?;
     let client = ctx.client().await?;
-    let rows = observe::rows(client, &loaded.desired.project, false).await?;
+    let project = &loaded.desired.project;
+    // before the list is read, so that none is missed
+    let mut starts = match args.follow {
+        true => Some(Starts::of(client, project).await?),
+        false => None,
+    };
+    let rows = observe::rows(client, project, false).await?;
     let wanted = |row: &&Value| {
         let service = observe::service(row);
         let named = args.services.is_empty() || args.services.iter().any(|name| name == service);
         named && args.index.is_none_or(|index| index == observe::number(row))
     };
     let rows: Vec<&Value> = rows.iter().filter(wanted).collect();
-    let tails = tails(&rows, args.no_color || flags.ansi == "never", args.no_log_prefix);
+    let mut prefixes =
+        Prefixes::of(&rows, args.no_color || flags.ansi == "never", args.no_log_prefix);
+    let tails: Vec<Tail> = rows.iter().map(|row| prefixes.tail(row)).collect();
     let time = |flag: &str, text: &str| {
         clock::api_time(text).map_err(|err| anyhow!("invalid value for {flag:?}: {err}"))
     };
@@ -57,18 +68,94 @@ pub(super) async fn run(ctx: &Ctx, flags: &ProjectFlags, args: Logs) -> Result<E
         .with("tail", args.tail.as_str())
         .opt("since", Some(&time("since", &args.since)?))
         .opt("until", Some(&time("until", &args.until)?));
-    if !args.follow {
+    let Some(starts) = &mut starts else {
         for tail in &tails {
             tail.copy(client, &query).await?;
         }
         return Ok(report::OK);
-    }
+    };
+    let follow = |tail: Tail, query: Query| async move {
+        let done = tail.copy(client, &query).await;
+        (tail.id, done)
+    };
+    // when each was started again while it was still followed
+    let mut live: BTreeMap<String, Option<String>> =
+        tails.iter().map(|tail| (tail.id.clone(), None)).collect();
     let mut running: FuturesUnordered<_> =
-        tails.iter().map(|tail| tail.copy(client, &query)).collect();
-    while let Some(done) = running.next().await {
-        done?;
+        tails.into_iter().map(|tail| follow(tail, query.clone())).collect();
+    while !running.is_empty() {
+        let (id, time) = tokio::select! {
+            Some((id, done)) = running.next() => {
+                done?;
+                let again = live.remove(&id).flatten();
+                let state = container::state(client, &id).await.unwrap_or_default();
+                match again.filter(|_| state["Running"] == json!(true)) {
+                    Some(time) => (id, time),
+                    None => continue,
+                }
+            }
+            (id, time) = starts.next() => match live.get_mut(&id) {
+                Some(again) => {
+                    *again = Some(time);
+                    continue;
+                }
+                None => (id, time),
+            },
+        };
+        let rows = observe::rows(client, project, false).await?;
+        let row = rows.iter().filter(wanted).find(|row| observe::id(row) == id);
+        let Some(row) = row else { continue };
+        let again = Query::new()
+            .with("stdout", "1")
+            .with("stderr", "1")
+            .with("follow", "1")
+            .flag("timestamps", args.timestamps)
+            .with("since", time);
+        live.insert(id, None);
+        running.push(follow(prefixes.tail(row), again));
     }
     Ok(report::OK)
+}
+
+/// The containers of a project that start from now on.
+pub(super) struct Starts {
+    stream: Pin<Box<dyn Stream<Item = std::io::Result<bytes::Bytes>> + Send>>,
+    decoder: JsonStream,
+    seen: VecDeque<(String, String)>,
+}
+
+impl Starts {
+    /// Listens for them.
+    pub(super) async fn of(client: &Client, project: &str) -> Result<Self> {
+        let filters = json!({
+            "label": [format!("{}={project}", labels::PROJECT)], "type": ["container"],
+            "event": ["start"],
+        });
+        let query = Query::new().with("filters", filters.to_string());
+        let stream = client
+            .bytes(http::Method::GET, "/events", &query, Default::default(), no_body())
+            .await?;
+        Ok(Starts {
+            stream: Box::pin(stream),
+            decoder: JsonStream::default(),
+            seen: VecDeque::new(),
+        })
+    }
+
+    /// The next one's id, and when it started; never anything more once the daemon has gone.
+    pub(super) async fn next(&mut self) -> (String, String) {
+        loop {
+            if let Some(next) = self.seen.pop_front() {
+                return next;
+            }
+            let Some(Ok(chunk)) = self.stream.next().await else { std::future::pending().await };
+            for event in self.decoder.push(&chunk).unwrap_or_default() {
+                let nanos = event["timeNano"].as_i64().unwrap_or(0);
+                let id = event["Actor"]["ID"].as_str().unwrap_or_default().to_owned();
+                self.seen.push_back((id, clock::rfc3339_nano(nanos)));
+            }
+        }
+    }
 }
 
 /// A container whose lines are shown.
@@ -79,24 +166,37 @@ pub(super) struct Tail {
     prefix: String,
 }
 
-/// Tails of rows, with prefixes of equal width.
-pub(super) fn tails(rows: &[&Value], monochrome: bool, bare: bool) -> Vec<Tail> {
-    let label = |row: &Value| format!("{}-{}", observe::service(row), observe::number(row));
-    let width = rows.iter().map(|row| label(row).chars().count()).max().unwrap_or(0);
-    let colour = terminal::colour() && !monochrome;
-    rows.iter()
-        .enumerate()
-        .map(|(index, row)| {
-            let label = label(row);
-            let text = format!("{label:width$}  | ");
-            let prefix = match (bare, colour) {
-                (true, _) => String::new(),
-                (false, true) => text.color(COLOURS[index % COLOURS.len()]).to_string(),
-                (false, false) => text,
-            };
-            Tail { id: observe::id(row).to_owned(), label, prefix }
-        })
-        .collect()
+/// What stands before the lines of containers: of equal width, in colours by turns.
+pub(super) struct Prefixes {
+    width: usize,
+    colour: bool,
+    bare: bool,
+    given: usize,
+}
+
+impl Prefixes {
+    /// As wide as these rows need.
+    pub(super) fn of(rows: &[&Value], monochrome: bool, bare: bool) -> Self {
+        let width = rows.iter().map(|row| label(row).chars().count()).max().unwrap_or(0);
+        Prefixes { width, colour: terminal::colour() && !monochrome, bare, given: 0 }
+    }
+
+    /// The tail of a row, in the next colour.
+    pub(super) fn tail(&mut self, row: &Value) -> Tail {
+        let (label, width) = (label(row), self.width);
+        let text = format!("{label:width$}  | ");
+        let prefix = match (self.bare, self.colour) {
+            (true, _) => String::new(),
+            (false, true) => text.color(COLOURS[self.given % COLOURS.len()]).to_string(),
+            (false, false) => text,
+        };
+        self.given += 1;
+        Tail { id: observe::id(row).to_owned(), label, prefix }
+    }
+}
+
+fn label(row: &Value) -> String {
+    format!("{}-{}", observe::service(row), observe::number(row))
 }
 
 impl Tail {
@@ -113,26 +213,31 @@ impl Tail {
         while let Some(chunk) = stream.next().await {
             let chunk = chunk?;
             if tty {
-                self.lines(&mut pending[0], &chunk)?;
+                self.lines(&mut pending[0], &chunk, Output::Stdout)?;
                 continue;
             }
             for (output, bytes) in demux.push(&chunk) {
-                let which = usize::from(output == crate::client::stream::Output::Stderr);
-                self.lines(&mut pending[which], &bytes)?;
+                let which = usize::from(output == Output::Stderr);
+                self.lines(&mut pending[which], &bytes, output)?;
             }
         }
-        for rest in pending.iter_mut().filter(|rest| !rest.is_empty()) {
-            self.lines(rest, b"\n")?;
+        for (rest, output) in pending.iter_mut().zip([Output::Stdout, Output::Stderr]) {
+            if !rest.is_empty() {
+                self.lines(rest, b"\n", output)?;
+            }
         }
         Ok(())
     }
 
-    /// Prints every whole line and keeps the rest.
-    fn lines(&self, pending: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
+    /// Prints every whole line where the container wrote it, and keeps the rest.
+    fn lines(&self, pending: &mut Vec<u8>, bytes: &[u8], output: Output) -> Result<()> {
         pending.extend_from_slice(bytes);
         let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
         let rest = pending.split_off(end + 1);
-        let mut out = std::io::stdout().lock();
+        let mut out: Box<dyn Write> = match output {
+            Output::Stderr => Box::new(std::io::stderr().lock()),
+            _ => Box::new(std::io::stdout().lock()),
+        };
         for line in pending.split_inclusive(|byte| *byte == b'\n') {
             out.write_all(self.prefix.as_bytes())?;
             out.write_all(line)?;

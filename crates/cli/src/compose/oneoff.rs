@@ -37,7 +37,9 @@ pub(super) async fn find(
     index: Option<u32>,
 ) -> Result<Value> {
     loaded.check(std::slice::from_ref(&service.to_owned()))?;
-    let rows = observe::rows(ctx.client().await?, &loaded.desired.project, false).await?;
+    let mut rows = observe::rows(ctx.client().await?, &loaded.desired.project, true).await?;
+    // what `run` made comes last
+    rows.sort_by_key(|row| row["Labels"][labels::ONEOFF] == "True");
     let found = rows.into_iter().find(|row| {
         let this = observe::service(row) == service;
         this && index.map_or(row["State"] == "running", |index| index == observe::number(row))
@@ -79,19 +81,36 @@ pub(super) async fn copy(ctx: &Ctx, flags: &ProjectFlags, args: Copy) -> Result<
     let mut list = vec!["cp".to_owned()];
     list.extend(args.archive.then(|| "-a".to_owned()));
     list.extend(args.follow_link.then(|| "-L".to_owned()));
-    for word in [&args.source, &args.destination] {
-        let named = word
-            .split_once(':')
-            .filter(|(service, _)| loaded.desired.services.contains_key(*service));
-        list.push(match named {
-            Some((service, path)) => {
-                let row = find(ctx, &loaded, service, args.index.or(Some(1))).await?;
-                format!("{}:{path}", observe::name(&row))
-            }
-            None => word.clone(),
-        });
+    let source = places(ctx, &loaded, &args, &args.source).await?;
+    list.extend(source.into_iter().next());
+    let mut exit = report::OK;
+    // what goes to a service goes to each of its containers
+    for place in places(ctx, &loaded, &args, &args.destination).await? {
+        let words = list.iter().cloned().chain([place]).collect();
+        exit = container_words(ctx, words).await?;
+        if exit != report::OK {
+            break;
+        }
     }
-    container_words(ctx, list).await
+    Ok(exit)
+}
+
+/// A path of `cp` in the containers of the service that it names; any other path is itself.
+async fn places(ctx: &Ctx, loaded: &Loaded, args: &Copy, word: &str) -> Result<Vec<String>> {
+    let named =
+        word.split_once(':').filter(|(name, _)| loaded.desired.services.contains_key(*name));
+    let Some((service, path)) = named else { return Ok(vec![word.to_owned()]) };
+    let rows = observe::rows(ctx.client().await?, &loaded.desired.project, args.all).await?;
+    let wanted = |row: &&Value| {
+        observe::service(row) == service
+            && args.index.is_none_or(|index| index == observe::number(row))
+    };
+    let found: Vec<String> =
+        rows.iter().filter(wanted).map(|row| format!("{}:{path}", observe::name(row))).collect();
+    if found.is_empty() {
+        bail!("no container found for service {service:?}");
+    }
+    Ok(found)
 }
 
 /// `compose stats`.
@@ -121,6 +140,9 @@ pub(super) async fn stats(ctx: &Ctx, flags: &ProjectFlags, args: Stats) -> Resul
 pub(super) async fn events(ctx: &Ctx, flags: &ProjectFlags, args: Events) -> Result<Exit> {
     use futures_util::StreamExt;
     let name = project::name(flags)?;
+    if !args.services.is_empty() {
+        project::known(ctx, flags, &args.services).await?.check(&args.services)?;
+    }
     let client = ctx.client().await?;
     let wanted = json!({"label": [format!("{}={name}", labels::PROJECT)], "type": ["container"]});
     let time = |flag: &str, text: &Option<String>| {
@@ -185,7 +207,7 @@ pub(super) async fn run(ctx: &Ctx, flags: &ProjectFlags, args: Run) -> Result<Ex
     let id = create(ctx, &loaded, service, command, &args).await?;
     drop(board);
     if args.detach {
-        container::start(ctx.client().await?, &id, &[]).await?;
+        container::start(ctx.client().await?, &id, (service, &[])).await?;
         report::say(&id)?;
         return Ok(report::OK);
     }
@@ -211,7 +233,7 @@ async fn prepare(
     let Some(wanted) = loaded.desired.services.get(service) else { return Ok(()) };
     if !args.no_deps && !wanted.depends_on.is_empty() {
         let services = wanted.depends_on.keys().cloned().collect();
-        let options = UpOptions { services, ..UpOptions::default() };
+        let options = UpOptions { services, ignore_orphans: true, ..UpOptions::default() };
         up::bring_up(ctx, flags, loaded, &Converge::default(), &options, board, None).await?;
     }
     // the ground without any container of the service itself
@@ -220,6 +242,8 @@ async fn prepare(
         no_deps: true,
         no_start: true,
         recreate: compose::plan::Recreate::Never,
+        ignore_orphans: args.remove_orphans
+            || project::variable("COMPOSE_IGNORE_ORPHANS").is_some_and(|word| word != "0"),
         ..UpOptions::default()
     };
     let client = ctx.client().await?;
@@ -233,14 +257,14 @@ async fn prepare(
         step.after.clear();
     }
     plan.steps.extend(orphans.into_iter().flatten());
-    plan.warnings.clear();
     up::run(client, flags, loaded, &plan, board, None).await
 }
 
 /// Takes away what no service of the files made.
 fn orphans(loaded: &Loaded, observed: &Observed) -> Vec<Step> {
     let known = |service: &String| loaded.desired.services.contains_key(service);
-    let gone = observed.containers.iter().filter(|c| !c.oneoff && !known(&c.service));
+    let gone =
+        observed.containers.iter().filter(|c| c.is_spent() || (!c.oneoff && !known(&c.service)));
     let remove =
         gone.map(|c| Operation::Remove { id: c.id.clone(), name: c.name.clone(), volumes: false });
     remove.map(|operation| Step { operation, after: Vec::new() }).collect()
@@ -265,9 +289,9 @@ async fn create(
         && terminal::stdin_is_terminal()
         && terminal::stdout_is_terminal();
     config.tty = tty;
-    config.open_stdin = args.interactive && !args.detach;
-    config.stdin_once = config.open_stdin;
-    config.attach_stdin = config.open_stdin;
+    config.open_stdin = args.interactive;
+    config.attach_stdin = args.interactive && !args.detach;
+    config.stdin_once = config.attach_stdin;
     if !command.is_empty() {
         config.cmd = Some(command.to_vec());
     }

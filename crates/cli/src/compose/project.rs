@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use compose::desired::{self, Desired};
-use compose::model::Service;
+use compose::model::{Condition, Dependency, Service};
 use compose::{Keep, LoadOptions, Project, Target, dotenv, labels, load};
 
 use super::args::ProjectFlags;
@@ -45,6 +45,14 @@ impl Loaded {
 }
 
 impl Loaded {
+    /// Whether it has every service of another reading of the same project.
+    fn knows(&self, other: &Loaded) -> bool {
+        let known = |name: &String| {
+            self.desired.services.contains_key(name) || self.desired.disabled.contains(name)
+        };
+        other.desired.services.keys().all(known)
+    }
+
     /// The named services (all when none), with what they depend on unless `no_deps`; by name.
     pub(super) fn closure(&self, names: &[String], no_deps: bool) -> Vec<String> {
         let services = &self.project.services;
@@ -63,13 +71,29 @@ impl Loaded {
     }
 }
 
-/// The project of the files; with `-p` and no file, what the labels of its containers tell.
+/// The project of the files; without them, what the labels of the containers of `-p` or `COMPOSE_PROJECT_NAME` tell.
+///
+/// With `-p` alone the files of the folder count only when they know every service that the project has.
 pub(super) async fn known(ctx: &Ctx, flags: &ProjectFlags, services: &[String]) -> Result<Loaded> {
-    let loaded = match (options(flags), &flags.project_name) {
-        (Err(_), Some(name)) => from_labels(ctx.client().await?, name).await?,
-        _ => project(flags, services)?,
-    };
-    Ok(loaded)
+    let given = flags.project_name.clone().filter(|name| !name.is_empty());
+    let named = given.clone().or_else(|| variable("COMPOSE_PROJECT_NAME"));
+    let guessed = flags.files.is_empty() && given.is_some();
+    match (options(flags), named) {
+        (Err(_), Some(name)) => from_labels(ctx.client().await?, &name).await,
+        (Ok(_), Some(name)) if guessed => {
+            let labelled = from_labels(ctx.client().await?, &name).await?;
+            match of_files(flags, services) {
+                Ok(files) if files.knows(&labelled) => Ok(files),
+                _ => Ok(labelled),
+            }
+        }
+        _ => of_files(flags, services),
+    }
+}
+
+/// For words that make no container: what `env_file`s say does not matter, nor that they are there.
+fn of_files(flags: &ProjectFlags, services: &[String]) -> Result<Loaded> {
+    project_with(flags, services, true, Keep::default())
 }
 
 async fn from_labels(client: &Client, name: &str) -> Result<Loaded> {
@@ -80,10 +104,11 @@ async fn from_labels(client: &Client, name: &str) -> Result<Loaded> {
     name.clone_into(&mut project.name);
     for row in observe::rows(client, name, true).await? {
         let service = observe::service(&row).to_owned();
+        if row["Labels"][labels::ONEOFF] == "True" && desired.services.contains_key(&service) {
+            continue;
+        }
         let listed = row["Labels"][labels::DEPENDS_ON].as_str().unwrap_or_default();
-        let on =
-            listed.split(',').filter_map(|word| word.split(':').next()).filter(|on| !on.is_empty());
-        let depends_on: BTreeMap<_, _> = on.map(|on| (on.to_owned(), Default::default())).collect();
+        let depends_on: BTreeMap<_, _> = listed.split(',').filter_map(dependency).collect();
         let image = row["Image"].as_str().unwrap_or_default().to_owned();
         project.services.insert(
             service.clone(),
@@ -107,6 +132,19 @@ async fn from_labels(client: &Client, name: &str) -> Result<Loaded> {
         desired.volumes.insert(name, desired::Volume { external: false, hash, request });
     }
     Ok(Loaded { project, desired })
+}
+
+/// `db:service_healthy:true`: on whom, how, and whether its restart is ours.
+fn dependency(word: &str) -> Option<(String, Dependency)> {
+    let mut parts = word.split(':');
+    let on = parts.next().filter(|on| !on.is_empty())?;
+    let condition = match parts.next() {
+        Some("service_healthy") => Condition::Healthy,
+        Some("service_completed_successfully") => Condition::CompletedSuccessfully,
+        _ => Condition::Started,
+    };
+    let restart = parts.next() == Some("true");
+    Some((on.to_owned(), Dependency { condition, restart, required: true }))
 }
 
 /// Loads the project that flags, environment and the current folder name; warnings go to standard error.
@@ -166,7 +204,7 @@ pub(crate) async fn build_all(ctx: &Ctx, project: &Project, quiet: bool) -> Resu
 /// The project's name where no file is needed: `-p`, else the file's.
 pub(super) fn name(flags: &ProjectFlags) -> Result<String> {
     let given = flags.project_name.clone().or_else(|| variable("COMPOSE_PROJECT_NAME"));
-    match given {
+    match given.filter(|name| !name.is_empty()) {
         Some(name) => Ok(name),
         None => Ok(project(flags, &[])?.project.name),
     }
@@ -180,7 +218,11 @@ fn options(flags: &ProjectFlags) -> Result<LoadOptions> {
     let cwd = std::env::current_dir().context("failed to read the current folder")?;
     let shell: BTreeMap<String, String> = std::env::vars().collect();
     let early = flags.project_directory.as_ref().map_or_else(|| cwd.clone(), |dir| cwd.join(dir));
-    let before = variables(flags, &shell, &early)?;
+    // what stands where one is counts first; with a file named, where that file is
+    let named =
+        flags.files.iter().find(|name| *name != "-").filter(|_| flags.project_directory.is_none());
+    let named = named.and_then(|name| cwd.join(name).parent().map(Path::to_owned));
+    let before = variables(flags, &shell, &named.unwrap_or_else(|| early.clone()))?;
     let files = files(flags, &before, &cwd, &early)?;
     let first =
         files.first().and_then(|file| file.parent()).filter(|dir| !dir.as_os_str().is_empty());
@@ -190,7 +232,7 @@ fn options(flags: &ProjectFlags) -> Result<LoadOptions> {
     };
     let project_dir = std::fs::canonicalize(&project_dir)
         .with_context(|| format!("cannot open {}", project_dir.display()))?;
-    let env = variables(flags, &shell, &project_dir)?;
+    let env = variables(flags, &before, &project_dir)?;
     let mut profiles = flags.profiles.clone();
     let listed = env.get("COMPOSE_PROFILES").map(String::as_str).unwrap_or_default();
     profiles.extend(listed.split(',').filter(|name| !name.is_empty()).map(str::to_owned));

@@ -107,12 +107,21 @@ pub(super) async fn restart(ctx: &Ctx, flags: &ProjectFlags, args: Restart) -> R
         services.extend(dependents.map(|service| service.name.clone()));
     }
     let (loaded, rows) = chosen(ctx, flags, &services).await?;
+    // each after those that it depends on
+    let before = |row: &Value| {
+        let wanted = loaded.desired.services.get(observe::service(row));
+        let on = |other: &Value| {
+            wanted.is_some_and(|wanted| wanted.depends_on.contains_key(observe::service(other)))
+        };
+        let others = rows.iter().enumerate().filter(|(_, other)| on(other));
+        others.map(|(index, _)| index).collect()
+    };
     let steps = rows.iter().map(|row| Step {
         operation: Operation::Restart {
             service: observe::service(row).to_owned(),
             name: observe::name(row).to_owned(),
         },
-        after: Vec::new(),
+        after: before(row),
     });
     let plan = Plan { steps: steps.collect(), ..Plan::default() };
     let board = Board::new(flags).titled("Restarting");
@@ -172,8 +181,9 @@ pub(super) async fn kill(ctx: &Ctx, flags: &ProjectFlags, args: Kill) -> Result<
 /// `compose pause` and `unpause`.
 pub(super) async fn pause(ctx: &Ctx, flags: &ProjectFlags, args: Named, on: bool) -> Result<Exit> {
     let (_, rows) = chosen(ctx, flags, &args.services).await?;
-    let wanted = if on { "running" } else { "paused" };
-    let live: Vec<&Value> = rows.iter().filter(|row| row["State"] == wanted).collect();
+    // pausing what is paused is an error, which the daemon words
+    let wanted = |row: &&Value| row["State"] == "paused" || (on && row["State"] == "running");
+    let live: Vec<&Value> = rows.iter().filter(wanted).collect();
     match on {
         true => each(ctx, flags, &live, "pause", &Query::new(), ("Pausing", "Paused")).await,
         false => each(ctx, flags, &live, "unpause", &Query::new(), ("Unpausing", "Unpaused")).await,

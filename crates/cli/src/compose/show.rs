@@ -22,6 +22,8 @@ pub(super) async fn config(ctx: &Ctx, flags: &ProjectFlags, args: &Config) -> Re
     let mut loaded = project::project_with(flags, &args.names, args.no_env_resolution, keep)?;
     if !keep.variables {
         loaded.check(&args.names)?;
+    } else if !args.names.is_empty() && args.no_interpolate {
+        eprintln!("WARN: service filtering is not applied when --no-interpolate is set");
     }
     if args.quiet {
         return Ok(report::OK);
@@ -48,15 +50,17 @@ fn text(loaded: &Loaded, args: &Config) -> Result<String> {
         let map = tree.get(section).and_then(Node::as_map);
         map.map(|map| map.keys().cloned().collect()).unwrap_or_default()
     };
-    for (wanted, section) in [
-        (args.services, "services"),
-        (args.volumes, "volumes"),
-        (args.networks, "networks"),
-        (args.models, "models"),
-    ] {
+    for (wanted, section) in
+        [(args.services, "services"), (args.volumes, "volumes"), (args.networks, "networks")]
+    {
         if wanted {
             return Ok(lines(keys(section)));
         }
+    }
+    if args.models {
+        let models = tree.get("models").and_then(Node::as_map).into_iter().flat_map(|m| m.values());
+        let names = models.filter_map(|model| Some(model.get("model")?.as_str()?.to_owned()));
+        return Ok(lines(names.collect()));
     }
     if args.images {
         return Ok(lines(loaded.desired.services.values().map(|s| s.image.clone()).collect()));
@@ -86,9 +90,23 @@ fn text(loaded: &Loaded, args: &Config) -> Result<String> {
             let text = serde_json::to_string_pretty(&json)?;
             (if keep { text } else { text.replace('$', "$$") }) + "\n"
         }
-        (_, true) => compose::templates(&tree),
+        (_, true) => compose::templates(&sorted(tree)),
         (_, false) => compose::yaml(&tree),
     })
+}
+
+/// With the keys of every mapping by name, as Compose v2 prints what it has not interpolated.
+fn sorted(mut tree: Node) -> Node {
+    let empty = Value::Null;
+    tree.value = match std::mem::replace(&mut tree.value, empty) {
+        Value::Map(mut map) => {
+            map.sort_keys();
+            Value::Map(map.into_iter().map(|(key, child)| (key, sorted(child))).collect())
+        }
+        Value::Seq(items) => Value::Seq(items.into_iter().map(sorted).collect()),
+        other => other,
+    };
+    tree
 }
 
 fn variables(tree: &Node, format: &str) -> String {

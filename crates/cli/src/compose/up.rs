@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use compose::model::Condition;
 use compose::plan::{self, DownOptions, Plan, Recreate, UpOptions};
 use http::Method;
@@ -34,7 +34,8 @@ pub(super) async fn up(ctx: &Ctx, flags: &ProjectFlags, args: Up) -> Result<Exit
         renew_anon_volumes: args.renew_anon_volumes,
         no_start: args.no_start,
         always_recreate_deps: args.always_recreate_deps,
-        ..converge(&args.converge)?
+        all_resources: flags.all_resources,
+        ..converge(&args.converge, &loaded)?
     };
     let began = clock::now_seconds();
     let board = Board::new(flags);
@@ -64,14 +65,18 @@ pub(super) async fn up(ctx: &Ctx, flags: &ProjectFlags, args: Up) -> Result<Exit
 pub(super) async fn create(ctx: &Ctx, flags: &ProjectFlags, args: Create) -> Result<Exit> {
     let loaded = project::project(flags, &args.services)?;
     loaded.check(&args.services)?;
-    let options =
-        UpOptions { services: args.services.clone(), no_start: true, ..converge(&args.converge)? };
+    let options = UpOptions {
+        services: args.services.clone(),
+        no_start: true,
+        all_resources: flags.all_resources,
+        ..converge(&args.converge, &loaded)?
+    };
     let board = Board::new(flags).titled("Creating");
     bring_up(ctx, flags, &loaded, &args.converge, &options, &board, None).await?;
     Ok(report::OK)
 }
 
-fn converge(flags: &Converge) -> Result<UpOptions> {
+fn converge(flags: &Converge, loaded: &Loaded) -> Result<UpOptions> {
     let recreate = match (flags.force_recreate, flags.no_recreate) {
         (true, _) => Recreate::Force,
         (_, true) => Recreate::Never,
@@ -86,7 +91,8 @@ fn converge(flags: &Converge) -> Result<UpOptions> {
         scale.insert(name.to_owned(), count);
     }
     let asked = |name: &str| {
-        project::variable(name).is_some_and(|word| matches!(word.as_str(), "1" | "true"))
+        let word = loaded.project.environment.get(name).map(String::as_str);
+        word.is_some_and(|word| matches!(word, "1" | "t" | "T" | "true" | "TRUE" | "True"))
     };
     let remove_orphans = flags.remove_orphans || asked("COMPOSE_REMOVE_ORPHANS");
     let ignore_orphans = asked("COMPOSE_IGNORE_ORPHANS");
@@ -180,21 +186,36 @@ pub(super) async fn wait_for(
                 continue;
             }
             let has_check = container_has_check(client, name).await?;
-            let condition = if has_check { Condition::Healthy } else { Condition::Started };
+            // what others wait for the end of would never be seen running
+            let once = ends(loaded, service);
+            let (condition, done) = match (once, has_check) {
+                (true, _) => (Condition::CompletedSuccessfully, "Exited"),
+                (_, true) => (Condition::Healthy, "Healthy"),
+                _ => (Condition::Started, "Started"),
+            };
             let object = format!("Container {name}");
             board.say(&object, "Waiting", Mark::Working);
             execute::wait(client, service, name, condition).await?;
-            board.say(&object, if has_check { "Healthy" } else { "Started" }, Mark::Done);
+            board.say(&object, done, Mark::Done);
         }
         anyhow::Ok(())
     };
     match timeout {
         Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), all)
             .await
-            .context("application not healthy after the time given with --wait-timeout")??,
+            .map_err(|_| anyhow!("application not healthy after {seconds}s"))??,
         None => all.await?,
     }
     Ok(report::OK)
+}
+
+/// Whether a service is one whose end another one waits for.
+fn ends(loaded: &Loaded, service: &str) -> bool {
+    let waits = |other: &compose::model::Service| {
+        let how = other.depends_on.get(service);
+        how.is_some_and(|how| how.condition == Condition::CompletedSuccessfully)
+    };
+    loaded.project.services.values().any(waits)
 }
 
 async fn container_has_check(client: &Client, name: &str) -> Result<bool> {

@@ -150,7 +150,7 @@ impl Work<'_> {
                 }
                 "sync+exec" => {
                     for row in running(client, self.loaded, &rule.service).await? {
-                        run(client, observe::id(&row), &rule.rule.exec).await?;
+                        run(client, &row, &rule.rule.exec).await?;
                     }
                 }
                 _ => {}
@@ -208,7 +208,7 @@ async fn copy(client: &Client, loaded: &Loaded, rule: &Rule, changes: &Changes) 
         let gone: Vec<String> = changes.removed.iter().map(|name| place(name)).collect();
         if !gone.is_empty() {
             let command = ["rm", "-rf", "--"].map(str::to_owned).into_iter().chain(gone).collect();
-            run(client, id, &Hook { command, ..Hook::default() }).await?;
+            run(client, &row, &Hook { command, ..Hook::default() }).await?;
         }
         let archive = files::archive(Path::new(&rule.rule.path), &changes.changed, place)
             .with_context(|| format!("cannot read below {}", rule.rule.path))?;
@@ -220,6 +220,7 @@ async fn copy(client: &Client, loaded: &Loaded, rule: &Rule, changes: &Changes) 
     Ok(())
 }
 
-async fn run(client: &Client, container: &str, hook: &Hook) -> Result<()> {
-    container::run_hooks(client, container, std::slice::from_ref(hook)).await
+async fn run(client: &Client, row: &Value, hook: &Hook) -> Result<()> {
+    let hooks = (observe::service(row), std::slice::from_ref(hook));
+    container::run_hooks(client, observe::id(row), hooks).await
 }

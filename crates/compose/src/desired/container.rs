@@ -1,10 +1,10 @@
 //! A service as the body of its containers.
 
-use super::{Service, condition_word, hash, host, mounts, some};
+use super::{Init, Service, condition_word, hash, host, mounts, some};
 use crate::labels;
 use crate::model::{self, Project};
 use std::collections::BTreeMap;
-use types::container::{Config, CreateRequest, Empty, HealthConfig, NetworkingConfig};
+use types::container::{Config, CreateRequest, Empty, HealthConfig, HostConfig, NetworkingConfig};
 use types::network::{EndpointIpamConfig, EndpointSettings};
 
 pub(super) fn service(project: &Project, name: &str, service: &model::Service) -> Service {
@@ -28,7 +28,9 @@ pub(super) fn service(project: &Project, name: &str, service: &model::Service) -
             endpoints_config: first.map(|first| BTreeMap::from([first])),
         },
     };
+    let init = service.pre_start.iter().map(|hook| init(service, hook, &template)).collect();
     Service {
+        init,
         name: name.to_owned(),
         replicas: service.replicas(),
         container_name: service.container_name.clone(),
@@ -46,11 +48,15 @@ pub(super) fn service(project: &Project, name: &str, service: &model::Service) -
     }
 }
 
-fn config(service: &model::Service, image: &str) -> Config {
-    let pair = |(key, value): (&String, &Option<String>)| match value {
+/// `KEY=value`, or the bare name of a variable without one.
+fn pair((key, value): (&String, &Option<String>)) -> String {
+    match value {
         Some(value) => format!("{key}={value}"),
         None => key.clone(),
-    };
+    }
+}
+
+fn config(service: &model::Service, image: &str) -> Config {
     Config {
         hostname: service.hostname.clone(),
         domainname: service.domainname.clone(),
@@ -196,16 +202,62 @@ fn links(project: &Project, service: &model::Service) -> Vec<String> {
     out
 }
 
-fn shares(service: &model::Service) -> Vec<String> {
-    let modes = [service.network_mode.as_deref().unwrap_or_default(), &service.ipc, &service.pid];
-    let spaces = modes.into_iter().filter_map(|mode| mode.strip_prefix("service:"));
+/// A hook sees what its service sees: variables, volumes and networks, but not its names there and its ports.
+fn init(service: &model::Service, hook: &model::Hook, template: &CreateRequest) -> Init {
+    let own = &template.config;
+    let mut environment = service.environment.clone();
+    environment.extend(hook.environment.clone());
+    let labels = own.labels.clone().unwrap_or_default();
+    let kept = [labels::PROJECT, labels::SERVICE, labels::VERSION];
+    let mut labels: BTreeMap<String, String> =
+        labels.into_iter().filter(|(key, _)| kept.contains(&key.as_str())).collect();
+    labels.insert(labels::ONEOFF.to_owned(), "True".to_owned());
+    labels.insert(labels::HOOK.to_owned(), "pre_start".to_owned());
+    let image = if hook.image.is_empty() { &own.image } else { &hook.image };
+    let mut networking_config = template.networking_config.clone();
+    for endpoint in networking_config.endpoints_config.iter_mut().flat_map(|map| map.values_mut()) {
+        *endpoint = EndpointSettings::default();
+    }
+    Init {
+        per_replica: hook.per_replica,
+        request: CreateRequest {
+            name: None,
+            platform: template.platform.clone(),
+            config: Config {
+                image: image.clone(),
+                cmd: Some(hook.command.clone()),
+                user: hook.user.clone(),
+                working_dir: hook.working_dir.clone(),
+                env: Some(environment.iter().map(pair).collect()),
+                labels: Some(labels),
+                ..Default::default()
+            },
+            host_config: HostConfig {
+                privileged: hook.privileged,
+                network_mode: template.host_config.network_mode.clone(),
+                ..Default::default()
+            },
+            networking_config,
+        },
+    }
+}
+
+fn shares(service: &model::Service) -> Vec<(&'static str, String)> {
+    let modes = [
+        ("network namespace", service.network_mode.as_deref().unwrap_or_default()),
+        ("IPC namespace", &service.ipc),
+        ("PID namespace", &service.pid),
+    ];
+    let spaces =
+        modes.into_iter().filter_map(|(what, mode)| Some((what, mode.strip_prefix("service:")?)));
     let volumes = service
         .volumes_from
         .iter()
         .filter(|from| !from.starts_with("container:"))
-        .filter_map(|from| from.split(':').next());
-    let mut all: Vec<String> = spaces.chain(volumes).map(str::to_owned).collect();
-    all.sort();
+        .filter_map(|from| Some(("volume", from.split(':').next()?)));
+    let all = spaces.chain(volumes).map(|(what, name)| (what, name.to_owned()));
+    let mut all: Vec<(&'static str, String)> = all.collect();
+    all.sort_by(|one, other| (&one.1, one.0).cmp(&(&other.1, other.0)));
     all.dedup();
     all
 }

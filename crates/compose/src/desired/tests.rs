@@ -61,7 +61,9 @@ fn keys_become_the_apis_fields() {
     let health = web.config.healthcheck.as_ref().expect("health");
     assert_eq!((health.interval, health.retries), (90_000_000_000, 3));
     assert_eq!(wanted.services["web"].injected[0].target, "/etc/conf");
-    assert_eq!(wanted.services["helper"].shares, ["db", "web"]);
+    let shares: Vec<&str> =
+        wanted.services["helper"].shares.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(shares, ["db", "web"]);
     assert_eq!(wanted.services["db"].image, "short-db");
 }
 

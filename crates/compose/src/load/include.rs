@@ -77,8 +77,16 @@ fn model(
         open.push(path.clone());
         parsed.push((path.clone(), loader.parse(&path, span)?));
     }
-    let model = loader.model(&Scope { dir, env }, parsed, open);
+    let inner = Scope { dir, env };
+    let model = loader.model(&inner, parsed, open);
     open.truncate(depth);
+    for source in ["secrets", "configs"].iter().filter_map(|kind| model.get(kind)?.as_map()) {
+        for name in source.values().filter_map(|source| source.get("environment")?.as_str()) {
+            if let Some(value) = inner.env.get(name).filter(|_| !scope.env.contains_key(name)) {
+                loader.included.insert(name.to_owned(), value.clone());
+            }
+        }
+    }
     Some(model)
 }
 

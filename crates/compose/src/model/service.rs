@@ -62,6 +62,8 @@ pub struct Service {
     pub pids_limit: Option<i64>,
     pub platform: Option<String>,
     pub ports: Vec<Port>,
+    /// Each in a container of its own, before the service's first one starts.
+    pub pre_start: Vec<Hook>,
     pub post_start: Vec<Hook>,
     pub pre_stop: Vec<Hook>,
     pub privileged: bool,
@@ -359,11 +361,15 @@ pub struct HealthCheck {
     pub retries: i64,
 }
 
-/// A command run inside the container after its start or before its stop.
+/// A command run inside the container after its start or before its stop, or in one of its own before the start.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Hook {
     pub command: Vec<String>,
+    /// Of `pre_start` only: the service's own when empty.
+    pub image: String,
+    /// Of `pre_start` only: once for each container, not once for all.
+    pub per_replica: bool,
     pub user: String,
     pub privileged: bool,
     pub working_dir: String,

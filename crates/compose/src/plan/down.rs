@@ -21,6 +21,8 @@ pub fn down(desired: &Desired, observed: &Observed, options: &DownOptions) -> Pl
     let mut plan = Plan::default();
     let ours = |c: &&Container| {
         let known = desired.services.contains_key(&c.service) || options.remove_orphans;
+        // what `run` made stops by itself
+        let known = known && !(options.keep && c.oneoff);
         known && (options.services.is_empty() || options.services.contains(&c.service))
     };
     let mut by_service: BTreeMap<&str, Vec<&Container>> = BTreeMap::new();
@@ -36,9 +38,6 @@ pub fn down(desired: &Desired, observed: &Observed, options: &DownOptions) -> Pl
             let Container { id, name, .. } = (*container).clone();
             let stop =
                 Operation::Stop { service: service.to_owned(), id: id.clone(), name: name.clone() };
-            if options.keep && !container.is_running() {
-                continue;
-            }
             let stopped = plan.push(stop, after.clone());
             if options.keep {
                 removed.entry(service).or_default().push(stopped);

@@ -1,7 +1,7 @@
 //! What the engine has of a project, read from the lists of its API.
 
 use crate::labels;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use types::container::Summary;
 
 /// Everything a plan looks at.
@@ -33,6 +33,8 @@ pub struct Container {
     pub image_id: String,
     /// Anonymous volumes by destination.
     pub anonymous: BTreeMap<String, String>,
+    /// Names of the other volumes in it.
+    pub volumes: BTreeSet<String>,
 }
 
 impl Container {
@@ -56,7 +58,18 @@ impl Container {
                 .filter(|mount| mount.kind == "volume" && anonymous(&mount.name))
                 .map(|mount| (mount.destination.clone(), mount.name.clone()))
                 .collect(),
+            volumes: row
+                .mounts
+                .iter()
+                .filter(|mount| mount.kind == "volume" && !anonymous(&mount.name))
+                .map(|mount| mount.name.clone())
+                .collect(),
         })
+    }
+
+    /// A one-off that is done: it belongs to no service any more.
+    pub fn is_spent(&self) -> bool {
+        self.oneoff && matches!(self.state.as_str(), "exited" | "dead")
     }
 
     /// True while its process lives.

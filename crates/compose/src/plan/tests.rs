@@ -38,6 +38,7 @@ fn container(desired: &Desired, service: &str, number: u32) -> Container {
         number,
         state: "running".to_owned(),
         hash,
+        volumes: desired.volumes.values().map(|volume| volume.request.name.clone()).collect(),
         ..Container::default()
     }
 }
@@ -186,6 +187,119 @@ fn a_service_of_another_profile_is_no_orphan() {
     }
     let plan = plan(&desired, &observed, &UpOptions::default()).expect("a plan");
     assert!(plan.warnings[0].contains("[app-gone-1]"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn what_run_left_is_an_orphan_and_what_it_still_runs_is_not() {
+    let desired = wanted("services: {a: {image: x}}\n");
+    let mut observed = Observed::default();
+    for (id, state) in [("spent", "exited"), ("live", "running")] {
+        let c = container(&desired, "a", 1);
+        let (id, state) = (id.to_owned(), state.to_owned());
+        observed.containers.push(Container { name: id.clone(), id, state, oneoff: true, ..c });
+    }
+    let removed = up(&desired, &observed, |o| o.remove_orphans = true);
+    assert!(removed.contains("Remove { id: \"spent\"") && !removed.contains("live"), "{removed}");
+    let options = DownOptions { keep: true, ..DownOptions::default() };
+    assert_eq!(show(&down(&desired, &observed, &options)), "");
+    let all = show(&down(&desired, &observed, &DownOptions::default()));
+    assert!(all.contains("\"spent\"") && all.contains("\"live\""), "{all}");
+}
+
+#[test]
+fn containers_that_are_out_of_date_go_before_the_highest_numbers() {
+    let desired = wanted("services: {a: {image: x, scale: 2}}\n");
+    let mut observed = Observed {
+        containers: (1..=4).map(|number| container(&desired, "a", number)).collect(),
+        networks: [("app_default".to_owned(), None)].into(),
+        ..Observed::default()
+    };
+    for old in &mut observed.containers[..2] {
+        old.hash = "old".to_owned();
+    }
+    let text = up(&desired, &observed, |_| {});
+    for gone in ["id-a-1", "id-a-2"] {
+        assert!(text.contains(&format!("Remove {{ id: \"{gone}\"")), "{text}");
+    }
+    assert!(!text.contains("id-a-3") && !text.contains("CreateContainer"), "{text}");
+}
+
+#[test]
+fn a_volume_by_another_name_makes_its_containers_anew() {
+    let text = |name: &str| {
+        format!(
+            "services: {{a: {{image: x, volumes: ['v:/v']}}}}\nvolumes: {{v: {{external: true, name: {name}}}}}\n"
+        )
+    };
+    let desired = wanted(&text("two"));
+    let mut one = container(&desired, "a", 1);
+    one.volumes = ["two".to_owned()].into();
+    let mut observed = Observed {
+        containers: vec![one],
+        networks: [("app_default".to_owned(), None)].into(),
+        volumes: [("one".to_owned(), None), ("two".to_owned(), None)].into(),
+        ..Observed::default()
+    };
+    assert!(!up(&desired, &observed, |_| {}).contains("CreateContainer"));
+    observed.containers[0].volumes = ["one".to_owned()].into();
+    assert!(up(&desired, &observed, |_| {}).contains("CreateContainer"));
+}
+
+#[test]
+fn a_start_interval_needs_a_start_period() {
+    let text =
+        "services:\n  a: {image: x, healthcheck: {test: t, start_interval: 1s}}\n  b: {image: x}\n";
+    let desired = wanted(text);
+    let refused = up(&desired, &Observed::default(), |_| {});
+    assert_eq!(refused, "healthcheck.start_interval requires healthcheck.start_period to be set");
+    let other = up(&desired, &Observed::default(), |o| o.services = vec!["b".to_owned()]);
+    assert!(other.contains("CreateContainer"), "{other}");
+}
+
+#[test]
+fn there_must_be_somebody_to_share_with() {
+    let desired = wanted(
+        "services:\n  db: {image: x}\n  app: {image: x, network_mode: 'service:db', volumes_from: [db]}\n",
+    );
+    let mut observed =
+        Observed { containers: vec![container(&desired, "app", 1)], ..Observed::default() };
+    let alone = |o: &mut UpOptions| {
+        o.no_deps = true;
+        o.services = vec!["app".to_owned()];
+    };
+    let refused = up(&desired, &observed, alone);
+    assert_eq!(refused, "cannot share network namespace with service db: container missing");
+    observed.containers.push(container(&desired, "db", 1));
+    assert!(up(&desired, &observed, alone).contains("Running"));
+}
+
+#[test]
+fn unused_networks_and_volumes_are_made_when_all_are_asked_for() {
+    let desired = wanted("services: {a: {image: x, network_mode: host}}\n");
+    let mut desired = desired;
+    let extra = wanted("services: {b: {image: x, volumes: ['v:/v']}}\nvolumes: {v: }\n");
+    desired.networks = extra.networks;
+    desired.volumes = extra.volumes;
+    assert!(!up(&desired, &Observed::default(), |_| {}).contains("Network"));
+    let all = up(&desired, &Observed::default(), |o| o.all_resources = true);
+    assert!(all.contains("CreateNetwork") && all.contains("CreateVolume"), "{all}");
+}
+
+#[test]
+fn pre_start_hooks_run_before_the_first_container_and_not_beside_a_running_one() {
+    let desired = wanted("services: {a: {image: x, scale: 2, pre_start: [{command: [init]}]}}\n");
+    insta::assert_snapshot!(up(&desired, &Observed::default(), |_| {}));
+    let mut observed = Observed {
+        containers: vec![container(&desired, "a", 1)],
+        networks: [("app_default".to_owned(), None)].into(),
+        ..Observed::default()
+    };
+    assert!(!up(&desired, &observed, |_| {}).contains("Init"));
+    let anew = up(&desired, &observed, |o| o.recreate = Recreate::Force);
+    assert!(anew.contains("Init"), "{anew}");
+    observed.containers[0].state = "exited".to_owned();
+    assert!(up(&desired, &observed, |_| {}).contains("Init"));
+    assert!(!up(&desired, &observed, |o| o.no_start = true).contains("Init"));
 }
 
 #[test]

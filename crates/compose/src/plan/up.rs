@@ -26,6 +26,8 @@ pub fn plan(
         moved: BTreeSet::new(),
         removed: BTreeSet::new(),
     };
+    planner.shared(&chosen)?;
+    planner.checks(&chosen)?;
     let ground = planner.ground(&chosen)?;
     planner.orphans();
     for name in order(desired, &chosen) {
@@ -98,12 +100,38 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Compose's own condition, which the engine does not make.
+    fn checks(&self, chosen: &BTreeSet<&str>) -> Result<(), PlanError> {
+        let services = chosen.iter().filter_map(|name| self.desired.services.get(*name));
+        let mut checks = services.filter_map(|s| s.template.config.healthcheck.as_ref());
+        let wrong = checks.any(|check| check.start_interval != 0 && check.start_period == 0);
+        if wrong { Err(PlanError::StartInterval) } else { Ok(()) }
+    }
+
+    /// Containers to share with are there, or will be.
+    fn shared(&self, chosen: &BTreeSet<&str>) -> Result<(), PlanError> {
+        for service in self.desired.services.values() {
+            for (what, with) in &service.shares {
+                let there = |c: &Container| !c.oneoff && c.service == *with;
+                let missing = chosen.contains(service.name.as_str())
+                    && !chosen.contains(with.as_str())
+                    && !self.observed.containers.iter().any(there);
+                if missing {
+                    return Err(PlanError::NothingToShare { what, service: with.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Networks and volumes of the chosen services.
     fn ground(&mut self, chosen: &BTreeSet<&str>) -> Result<BTreeMap<String, usize>, PlanError> {
         let mut steps = BTreeMap::new();
         let services: Vec<&Service> =
             self.desired.services.values().filter(|s| chosen.contains(s.name.as_str())).collect();
-        let networks: BTreeSet<&String> = services.iter().flat_map(|s| &s.networks).collect();
+        let all = self.options.all_resources;
+        let mut networks: BTreeSet<&String> = services.iter().flat_map(|s| &s.networks).collect();
+        networks.extend(self.desired.networks.keys().filter(|_| all));
         for key in networks {
             let Some(network) = self.desired.networks.get(key) else { continue };
             let name = network.request.name.clone();
@@ -124,7 +152,8 @@ impl Planner<'_> {
             let step = Operation::CreateNetwork { key: key.clone(), name };
             steps.insert(format!("network {key}"), self.plan.push(step, Vec::new()));
         }
-        let volumes: BTreeSet<&String> = services.iter().flat_map(|s| &s.volumes).collect();
+        let mut volumes: BTreeSet<&String> = services.iter().flat_map(|s| &s.volumes).collect();
+        volumes.extend(self.desired.volumes.keys().filter(|_| all));
         for key in volumes {
             let Some(volume) = self.desired.volumes.get(key) else { continue };
             let name = volume.request.name.clone();
@@ -191,14 +220,18 @@ impl Planner<'_> {
         self.plan.push(create, vec![removed])
     }
 
-    /// Containers of services that the file does not have any more.
+    /// Containers of services that the file does not have any more, and what `run` left.
     fn orphans(&mut self) {
         let orphans: Vec<&Container> = self
             .observed
             .containers
             .iter()
-            .filter(|c| !c.oneoff && !self.desired.services.contains_key(&c.service))
-            .filter(|c| !self.desired.disabled.contains(&c.service))
+            .filter(|c| {
+                let services = &self.desired.services;
+                let known =
+                    services.contains_key(&c.service) || self.desired.disabled.contains(&c.service);
+                if c.oneoff { c.is_spent() } else { !known }
+            })
             .collect();
         if orphans.is_empty() || (self.options.ignore_orphans && !self.options.remove_orphans) {
             return;
@@ -231,11 +264,14 @@ impl Planner<'_> {
             .iter()
             .filter(|c| !c.oneoff && c.service == service.name && !self.removed.contains(&c.id))
             .collect();
-        present.sort_by_key(|c| (c.number, c.id.clone()));
-        let keep = present.len().min(wanted as usize);
-        for container in present.split_off(keep) {
-            self.take_away(container, Vec::new());
+        // when there are too many, those that are out of date go first, then the highest numbers
+        if present.len() > wanted as usize {
+            present.sort_by_key(|c| (self.outdated(service, c), c.number, c.id.clone()));
+            for container in present.split_off(wanted as usize) {
+                self.take_away(container, Vec::new());
+            }
         }
+        present.sort_by_key(|c| (c.number, c.id.clone()));
         let before_create = self.before_create(service, ground);
         let mut done = Done::default();
         let mut starts = Vec::new();
@@ -265,7 +301,7 @@ impl Planner<'_> {
         let volumes = service.volumes.iter().map(|key| format!("volume {key}"));
         let mut after: Vec<usize> =
             networks.chain(volumes).filter_map(|key| ground.get(&key).copied()).collect();
-        for shared in &service.shares {
+        for (_, shared) in &service.shares {
             after.extend(self.done.get(shared).into_iter().flat_map(|done| &done.created));
         }
         after
@@ -319,19 +355,28 @@ impl Planner<'_> {
         }
         let named =
             self.options.services.is_empty() || self.options.services.contains(&service.name);
-        let image = self.observed.images.get(&service.image);
-        let shared = |name: &String| self.done.get(name).is_some_and(|done| done.renewed);
         match self.options.recreate {
             Recreate::Never => false,
             Recreate::Force if named || self.options.always_recreate_deps => true,
             _ if !named && self.options.always_recreate_deps => true,
-            _ => {
-                container.hash != service.hash
-                    || image.is_some_and(|id| *id != container.image_id)
-                    || service.shares.iter().any(shared)
-                    || matches!(container.state.as_str(), "dead" | "removing")
-            }
+            _ => self.outdated(service, container),
         }
+    }
+
+    /// Whether it is another container than the file asks for.
+    fn outdated(&self, service: &Service, container: &Container) -> bool {
+        let image = self.observed.images.get(&service.image);
+        let shared = |name: &String| self.done.get(name).is_some_and(|done| done.renewed);
+        // one by another name holds other data
+        let elsewhere = |key: &String| {
+            let volume = self.desired.volumes.get(key);
+            volume.is_some_and(|volume| !container.volumes.contains(&volume.request.name))
+        };
+        container.hash != service.hash
+            || image.is_some_and(|id| *id != container.image_id)
+            || service.volumes.iter().any(elsewhere)
+            || service.shares.iter().any(|(_, name)| shared(name))
+            || matches!(container.state.as_str(), "dead" | "removing")
     }
 
     fn replaced(&self, service: &Service, container: &Container) -> Replaced {
@@ -359,13 +404,32 @@ impl Planner<'_> {
         if self.options.no_start {
             return;
         }
-        for (name, created) in starts.into_iter().flatten() {
+        let starts: Vec<_> = starts.into_iter().flatten().collect();
+        let init = self.init(service, &starts, done);
+        for (name, created) in starts {
             let mut after = self.conditions(service);
             after.extend(created);
+            after.extend(init);
             let start = Operation::Start { service: service.name.clone(), name: name.clone() };
             done.started.push(self.plan.push(start, after));
             done.names.push(name);
         }
+    }
+
+    /// The step of the `pre_start` hooks: before the first container starts, and not while another one runs.
+    fn init(
+        &mut self,
+        service: &Service,
+        starts: &[(String, Option<usize>)],
+        done: &Done,
+    ) -> Option<usize> {
+        if service.init.is_empty() || starts.is_empty() || !done.names.is_empty() {
+            return None;
+        }
+        let mut after = self.conditions(service);
+        after.extend(starts.iter().filter_map(|(_, created)| *created));
+        let names = starts.iter().map(|(name, _)| name.clone()).collect();
+        Some(self.plan.push(Operation::Init { service: service.name.clone(), names }, after))
     }
 
     /// The steps after which everything that `service` depends on is good enough.

@@ -143,8 +143,7 @@ pub(crate) static SERVICE: Object = Object::new(
         ),
         f("volumes_from", STR_SET),
         f("working_dir", STR),
-        f("pre_start", &Shape::List(&Shape::Object(&INIT_HOOK), None))
-            .unsupported("hooks before the start are not run"),
+        f("pre_start", &Shape::List(&Shape::Object(&INIT_HOOK), None)),
         f("post_start", &Shape::List(&Shape::Object(&HOOK), None)),
         f("pre_stop", &Shape::List(&Shape::Object(&HOOK), None)),
     ],

@@ -15,7 +15,7 @@ use types::swarm::task::TaskSpec;
 /// The key that makes a job run by the clock.
 const SCHEDULE: &str = "x-sampan-schedule";
 /// Keys that act on one node only and have no word in a service's spec.
-const OF_ONE_NODE: [&str; 22] = [
+const OF_ONE_NODE: [&str; 23] = [
     "annotations",
     "blkio_config",
     "cgroup",
@@ -34,6 +34,7 @@ const OF_ONE_NODE: [&str; 22] = [
     "memswap_limit",
     "oom_kill_disable",
     "post_start",
+    "pre_start",
     "pre_stop",
     "userns_mode",
     "uts",
