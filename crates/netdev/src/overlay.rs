@@ -59,6 +59,8 @@ struct Last {
     /// The endpoints of the last plan, see [`OverlayPlan::offered`].
     offered: Arc<BTreeSet<IpAddr>>,
     held: Arc<BTreeSet<IpAddr>>,
+    /// Endpoints that are gone, whose flows are still to be forgotten.
+    owed: BTreeSet<IpAddr>,
     /// Our table was removed, and not made since; of each family.
     without_rules: [bool; 2],
 }
@@ -98,7 +100,7 @@ impl Overlay {
     /// as often as one likes; after a failure the next one tries again. Tells what was not as it had been left, when
     /// it is the plan of the last time.
     pub fn apply(&mut self, plan: &OverlayPlan) -> Result<Vec<Note>, ApplyError> {
-        self.bring_about(plan)
+        self.bring_about(plan, false)
     }
 
     /// As [`Overlay::apply`], but looks into every sandbox and at every rule, and tells what was not as it had
@@ -107,7 +109,7 @@ impl Overlay {
         self.last.plugged.clear();
         self.last.without_rules = [false; 2];
         self.beside.forget();
-        let notes = self.bring_about(plan)?;
+        let notes = self.bring_about(plan, true)?;
         let mut steps = Steps::default();
         steps.take("list the nftables rules", self.rules.remember());
         steps.take("list the nftables rules", self.rules_six.remember());
@@ -147,9 +149,10 @@ impl Overlay {
         self.apply(&OverlayPlan::default()).map(drop)
     }
 
-    fn bring_about(&mut self, plan: &OverlayPlan) -> Result<Vec<Note>, ApplyError> {
+    fn bring_about(&mut self, plan: &OverlayPlan, is_audit: bool) -> Result<Vec<Note>, ApplyError> {
         let plan = &*without_six(plan, has_six());
-        let again = self.last.wanted.take().is_some_and(|last| last == *plan);
+        let last = self.last.wanted.take();
+        let again = last.as_ref().is_some_and(|last| last == plan);
         let mut steps = Steps::default();
         let mut notes = Vec::new();
         let Some(mut have) = steps.take("list links", self.observe(plan)) else {
@@ -163,15 +166,19 @@ impl Overlay {
         let let_through = steps.take("pass another firewall", through) == Some(true);
         notes.extend(let_through.then_some(Note::LetThrough));
         let mended = self.make_links(plan, &mut have, &mut steps);
+        // What the last plan set is looked at with the same plan again and in an audit, and of links that were made again.
+        let mut known =
+            last.filter(|_| !again && !is_audit).map(|last| last.sysctls).unwrap_or_default();
+        known.retain(|name, _| !mended.iter().any(|link| name.contains(&format!("/{link}/"))));
+        set_sysctls(plan, &known, &have, &mut steps);
         notes.extend(mended.into_iter().map(Note::LinkMended));
-        set_sysctls(plan, &have, &mut steps);
         self.raise_links(plan, &have, &mut steps);
         self.plug(plan, &have, &mut steps);
         let label = format!("lo:{}", self.instance);
         host::ensure(&mut self.route, &label, &plan.hosts, &mut steps);
         let changed = self.ensure_paths(plan, &have, &mut steps);
         notes.extend((changed > 0).then_some(Note::PathsMended(changed)));
-        self.forget_flows(plan, &mut steps);
+        self.forget_flows(plan, again || is_audit, &mut steps);
         let notes = steps.finish(notes)?;
         self.last.wanted = Some(plan.clone());
         Ok(if again { notes } else { Vec::new() })
@@ -337,17 +344,28 @@ impl Overlay {
 
     /// Of endpoints that new connections no longer go to, or that are gone. After the rules: what is forgotten before
     /// is remembered again.
-    fn forget_flows(&mut self, plan: &OverlayPlan, steps: &mut Steps) {
+    ///
+    /// Before the table is acknowledged when somebody is offered no more: a datagram that goes where its flow goes is new traffic,
+    /// and who is offered no more may be stopped after that. What leads to those that are gone already waits for the next such look,
+    /// for the next look at everything (`all`), or until an address has another owner: the kernel has one large table of all flows, and
+    /// to look through it takes longer than all the rest.
+    fn forget_flows(&mut self, plan: &OverlayPlan, all: bool, steps: &mut Steps) {
         let minus = |last: &Arc<BTreeSet<IpAddr>>, now: &Arc<BTreeSet<IpAddr>>| match last == now {
             true => BTreeSet::new(),
             false => last.difference(now).copied().collect(),
         };
         let withdrawn = minus(&self.last.offered, &plan.offered);
-        let gone = minus(&self.last.held, &plan.held);
-        let forgotten = conntrack::forget_endpoints(&withdrawn, &gone);
-        if steps.take("forget flows", forgotten).is_some() {
-            self.last.offered.clone_from(&plan.offered);
-            self.last.held.clone_from(&plan.held);
+        self.last.owed.extend(minus(&self.last.held, &plan.held));
+        self.last.held = Arc::clone(&plan.held);
+        let owed = &mut self.last.owed;
+        let is_due = all || !withdrawn.is_empty() || owed.iter().any(|it| plan.held.contains(it));
+        if !is_due {
+            self.last.offered = Arc::clone(&plan.offered);
+            return;
+        }
+        if steps.take("forget flows", conntrack::forget_endpoints(&withdrawn, owed)).is_some() {
+            owed.clear();
+            self.last.offered = Arc::clone(&plan.offered);
         }
     }
 
@@ -572,8 +590,13 @@ fn forwarded(plan: &OverlayPlan) -> BTreeSet<String> {
     plan.devices().cloned().chain(tasks).collect()
 }
 
-/// Of links that are not there, none; written only where the value is another.
-fn set_sysctls(plan: &OverlayPlan, have: &Links, steps: &mut Steps) {
+/// Of links that are not there, none, nor what is `known` to be so; written only where the value is another.
+fn set_sysctls(
+    plan: &OverlayPlan,
+    known: &BTreeMap<String, &'static str>,
+    have: &Links,
+    steps: &mut Steps,
+) {
     let absent: Vec<String> = plan
         .devices()
         .chain(plan.locals.keys())
@@ -582,7 +605,8 @@ fn set_sysctls(plan: &OverlayPlan, have: &Links, steps: &mut Steps) {
         .collect();
     let all = fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter");
     let is_strict = all.is_ok_and(|value| value.trim() == "1");
-    for (name, value) in &plan.sysctls {
+    let unknown = plan.sysctls.iter().filter(|(name, value)| known.get(*name) != Some(value));
+    for (name, value) in unknown {
         let path = std::path::Path::new("/proc/sys").join(name);
         let is_absent = absent.iter().any(|link| name.contains(link));
         // The stricter of an interface's and everybody's counts, but for 2, which is as lax as we may be then.

@@ -273,7 +273,7 @@ fn who_was_not_answered_by_an_endpoint_that_drains_is_led_to_another() {
 }
 
 #[test]
-fn what_is_open_outlives_a_drain_and_is_forgotten_at_the_first_look_after_the_endpoint_is_gone() {
+fn what_leads_to_an_endpoint_that_is_gone_is_forgotten_at_the_next_look() {
     let mut cluster = Cluster::new();
     let tasks = web(&mut cluster, &[1]);
     let (gone, _) = tasks[0];
@@ -294,7 +294,6 @@ fn what_is_open_outlives_a_drain_and_is_forgotten_at_the_first_look_after_the_en
         row.state = EndpointState::Draining;
     }
     cluster.apply();
-    assert!(flows() > 0, "what was open was forgotten with the drain");
     cluster.table.endpoints.retain(|row| !is_first(row));
     cluster.apply();
     // The engine looks each second.

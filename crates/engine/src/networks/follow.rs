@@ -14,7 +14,9 @@ use netplan::overlay::{Here, Me, OverlayPlan, Planner, TUNNEL_PORT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use types::network::PolicyDrop;
-use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow};
+use types::swarm::endpoint::{
+    EndpointRow, EndpointState, EndpointTable, NetworkRow, Rows, ServiceRow,
+};
 use types::swarm::network::Mode;
 use types::{ContainerId, NetworkId, NodeId};
 
@@ -32,7 +34,17 @@ pub(super) struct Following {
     /// The last plan, and what it followed from.
     planned: Option<Planned>,
     planner: Planner,
+    /// The names of networks, and what they followed from.
+    named: BTreeMap<NetworkId, Named>,
     file: TableFile,
+}
+
+#[derive(Debug)]
+struct Named {
+    network: NetworkRow,
+    services: Rows<ServiceRow>,
+    endpoints: Rows<EndpointRow>,
+    zone: Arc<names::Zone>,
 }
 
 #[derive(Debug)]
@@ -44,13 +56,13 @@ struct Planned {
 }
 
 impl Engine {
-    /// This node, `node` in its cluster, follows `table` from now on: names do at once, the kernel with the next
-    /// container that starts or [`Engine::apply_endpoints`].
+    /// This node, `node` in its cluster, follows `table` from now on: names and the kernel with the next container that
+    /// starts or [`Engine::apply_endpoints`].
     pub async fn hear_endpoints(&self, node: &NodeId, table: Arc<EndpointTable>) {
         self.0.networks.hear(Heard { node: node.clone(), table }).await;
     }
 
-    /// Makes the kernel follow the table. Answers its version; `None` in no cluster. Links that could not be made do
+    /// Makes names and the kernel follow the table. Answers its version; `None` in no cluster. Links that could not be made do
     /// not count, rules do: they decide who is sent to.
     pub async fn apply_endpoints(&self) -> Result<Option<u64>> {
         self.0.networks.apply_endpoints().await
@@ -99,8 +111,10 @@ impl Networks {
         if is_first {
             self.measure_underlay(&mut state).await;
         }
-        let used = cluster_networks(&state);
-        self.refresh_names(&mut state, &used);
+        if is_first {
+            let used = cluster_networks(&state);
+            self.refresh_names(&mut state, &used);
+        }
         if state.settled
             && let Err(err) = self.serve_adopted(&mut state)
         {
@@ -113,6 +127,12 @@ impl Networks {
         let Some(version) = state.following.as_ref().map(|it| it.heard.table.version) else {
             return Ok(None);
         };
+        // What was heard meanwhile is answered together.
+        let used = cluster_networks(&state);
+        if let Some(following) = &mut state.following {
+            following.named.retain(|network, _| used.contains(network));
+        }
+        self.refresh_names(&mut state, &used);
         let Some(plan) = self.overlay_plan(&mut state) else {
             return Err(Error::system("containers are still being adopted"));
         };
@@ -274,6 +294,7 @@ impl Following {
             underlay_mtu: DEFAULT_MTU,
             planned: None,
             planner: Planner::default(),
+            named: BTreeMap::new(),
             file,
         }
     }
@@ -377,11 +398,33 @@ impl State {
         here
     }
 
-    /// The names of one of the cluster's networks, as far as they are known.
-    pub(super) fn cluster_names(&self, network: &NetworkId) -> Option<names::Zone> {
+    /// The names of one of the cluster's networks, as far as they are known. A large network has many: those that follow from
+    /// what they followed from the last time are not made again.
+    pub(super) fn cluster_names(&mut self, network: &NetworkId) -> Option<Arc<names::Zone>> {
         let table = self.whole_table()?;
-        let row = table.networks.iter().find(|row| row.id == *network)?;
-        Some(cluster_zone(&table, row))
+        let row = table.networks.get(network)?;
+        let named = &mut self.following.as_mut()?.named;
+        if let Some(named) = named.get_mut(network).filter(|named| named.fits(&table, row)) {
+            named.endpoints = table.endpoints.clone();
+            return Some(Arc::clone(&named.zone));
+        }
+        let zone = Arc::new(cluster_zone(&table, row));
+        let (services, endpoints) = (table.services.clone(), table.endpoints.clone());
+        let new = Named { network: row.clone(), services, endpoints, zone: Arc::clone(&zone) };
+        named.insert(network.clone(), new);
+        Some(zone)
+    }
+}
+
+impl Named {
+    /// Whether the table, in which the network is `row`, says the same about its names.
+    fn fits(&self, table: &EndpointTable, row: &NetworkRow) -> bool {
+        if self.network != *row || self.services != table.services {
+            return false;
+        }
+        let (put, gone) = table.endpoints.changes(&self.endpoints);
+        let here = |row: &&&Arc<EndpointRow>| row.network == self.network.id;
+        put.iter().filter(here).eq(gone.iter().filter(here))
     }
 }
 

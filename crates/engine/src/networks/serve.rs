@@ -54,7 +54,7 @@ impl Networks {
         for network in networks {
             let zone = state.zone_of(network);
             if let Some(known) = state.networks.get_mut(network) {
-                known.zone = Arc::new(zone);
+                known.zone = zone;
             }
         }
         for (id, serving) in &state.serving {
@@ -70,7 +70,7 @@ impl Networks {
 }
 
 impl State {
-    fn zone_of(&self, network: &NetworkId) -> Zone {
+    fn zone_of(&mut self, network: &NetworkId) -> Arc<Zone> {
         if self.is_overlay(network) {
             return self.cluster_names(network).unwrap_or_default();
         }
@@ -81,7 +81,7 @@ impl State {
             let six = member.six.get(network).copied();
             Some(Entry { names: &place.names, address: place.address, six })
         });
-        Zone::new(name, entries)
+        Arc::new(Zone::new(name, entries))
     }
 
     /// The zones of a member's networks, that of the first joined first; before them its own links.
