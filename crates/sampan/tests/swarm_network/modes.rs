@@ -273,15 +273,15 @@ pub(super) fn ipv6_goes_beside_ipv4(cluster: &Cluster) {
         let more = ["--publish", port, "--hostname", "{{.Service.Name}}-{{.Node.Hostname}}"];
         cluster.manager(&[&create[..], &more, &[PYTHON, "python3", "-c", TELL]].concat());
     }
-    let format =
-        "{{range $name, $of := .NetworkSettings.Networks}}{{$of.GlobalIPv6Address}}{{end}}";
+    // On the network of the service's own name; the ingress network has IPv6, too.
+    let address_of = |host: usize, name: &str| {
+        let format =
+            format!("{{{{(index .NetworkSettings.Networks {name:?}).GlobalIPv6Address}}}}");
+        let id = cluster.container(host, name);
+        cluster.0[host].docker(&["inspect", "-f", &format, &id]).ok().trim().to_owned()
+    };
     for name in ["dual", "twin"] {
-        let addresses: Vec<String> = (0..HOSTS)
-            .map(|host| {
-                let id = cluster.container(host, name);
-                cluster.0[host].docker(&["inspect", "-f", format, &id]).ok().trim().to_owned()
-            })
-            .collect();
+        let addresses: Vec<String> = (0..HOSTS).map(|host| address_of(host, name)).collect();
         for (host, own) in addresses.iter().enumerate() {
             let next = &addresses[(host + 1) % HOSTS];
             for to in [next.as_str(), name, &format!("tasks.{name}")] {
@@ -324,9 +324,8 @@ pub(super) fn ipv6_goes_beside_ipv4(cluster: &Cluster) {
         }
     }
     // From another network nobody gets in.
-    let own = cluster.container(0, "dual");
-    let to = cluster.0[0].docker(&["inspect", "-f", format, &own]).ok();
-    let said = cluster.inside(1, "twin", &hear_six(to.trim()).replace("10)", "2)"));
+    let to = address_of(0, "dual");
+    let said = cluster.inside(1, "twin", &hear_six(&to).replace("10)", "2)"));
     assert_eq!(said, "", "reached another network");
     cluster.manager(&["service", "rm", "dual", "twin"]);
     eventually("the networks go", || {
