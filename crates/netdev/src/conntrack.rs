@@ -3,7 +3,6 @@
 
 use crate::netlink::{Netlink, Request, find};
 use netplan::Forward;
-use nix::sys::socket::SockProtocol;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -55,11 +54,16 @@ struct Flow {
 
 /// Forgets the flows to the host ports of the UDP ports among `forwards`. Other protocols close by
 /// themselves.
-pub(crate) fn forget<'a>(forwards: impl Iterator<Item = &'a Forward>) -> io::Result<()> {
+pub(crate) fn forget<'a>(
+    netlink: &mut Netlink,
+    forwards: impl Iterator<Item = &'a Forward>,
+) -> io::Result<()> {
     let udp: Vec<&Forward> = forwards.filter(|forward| forward.protocol == Protocol::Udp).collect();
     match udp.is_empty() {
         true => Ok(()),
-        false => forget_flows(FOUR, |flow| udp.iter().any(|forward| is_about(flow, forward))),
+        false => {
+            forget_flows(netlink, FOUR, |flow| udp.iter().any(|forward| is_about(flow, forward)))
+        }
     }
 }
 
@@ -67,6 +71,7 @@ pub(crate) fn forget<'a>(forwards: impl Iterator<Item = &'a Forward>) -> io::Res
 /// what they have not answered yet. A client whose SYN was lost sends it again, seconds later, and the kernel would send
 /// that after the first one, by then to nobody.
 pub(crate) fn forget_endpoints(
+    netlink: &mut Netlink,
     withdrawn: &BTreeSet<IpAddr>,
     gone: &BTreeSet<IpAddr>,
 ) -> io::Result<()> {
@@ -74,7 +79,7 @@ pub(crate) fn forget_endpoints(
         if !withdrawn.iter().chain(gone).any(|address| address.is_ipv4() == is_four) {
             continue;
         }
-        forget_flows(family, |flow| {
+        forget_flows(netlink, family, |flow| {
             let to = flow.reply.source;
             let is_translated = flow.original.destination != to;
             let may_move = flow.protocol == UDP || !flow.answered;
@@ -87,13 +92,16 @@ pub(crate) fn forget_endpoints(
 /// Of the namespace that the thread is in.
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
-fn forget_flows(family: i32, is_stale: impl Fn(&Flow) -> bool) -> io::Result<()> {
+fn forget_flows(
+    netlink: &mut Netlink,
+    family: i32,
+    is_stale: impl Fn(&Flow) -> bool,
+) -> io::Result<()> {
     // The kernel has one table for all namespaces, and goes through all of it to say that nothing is there.
     if std::fs::read_to_string(COUNT).is_ok_and(|count| count.trim() == "0") {
         return Ok(());
     }
     let header = header(family);
-    let mut netlink = Netlink::open(SockProtocol::NetlinkNetFilter)?;
     let mut stale = Vec::new();
     netlink.dump(Request::new(CT_GET, 0, &header), |payload| {
         let Some(attributes) = payload.get(4..) else { return };

@@ -163,7 +163,7 @@ impl NetDev {
         let changed = before.unwrap_or_default();
         steps.take(
             "forget UDP flows",
-            conntrack::forget(changed.symmetric_difference(&plan.forwards)),
+            conntrack::forget(self.rules.socket(), changed.symmetric_difference(&plan.forwards)),
         );
 
         let notes = steps.finish(notes)?;

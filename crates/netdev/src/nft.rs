@@ -151,6 +151,12 @@ impl<T: TableText> Rules<T> {
         self.applied.as_ref().map(|applied| &applied.ruleset)
     }
 
+    /// For what else is asked of netfilter here. One that is opened for that waits for every CPU when it is closed, while the
+    /// kernel has not freed rules that were removed.
+    pub(crate) fn socket(&mut self) -> &mut Netlink {
+        &mut self.netlink
+    }
+
     pub(crate) fn ledger(&self) -> Ledger {
         self.ledger.clone()
     }

@@ -363,7 +363,13 @@ impl Overlay {
             self.last.offered = Arc::clone(&plan.offered);
             return;
         }
-        if steps.take("forget flows", conntrack::forget_endpoints(&withdrawn, owed)).is_some() {
+        if steps
+            .take(
+                "forget flows",
+                conntrack::forget_endpoints(self.rules.socket(), &withdrawn, owed),
+            )
+            .is_some()
+        {
             owed.clear();
             self.last.offered = Arc::clone(&plan.offered);
         }
