@@ -12,22 +12,28 @@ const RECENT: usize = 8;
 
 /// Messages by what they say; clones are the same. What nobody else has any more is forgotten with the next message.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Told(Arc<Mutex<VecDeque<(Weak<EndpointUpdate>, Bytes)>>>);
+pub(super) struct Told(Arc<Mutex<VecDeque<Written>>>);
+
+#[derive(Debug)]
+struct Written {
+    update: Weak<EndpointUpdate>,
+    payload: Bytes,
+}
 
 impl Told {
     /// As [`frame::encode`]. Of several that come with the same update at once all but one wait for the first.
     pub(super) fn encode(&self, message: &ManagerMessage) -> Result<Bytes, Error> {
         let ManagerMessage::Endpoints(update) = message else { return frame::encode(message) };
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|(known, _)| known.strong_count() > 0);
-        let same =
-            |(known, _): &&(Weak<EndpointUpdate>, Bytes)| known.as_ptr() == Arc::as_ptr(update);
-        if let Some((_, payload)) = recent.iter().find(same) {
-            return Ok(payload.clone());
+        recent.retain(|known| known.update.strong_count() > 0);
+        let same = |known: &&Written| known.update.as_ptr() == Arc::as_ptr(update);
+        if let Some(known) = recent.iter().find(same) {
+            return Ok(known.payload.clone());
         }
         let payload = frame::encode(message)?;
         recent.truncate(RECENT - 1);
-        recent.push_front((Arc::downgrade(update), payload.clone()));
+        let update = Arc::downgrade(update);
+        recent.push_front(Written { update, payload: payload.clone() });
         Ok(payload)
     }
 }

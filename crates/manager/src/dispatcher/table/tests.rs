@@ -72,6 +72,24 @@ fn a_table_that_says_the_same_keeps_its_version() {
     assert!(tables.newest().version > version);
 }
 
+/// Hundreds of sessions keep the tables that they were told last.
+#[test]
+fn tables_that_follow_each_other_have_their_rows_in_common() {
+    let mut world = World::new();
+    let mut tables = Tables::default();
+    for task in ["a", "b", "c"] {
+        world.task(task, &["net"]);
+    }
+    tables.derive(world.0.state());
+    let first = Arc::clone(tables.newest());
+    world.report("b", TaskState::Running);
+    assert!(tables.derive(world.0.state()));
+    let (put, gone) = tables.newest().endpoints.changes(&first.endpoints);
+    assert_eq!((put.len(), gone.len()), (1, 1));
+    assert!(tables.newest().networks.is_same(&first.networks));
+    assert!(tables.newest().peers.is_same(&first.peers));
+}
+
 #[test]
 fn each_agent_is_told_what_changed_since_its_own_table() {
     let mut world = World::new();

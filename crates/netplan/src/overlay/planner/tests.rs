@@ -61,7 +61,7 @@ fn service(number: u32, seed: u32) -> ServiceRow {
         // Few, so that services meet.
         published_port: u16::try_from(8000 + published % 5).unwrap(),
         target_port: 80,
-        protocol: if published % 2 == 0 { "tcp".to_owned() } else { "udp".to_owned() },
+        protocol: if published.is_multiple_of(2) { "tcp".to_owned() } else { "udp".to_owned() },
         ..PortConfig::default()
     };
     ServiceRow {
@@ -75,7 +75,7 @@ fn service(number: u32, seed: u32) -> ServiceRow {
 
 fn endpoint(number: u32, seed: u32) -> EndpointRow {
     let number = number % TASKS;
-    let is_outside = seed % 11 == 0;
+    let is_outside = seed.is_multiple_of(11);
     EndpointRow {
         task: TaskId::new(format!("t{number:03}")),
         network: network_id(number / 3),
@@ -88,7 +88,7 @@ fn endpoint(number: u32, seed: u32) -> EndpointRow {
             _ => EndpointState::Healthy,
         },
         weight: seed % 4,
-        service: (seed % 7 != 0).then(|| service_id(number / 2 + seed % 2)),
+        service: (!seed.is_multiple_of(7)).then(|| service_id(number / 2 + seed % 2)),
         slot: 1,
         name: format!("name{number}"),
         aliases: Vec::new(),
@@ -97,7 +97,7 @@ fn endpoint(number: u32, seed: u32) -> EndpointRow {
 
 fn place(number: u32, seed: u32) -> Here {
     Here {
-        container: ContainerId::new(if seed % 6 == 0 {
+        container: ContainerId::new(if seed.is_multiple_of(6) {
             String::new()
         } else {
             format!("c{number}")
@@ -105,8 +105,8 @@ fn place(number: u32, seed: u32) -> Here {
         network: network_id(number),
         address: address(number, 512 + number),
         interface: format!("eth{number}"),
-        leads_out: seed % 2 == 0,
-        leads_out_six: seed % 2 == 0,
+        leads_out: seed.is_multiple_of(2),
+        leads_out_six: seed.is_multiple_of(2),
         published: (0..seed % 2).map(|port| (Protocol::Tcp, 80 + port as u16)).collect(),
     }
 }
@@ -114,7 +114,7 @@ fn place(number: u32, seed: u32) -> Here {
 fn policy(seed: u32) -> PolicyRow {
     PolicyRow {
         to: vec![service_id(seed)],
-        from: (seed % 3 != 0).then(|| vec![service_id(seed / 3), service_id(seed / 7)]),
+        from: (!seed.is_multiple_of(3)).then(|| vec![service_id(seed / 3), service_id(seed / 7)]),
         ports: (0..seed % 2).map(|_| PolicyPort { protocol: Protocol::Tcp, port: 80 }).collect(),
         to_places: vec![TaskId::new(format!("t{:03}", seed % TASKS))],
         from_places: Vec::new(),
@@ -234,7 +234,7 @@ fn what_did_not_change_is_the_same_in_memory() {
     }
     // A whole table that says the same, after a new session's first message.
     world.table.endpoints = world.table.endpoints.iter().cloned().collect();
-    world.table.networks = world.table.networks.iter().map(|row| row.clone()).collect();
+    world.table.networks = world.table.networks.iter().cloned().collect();
     world.me.underlay_mtu -= 1;
     let told_again = planner.plan(&world.table, &world.me, &world.places);
     assert!(
