@@ -143,6 +143,7 @@ pub fn desired(project: &Project) -> Desired {
             .map(|(key, v)| (key.clone(), volume(project, key, v)))
             .collect(),
         services: services
+            .filter(|(_, service)| service.provider.is_none())
             .map(|(name, s)| (name.clone(), container::service(project, name, s)))
             .collect(),
     }

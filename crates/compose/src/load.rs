@@ -221,6 +221,19 @@ impl Loader<'_> {
         }
     }
 
+    /// Like [`Loader::read`], with Compose's sentence for an env file that is not there.
+    pub(crate) fn read_env(&mut self, path: &Path, from: Span) -> Option<String> {
+        match (self.read)(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let message = format!("env file {} not found: {error}", path.display());
+                self.diagnostics.push(Diagnostic::error("", message, from));
+                None
+            }
+            Ok(text) => Some(text),
+            Err(_) => self.read(path, from),
+        }
+    }
+
     /// Like [`Loader::read`], but a file that is not there is nothing.
     pub(crate) fn read_if_exists(&mut self, path: &Path, from: Span) -> Option<String> {
         match (self.read)(path) {

@@ -8,8 +8,8 @@ mod units;
 pub use service::{
     Blkio, Build, Condition, Dependency, Deploy, Develop, Device, DeviceRequest, DiscreteResource,
     Endpoint, EnvFile, GenericResource, Grant, HealthCheck, Hook, Limits, Logging, Mount,
-    MountBind, MountImage, MountTmpfs, MountVolume, Placement, Port, Preference, Rate, Resources,
-    RestartPolicy, Service, Ulimit, UpdatePolicy, Watch, Weight,
+    MountBind, MountImage, MountTmpfs, MountVolume, Placement, Port, Preference, Provider, Rate,
+    Resources, RestartPolicy, Service, Ulimit, UpdatePolicy, Watch, Weight,
 };
 pub use units::{Bytes, Mode, Nanoseconds};
 

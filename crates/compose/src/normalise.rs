@@ -215,7 +215,7 @@ fn read_vars(
     into: &mut Map,
 ) {
     let content = match required {
-        true => loader.read(Path::new(path), place),
+        true => loader.read_env(Path::new(path), place),
         false => loader.read_if_exists(Path::new(path), place),
     };
     let Some(content) = content else { return };

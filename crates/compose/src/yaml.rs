@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 /// Nodes that aliases may add to one file. Real files stay below some thousands.
 const ALIAS_BUDGET: usize = 100_000;
-/// Values written in one file. Ten thousand services of the usual kind come to a quarter of it.
-const MOST_VALUES: usize = 1_000_000;
+/// Values written in one file. Ten thousand services of the usual kind come to half of it.
+const MOST_VALUES: usize = 500_000;
 
 /// Every document of a file, in order. Diagnostics of level error mean the documents are not to be used.
 pub(crate) fn parse(file: FileId, text: &str) -> (Vec<Node>, Vec<Diagnostic>) {

@@ -124,7 +124,7 @@ fn changed_volumes_are_made_anew_only_when_told_and_builds_have_secrets() {
     );
     site.words(&["down", "-v", "-t", "1"]);
 
-    let build = "services:\n  b:\n    build:\n      context: .\n      secrets: [key, word]\n      dockerfile_inline: |\n        FROM busybox\n        RUN --mount=type=secret,id=key --mount=type=secret,id=word,target=/w,mode=0444 cat /run/secrets/key /w > /seen; stat -c %a /run/secrets/key /w >> /seen\n        RUN ! test -s /run/secrets/key\nsecrets: {key: {file: ./key}, word: {environment: WORD}}\n";
+    let build = "services:\n  b:\n    build:\n      context: .\n      secrets: [key, {source: word, target: term}]\n      dockerfile_inline: |\n        FROM busybox\n        RUN --mount=type=secret,id=key --mount=type=secret,id=term,target=/w,mode=0444 cat /run/secrets/key /w > /seen; stat -c %a /run/secrets/key /w >> /seen\n        RUN ! test -s /run/secrets/key\nsecrets: {key: {file: ./key}, word: {environment: WORD}}\n";
     site.write(build);
     fs::write(site.project.join("key"), "of the file\n").unwrap();
     fs::write(site.project.join(".env"), "WORD=of the environment\n").unwrap();
@@ -360,6 +360,12 @@ fn words_find_a_project_by_its_name_and_every_container_of_a_service() {
     assert!(again.status == 1 && again.stderr.contains("already paused"), "{}", again.stderr);
     site.words(&["unpause", "a"]);
     // `run -d` keeps standard input open, and what it leaves is an orphan that only `down` stops
+    let short = site.words(&["run", "-d", "--rm", "loud"]).lines().next().unwrap().to_owned();
+    site.daemon.docker(&["wait", &short]);
+    eventually("its removal", || {
+        let listed = site.daemon.docker(&["ps", "-aq", "--no-trunc"]).ok();
+        (!listed.contains(&short)).then_some(())
+    });
     let id = site.words(&["run", "-d", "a", "cat"]).lines().next().unwrap().to_owned();
     assert_eq!(site.inspect(&id, "{{.State.Running}}"), "true");
     site.words(&["stop", "-t", "1"]);
@@ -384,6 +390,32 @@ fn words_find_a_project_by_its_name_and_every_container_of_a_service() {
     assert!(site.run(&["events", "nobody"]).stderr.contains("no such service: nobody"));
     named(&["down", "-t", "1"]);
     assert_eq!(site.daemon.docker(&["ps", "-aq"]).ok(), "");
+}
+
+#[test]
+fn an_interrupted_up_stops_what_it_was_asked_for_and_leaves_its_dependencies() {
+    let site = Site::open(
+        "services:\n  app: {image: busybox, command: WAIT, depends_on: [db]}\n  db: {image: busybox, command: WAIT}\n",
+    );
+    let path = site.project.join("up.out");
+    let mut up = site
+        .daemon
+        .sampan_command()
+        .unwrap()
+        .args(["compose", "up", "app"])
+        .current_dir(&site.project)
+        .stdout(Stdio::from(fs::File::create(&path).unwrap()))
+        .spawn()
+        .unwrap();
+    eventually("its attachment", || {
+        fs::read_to_string(&path).unwrap().contains("Attaching to app-1").then_some(())
+    });
+    let killed = std::process::Command::new("kill").args(["-INT", &up.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    assert_eq!(up.wait().unwrap().code(), Some(130));
+    assert_eq!(site.inspect("words-app-1", "{{.State.Running}}"), "false");
+    assert_eq!(site.inspect("words-db-1", "{{.State.Running}}"), "true");
+    site.words(&["down", "-t", "1"]);
 }
 
 #[test]

@@ -728,7 +728,7 @@ pub(crate) struct Run {
     #[arg(short = 'i', long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true)]
     pub(super) interactive: bool,
     /// Add or override a label
-    #[arg(short = 'l', long, value_name = "KEY=VALUE")]
+    #[arg(short = 'l', long, alias = "labels", value_name = "KEY=VALUE")]
     pub(super) label: Vec<String>,
     /// Assign a name to the container
     #[arg(long, value_name = "string")]
@@ -755,7 +755,7 @@ pub(crate) struct Run {
     #[arg(short = 'u', long, value_name = "string")]
     pub(super) user: Option<String>,
     /// Bind mount a volume
-    #[arg(short = 'v', long, value_name = "VOLUME")]
+    #[arg(short = 'v', long, alias = "volumes", value_name = "VOLUME")]
     pub(super) volume: Vec<String>,
     /// Working directory inside the container
     #[arg(short = 'w', long, value_name = "string")]

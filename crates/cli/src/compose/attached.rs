@@ -36,12 +36,21 @@ pub(super) async fn run(
     let ours: Vec<&Value> =
         rows.iter().filter(|row| names.iter().any(|name| name == observe::service(row))).collect();
     let shown: Vec<&Value> = ours.iter().copied().filter(|row| attach(loaded, args, row)).collect();
+    // what the named services depend on was not asked for, and stays
+    let own: Vec<&Value> = match args.services.is_empty() || args.attach_dependencies {
+        true => ours.clone(),
+        false => {
+            let named = |row: &&&Value| args.services.iter().any(|s| s == observe::service(row));
+            ours.iter().filter(named).copied().collect()
+        }
+    };
     let mut prefixes = Prefixes::of(&shown, args.no_color, args.no_log_prefix);
     let tails: Vec<Tail> = shown.iter().map(|row| prefixes.tail(row)).collect();
     let labels: Vec<&str> = tails.iter().map(|tail| tail.label.as_str()).collect();
-    report::say(&format!("Attaching to {}", labels.join(", ")))?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // from here on Ctrl-C is heard
+    report::say(&format!("Attaching to {}", labels.join(", ")))?;
     let mut newcomers = Newcomers { loaded, names: &names, starts, prefixes };
     let follow = follow(client, tails, args, began, &mut newcomers);
     tokio::pin!(follow);
@@ -50,7 +59,7 @@ pub(super) async fn run(
             let code = ended?;
             if ended_early(args, code) {
                 report::say("Aborting on container exit...")?;
-                halt(client, (flags, loaded), &ours, args, &mut interrupt).await?;
+                halt(client, (flags, loaded), &own, args, &mut interrupt).await?;
             }
             return match &args.exit_code_from {
                 Some(service) => exit_code(client, &ours, service).await,
@@ -61,7 +70,7 @@ pub(super) async fn run(
         _ = terminate.recv() => {}
     }
     report::say("Gracefully stopping... (press Ctrl+C again to force)")?;
-    let halt = halt(client, (flags, loaded), &ours, args, &mut interrupt);
+    let halt = halt(client, (flags, loaded), &own, args, &mut interrupt);
     tokio::pin!(halt);
     tokio::select! {
         done = &mut halt => done?,

@@ -164,6 +164,9 @@ fn secrets(loaded: &Loaded, section: &BuildSection) -> Result<(Vec<String>, Vec<
     let (mut words, mut files) = (Vec::new(), Vec::new());
     for grant in &section.secrets {
         let Some(source) = loaded.project.secrets.get(&grant.source) else { continue };
+        // steps ask for it by the name that it has in the build
+        let id = grant.target.rsplit('/').next().filter(|name| !name.is_empty());
+        let id = id.unwrap_or(&grant.source);
         let path = match (&source.file, &source.environment) {
             (Some(file), _) => file.clone(),
             (None, Some(name)) => {
@@ -178,7 +181,7 @@ fn secrets(loaded: &Loaded, section: &BuildSection) -> Result<(Vec<String>, Vec<
             }
             (None, None) => continue,
         };
-        words.extend(["--secret".to_owned(), format!("id={},src={path}", grant.source)]);
+        words.extend(["--secret".to_owned(), format!("id={id},src={path}")]);
     }
     Ok((words, files))
 }

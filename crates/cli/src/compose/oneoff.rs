@@ -42,7 +42,9 @@ pub(super) async fn find(
     rows.sort_by_key(|row| row["Labels"][labels::ONEOFF] == "True");
     let found = rows.into_iter().find(|row| {
         let this = observe::service(row) == service;
-        this && index.map_or(row["State"] == "running", |index| index == observe::number(row))
+        let counted = row["Labels"][labels::ONEOFF] != "True";
+        this && index
+            .map_or(row["State"] == "running", |index| counted && index == observe::number(row))
     });
     found.ok_or_else(|| anyhow!("service {service:?} is not running"))
 }
@@ -337,6 +339,8 @@ async fn create(
     }
     let host = &mut request.host_config;
     host.restart_policy = Default::default();
+    // nobody waits for its end here
+    host.auto_remove = args.rm && args.detach;
     if !args.cap_add.is_empty() {
         host.cap_add.get_or_insert_default().extend(args.cap_add.iter().cloned());
     }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use compose::{Keep, Node, Value};
+use serde::Serialize;
 use serde_json::json;
 
 use super::args::{Config, ProjectFlags, Version};
@@ -121,7 +122,12 @@ fn variables(tree: &Node, format: &str) -> String {
                 (name, row)
             })
             .collect();
-        return serde_json::Value::Object(rows).to_string() + "\n";
+        let mut out = Vec::new();
+        let pretty = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+        let mut writer = serde_json::Serializer::with_formatter(&mut out, pretty);
+        // a map of texts in memory can be written
+        let _ = serde_json::Value::Object(rows).serialize(&mut writer);
+        return String::from_utf8_lossy(&out).into_owned() + "\n";
     }
     let mut rows = vec!["NAME\tREQUIRED\tDEFAULT VALUE\tALTERNATE VALUE".to_owned()];
     rows.extend(

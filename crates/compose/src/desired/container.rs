@@ -102,9 +102,11 @@ pub(crate) fn health(check: &model::HealthCheck) -> HealthConfig {
     }
 }
 
-/// What a service waits for: not those whose profile nobody asked for.
+/// What a service waits for: not those whose profile nobody asked for, nor what has no container.
 fn present(project: &Project, service: &model::Service) -> BTreeMap<String, model::Dependency> {
-    let there = |(on, _): &(&String, &model::Dependency)| project.services.contains_key(*on);
+    let there = |(on, _): &(&String, &model::Dependency)| {
+        project.services.get(*on).is_some_and(|on| on.provider.is_none())
+    };
     let depends_on = service.depends_on.iter().filter(there);
     depends_on.map(|(on, how)| (on.clone(), how.clone())).collect()
 }

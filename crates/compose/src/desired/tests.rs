@@ -39,6 +39,14 @@ fn a_container_carries_composes_labels_and_name() {
 }
 
 #[test]
+fn what_a_provider_makes_has_no_container() {
+    let text = "services: {a: {image: x, depends_on: [db]}, db: {provider: {type: cloud}}}\n";
+    let wanted = wanted(text);
+    assert_eq!(wanted.services.keys().collect::<Vec<_>>(), ["a"]);
+    assert!(wanted.services["a"].depends_on.is_empty());
+}
+
+#[test]
 fn keys_become_the_apis_fields() {
     let wanted = wanted(include_str!("../../tests/cases/short-forms.yaml"));
     let web = &wanted.services["web"].template;

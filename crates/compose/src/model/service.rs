@@ -68,6 +68,8 @@ pub struct Service {
     pub pre_stop: Vec<Hook>,
     pub privileged: bool,
     pub profiles: Vec<String>,
+    /// What another program provides has no container.
+    pub provider: Option<Provider>,
     pub pull_policy: Option<String>,
     pub read_only: bool,
     pub restart: Option<String>,
@@ -359,6 +361,14 @@ pub struct HealthCheck {
     pub start_period: Option<Nanoseconds>,
     pub start_interval: Option<Nanoseconds>,
     pub retries: i64,
+}
+
+/// Whose program makes what the service stands for.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Provider {
+    #[serde(rename = "type")]
+    pub kind: String,
 }
 
 /// A command run inside the container after its start or before its stop, or in one of its own before the start.
