@@ -90,6 +90,11 @@ fn a_host_without_tasks_leads_to_those_of_others_and_keeps_the_clients_address()
         assert!(tcp(&path, Ipv4Addr::LOCALHOST, PUBLISHED).is_some(), "127.0.0.1 of host {host}");
         let own = underlay(u8::try_from(host).unwrap());
         assert!(tcp(&path, own, PUBLISHED).is_some(), "host {host} by its own address");
+        // Also to a task of its own.
+        for other in 1..=3 {
+            let seen = tcp(&path, underlay(other), PUBLISHED);
+            assert!(seen.is_some(), "host {host} by the address of {other}");
+        }
     }
     assert!(tcp_refused(&cluster.client, underlay(1), 80), "an unpublished port was reached");
 }

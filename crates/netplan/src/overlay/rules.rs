@@ -12,7 +12,7 @@
 //! | `arrive` | prerouting, mangle | remembers which node a connection came in by, and sends its replies back there |
 //! | `lead`, `clamp` | prerouting, forward | to a network without encapsulation: by the tunnel all the same what came in by a published port; no segments that are too large for it |
 //! | `prerouting`, `output` | nat | VIPs to endpoints; published ports to local endpoints, else to any |
-//! | `postrouting` | nat | masquerade: to the outside, and what a task sends to itself by a VIP |
+//! | `postrouting` | nat | masquerade: to the outside, what a task sends to itself by a VIP, and what another node asks of a published port |
 //! | `forward`, `from_task`, `from_tunnel` | filter | no foreign source |
 //! | `admit` | | what goes on; else no packet between networks, none that a policy keeps away, in only to published ports |
 //! | `host` | | what is for the host itself where it is in a network |
@@ -444,9 +444,10 @@ pub(super) fn base(
     family: Family<'_>,
 ) -> OverlayRules {
     let name = format!("sampan_overlay_{}", me.instance);
+    let own = table.peers.iter().find(|peer| peer.node == me.node).map(|peer| peer.underlay);
     let mut rules = OverlayRules {
         family: family.name(),
-        frame: frame(&name, me.tunnel_port, family),
+        frame: frame(&name, me.tunnel_port, own, family),
         table: name,
         ..OverlayRules::default()
     };
@@ -772,8 +773,8 @@ const HOST_RULES: &[(&str, &str)] = &[
     ("postrouting", "fib saddr type local snat ip to ip daddr map @attached"),
 ];
 
-/// `port`: of the tunnel. Another's VXLAN may share it, with other numbers for its networks.
-fn frame(table: &str, port: u16, family: Family<'_>) -> String {
+/// `port`: of the tunnel. Another's VXLAN may share it, with other numbers for its networks. `own`: where the node is reached.
+fn frame(table: &str, port: u16, own: Option<Ipv4Addr>, family: Family<'_>) -> String {
     let of = format!("{} {table}", family.name());
     let mut text = format!("add table {of}\n");
     for (kind, name, what) in SETS {
@@ -792,6 +793,13 @@ fn frame(table: &str, port: u16, family: Family<'_>) -> String {
             );
             for (chain, rule) in HOST_RULES {
                 text += &format!("add rule {of} {chain} {rule}\n");
+            }
+            // Another node that asks a published port here may be led to a task of its own: what comes to it by the
+            // tunnel with its own address it would take for forged.
+            if let Some(own) = own {
+                text += &format!(
+                    "add rule {of} postrouting ip saddr @underlays oifname @tunnel ct status dnat snat ip to {own}\n"
+                );
             }
         }
         Family::Six(_) => {

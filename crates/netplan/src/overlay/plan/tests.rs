@@ -239,6 +239,7 @@ fn the_rules_are_these() {
     add rule ip sampan_overlay_0a1b2c3d input ip daddr @hosts goto host
     add rule ip sampan_overlay_0a1b2c3d output ip daddr vmap @vips
     add rule ip sampan_overlay_0a1b2c3d postrouting fib saddr type local snat ip to ip daddr map @attached
+    add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr @underlays oifname @tunnel ct status dnat snat ip to 192.168.0.1
     add rule ip sampan_overlay_0a1b2c3d loopback ip daddr 127.0.0.0/8 iifname @tasks drop
     add rule ip sampan_overlay_0a1b2c3d loopback ip daddr 127.0.0.0/8 iifname @tunnel drop
     add rule ip sampan_overlay_0a1b2c3d input ct state established,related accept
