@@ -47,8 +47,8 @@ pub enum Note {
     /// Of an overlay's routes, routing rules, neighbours and forwarding entries, this many were gone, other than
     /// planned or not planned.
     PathsMended(usize),
-    /// The table `ip filter` drops forwarded packets unless it accepts them itself: what we forward was not let through
-    /// there, and is now.
+    /// Another firewall drops forwarded packets unless it accepts them itself: what we forward was not let through there, and
+    /// is now.
     LetThrough,
 }
 
