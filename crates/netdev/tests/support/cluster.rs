@@ -259,7 +259,8 @@ fn table() -> EndpointTable {
     EndpointTable {
         version: 1,
         tunnel_port: 0,
-        networks: vec![network("back", BACK), network("front", FRONT), network("ingress", INGRESS)].into(),
+        networks: vec![network("back", BACK), network("front", FRONT), network("ingress", INGRESS)]
+            .into(),
         peers: (1..=3)
             .map(|host| PeerRow {
                 node: node(host),
