@@ -203,3 +203,97 @@ fn a_log_until_zero_is_the_whole_log() {
     let log = daemon.get("/v1.41/containers/alpha/logs?stdout=1&since=0&until=0&tail=all");
     assert!(log.text().ends_with("hello\n"), "{:?}", log.text());
 }
+
+/// As people type it with `curl -g`: Go's server takes quotes and braces in a target.
+#[test]
+fn a_filter_may_be_typed_with_bare_quotes() {
+    let daemon = started();
+    daemon.docker(&["create", "--name", "alpha", "busybox"]).ok();
+    daemon.docker(&["create", "--name", "beta", "busybox"]).ok();
+    let mut stream = daemon.connect().unwrap();
+    let target = "/v1.41/containers/json?all=1&filters={\"name\":[\"alpha\"]}";
+    let head = format!("GET {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+    assert!(reply.contains("/alpha") && !reply.contains("/beta"), "{reply}");
+}
+
+/// testcontainers and others send whole paths, which lead through the container's links; `cp -a` keeps owners.
+#[test]
+fn an_archive_is_unpacked_where_links_lead_with_its_owners() {
+    let daemon = started();
+    daemon.docker(&["run", "-d", "--name", "alpha", "busybox", "sleep", "600"]).ok();
+    daemon.docker(&["exec", "alpha", "ln", "-s", "/tmp", "/links"]).ok();
+    let dir = daemon.dir().join("packed");
+    std::fs::create_dir_all(dir.join("links")).unwrap();
+    std::fs::write(dir.join("links/hello"), "text").unwrap();
+    std::os::unix::fs::chown(dir.join("links/hello"), Some(1234), Some(5678)).unwrap();
+    let put = |name: &str, query: &str| {
+        let packed =
+            std::process::Command::new("tar").arg("-C").arg(&dir).args(["-c", name]).output();
+        let tar = packed.unwrap().stdout;
+        let path = format!("/v1.41/containers/alpha/archive?path=/{query}");
+        let length = tar.len() as u64;
+        daemon.send("PUT", &path, "application/x-tar", &mut &tar[..], length).unwrap()
+    };
+    let said = |words: &[&str]| daemon.docker(&[&["exec", "alpha"], words].concat()).ok();
+    assert_eq!(put("links/hello", "&noOverwriteDirNonDir=true").status, 200);
+    assert_eq!(said(&["stat", "-c", "%u:%g %s", "/tmp/hello"]), "1234:5678 4");
+
+    let file = dir.join("links/hello").display().to_string();
+    daemon.docker(&["cp", "-a", &file, "alpha:/kept"]).ok();
+    assert_eq!(said(&["stat", "-c", "%u:%g", "/kept"]), "1234:5678");
+
+    std::fs::create_dir(dir.join("kept")).unwrap();
+    let refused = put("kept", "&noOverwriteDirNonDir=true");
+    assert!(refused.text().contains("cannot overwrite non-directory"), "{}", refused.text());
+    assert_eq!(said(&["stat", "-c", "%F", "/kept"]), "regular file");
+    assert_eq!(put("kept", "").status, 200);
+    assert_eq!(said(&["stat", "-c", "%F", "/kept"]), "directory");
+}
+
+/// The client renames the first `.` of each name that it gets for `dir/.`.
+#[test]
+fn the_content_of_a_directory_is_copied_under_a_new_name() {
+    let daemon = started();
+    let long = "n".repeat(120);
+    let make = format!(
+        "mkdir -p /from/sub; ln -s a.txt /from/link; cd /from; echo one >a.txt; echo two >sub/{long}"
+    );
+    daemon.docker(&["run", "--name", "alpha", "busybox", "sh", "-c", &make]).ok();
+    let copied = daemon.dir().join("copied");
+    for (from, to) in [("/from/.", "a"), ("/from/", "b"), ("/from", "c")] {
+        let to = copied.join(to);
+        std::fs::create_dir_all(&copied).unwrap();
+        daemon.docker(&["cp", &format!("alpha:{from}"), &to.display().to_string()]).ok();
+        let read = |name: &str| std::fs::read_to_string(to.join(name)).unwrap();
+        assert_eq!(
+            (read("link"), read(&format!("sub/{long}"))),
+            ("one\n".to_owned(), "two\n".to_owned())
+        );
+    }
+}
+
+/// Its own mounts with it, and nothing of the kernel's.
+#[test]
+fn the_root_of_a_running_container_is_copied() {
+    let daemon = started();
+    let make =
+        "mkdir /kept; echo text >/kept/file; ln -s /kept /link; echo data >/data/file; sleep 600";
+    let words = ["run", "-d", "--name", "alpha", "-v", "/data", "busybox", "sh", "-c", make];
+    daemon.docker(&words).ok();
+    eventually("the files are there", || {
+        let tried = daemon.docker(&["exec", "alpha", "test", "-s", "/data/file"]);
+        (tried.status == 0).then_some(())
+    });
+    let copied = daemon.dir().join("copied");
+    daemon.docker(&["cp", "alpha:/", &copied.display().to_string()]).ok();
+    let read = |name: &str| std::fs::read_to_string(copied.join(name)).unwrap();
+    assert_eq!((read("kept/file").as_str(), read("data/file").as_str()), ("text\n", "data\n"));
+    assert_eq!(std::fs::read_link(copied.join("link")).unwrap().to_str(), Some("/kept"));
+    for name in ["proc", "sys", "dev"] {
+        assert_eq!(std::fs::read_dir(copied.join(name)).unwrap().count(), 0, "{name}");
+    }
+}

@@ -14,8 +14,9 @@ use nix::sched::{CloneFlags, unshare};
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
@@ -24,6 +25,8 @@ use types::Timestamp;
 /// Bytes of tar that wait for a slow client: chunks of the size of tar's own buffer.
 const QUEUED_CHUNKS: usize = 16;
 const CHUNK: usize = 64 * 1024;
+/// Bytes of a name, and of a link's target, in a tar's header.
+const NAME_BYTES: usize = 100;
 /// Bytes behind an archive that are read before the answer; as many as Go's server reads.
 const REST: u64 = 256 * 1024;
 
@@ -46,8 +49,11 @@ impl Engine {
         let stat = self.container_archive_stat(id, path).await?;
         let wanted = absolute(path)?;
         let base = base_name(&wanted);
-        let stream =
-            self.stream_out(&container, move |out| Packer::new(out).pack(&wanted, &base)).await?;
+        let mounts = container.record().mounts.clone();
+        let mounts: Vec<_> = mounts.into_iter().map(|mount| mount.point.destination).collect();
+        let stream = self
+            .stream_out(&container, move |out| Packer::new(out, &mounts)?.pack(&wanted, &base))
+            .await?;
         Ok((stat, stream))
     }
 
@@ -62,7 +68,9 @@ impl Engine {
         let (send, receive) = mpsc::channel(QUEUED_CHUNKS);
         spawn_in(root, move || {
             let out = Sender { channel: send.clone(), buffer: Vec::with_capacity(CHUNK) };
-            report(&send, Packer::new(out).pack(Path::new("/"), Path::new("")));
+            let packed =
+                Packer::new(out, &[]).and_then(|packer| packer.pack(Path::new("/"), Path::new("")));
+            report(&send, packed);
             drop(held);
         });
         Ok(stream_of(receive))
@@ -80,7 +88,9 @@ impl Engine {
         let container = self.0.containers.find(id)?;
         let target = absolute(path)?;
         refuse_read_only(&container, &target)?;
-        let owner = if copy_uid_gid { Some(self.user_ids(&container).await?) } else { None };
+        // Owners are the archive's, but where the container has a user of its own and the client asks for it.
+        let owned = copy_uid_gid && !container.record().config.user.is_empty();
+        let owner = if owned { Some(self.user_ids(&container).await?) } else { None };
         let missing = not_found(path, id);
         let mut tar = tokio_util::io::SyncIoBridge::new(tar);
         let unpacked = self
@@ -358,7 +368,7 @@ fn unpack(
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let path = entry.path().map_err(failed)?.into_owned();
-        let place = target.join(&path);
+        let place = inside(target, &path).map_err(failed)?;
         let is_dir = entry.header().entry_type().is_dir();
         let existing = fs::symlink_metadata(&place).ok();
         if let Some(existing) = existing.filter(|existing| existing.is_dir() != is_dir) {
@@ -380,7 +390,7 @@ fn unpack(
             };
             removed.map_err(failed)?;
         }
-        entry.unpack_in(target).map_err(failed)?;
+        unpack_entry(&mut entry, target, &place).map_err(failed)?;
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::lchown(&place, Some(uid), Some(gid)).map_err(failed)?;
         }
@@ -399,15 +409,68 @@ fn unpack(
     Ok(())
 }
 
-/// Writes a tar of what it walks over; symlinks as such, further names of one file as hard links.
+/// Puts an entry at `place`. What leads there may be links: this thread's root is the container's, none leads out.
+fn unpack_entry(
+    entry: &mut tar::Entry<'_, impl Read>,
+    target: &Path,
+    place: &Path,
+) -> io::Result<()> {
+    if let Some(parent) = place.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let kind = entry.header().entry_type();
+    if place == target && kind.is_dir() {
+        return Ok(());
+    }
+    if let Some(linked) = entry.link_name()?.filter(|_| kind.is_hard_link()) {
+        let linked = inside(target, &linked)?;
+        if fs::symlink_metadata(place).is_ok() {
+            fs::remove_file(place)?;
+        }
+        return fs::hard_link(linked, place);
+    }
+    entry.unpack(place).map(drop)
+}
+
+/// Where an entry goes. One whose name leads above `target` is refused, as by dockerd.
+fn inside(target: &Path, name: &Path) -> io::Result<PathBuf> {
+    let mut place = target.to_owned();
+    let mut depth = 0_usize;
+    for part in name.components() {
+        match part {
+            Component::Normal(part) => {
+                place.push(part);
+                depth += 1;
+            }
+            Component::ParentDir if depth > 0 => {
+                place.pop();
+                depth -= 1;
+            }
+            Component::ParentDir => {
+                return Err(io::Error::other(format!("{name:?} is outside of {target:?}")));
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    Ok(place)
+}
+
+/// Writes a tar of what it walks over; symlinks as such, further names of one file as hard links. Of what is mounted on the
+/// container's root only its own mounts: `/proc`, `/sys` and `/dev` are empty, as they are in its image.
 struct Packer {
     tar: tar::Builder<Sender>,
     links: HashMap<(u64, u64), PathBuf>,
+    /// The root's device.
+    root: u64,
+    mounts: Vec<PathBuf>,
 }
 
 impl Packer {
-    fn new(out: Sender) -> Self {
-        Packer { tar: tar::Builder::new(out), links: HashMap::new() }
+    /// `mounts`: where the container has its own.
+    fn new(out: Sender, mounts: &[String]) -> io::Result<Self> {
+        let tar = tar::Builder::new(out);
+        let mounts = mounts.iter().filter_map(|mount| fs::canonicalize(mount).ok()).collect();
+        Ok(Packer { tar, links: HashMap::new(), root: fs::metadata("/")?.dev(), mounts })
     }
 
     fn pack(mut self, from: &Path, name: &Path) -> io::Result<()> {
@@ -415,6 +478,11 @@ impl Packer {
         let meta = if follow { fs::metadata(from)? } else { fs::symlink_metadata(from)? };
         self.entry(from, name, &meta)?;
         self.tar.into_inner()?.flush()
+    }
+
+    /// Whether `child`, a directory found in one of `parent`'s device, is walked.
+    fn is_walked(&self, child: &Path, device: u64, parent: u64) -> bool {
+        parent != self.root || device == self.root || self.mounts.iter().any(|at| at == child)
     }
 
     fn entry(&mut self, real: &Path, name: &Path, meta: &Metadata) -> io::Result<()> {
@@ -426,20 +494,21 @@ impl Packer {
         header.set_metadata(meta);
         if kind.is_dir() {
             if !name.as_os_str().is_empty() {
-                self.tar.append_data(&mut header, name.join(""), io::empty())?;
+                self.append(header, &name.join(""), None, io::empty())?;
             }
-            return self.children(real, name);
+            return self.children(real, name, meta.dev());
         }
         if kind.is_symlink() {
             header.set_size(0);
-            return self.tar.append_link(&mut header, name, fs::read_link(real)?);
+            return self.append(header, name, Some(&fs::read_link(real)?), io::empty());
         }
         if meta.nlink() > 1
             && let Some(first) = self.links.get(&(meta.dev(), meta.ino()))
         {
             header.set_entry_type(tar::EntryType::Link);
             header.set_size(0);
-            return self.tar.append_link(&mut header, name, first);
+            let first = first.clone();
+            return self.append(header, name, Some(&first), io::empty());
         }
         self.links.insert((meta.dev(), meta.ino()), name.to_owned());
         if !kind.is_file() {
@@ -448,14 +517,51 @@ impl Packer {
                 .set_device_major(u32::try_from(nix::sys::stat::major(meta.rdev())).unwrap_or(0))?;
             header
                 .set_device_minor(u32::try_from(nix::sys::stat::minor(meta.rdev())).unwrap_or(0))?;
-            return self.tar.append_data(&mut header, name, io::empty());
+            return self.append(header, name, None, io::empty());
         }
         // A file that grows or shrinks while it is read must still fill what the header says.
         let content = fs::File::open(real)?.chain(io::repeat(0)).take(meta.len());
-        self.tar.append_data(&mut header, name, content)
+        self.append(header, name, None, content)
     }
 
-    fn children(&mut self, dir: &Path, name: &Path) -> io::Result<()> {
+    /// Names go out as they are. `docker cp` puts another name where the first `.` or `/` of what it copies stands, and the
+    /// tar crate would take these away.
+    fn append(
+        &mut self,
+        mut header: tar::Header,
+        name: &Path,
+        link: Option<&Path>,
+        content: impl Read,
+    ) -> io::Result<()> {
+        let name = name.as_os_str().as_bytes();
+        let link = link.map_or(&b""[..], |link| link.as_os_str().as_bytes());
+        self.long(tar::EntryType::GNULongName, name)?;
+        self.long(tar::EntryType::GNULongLink, link)?;
+        let old = header.as_old_mut();
+        write_field(&mut old.name, name);
+        write_field(&mut old.linkname, link);
+        header.set_cksum();
+        self.tar.append(&header, content)
+    }
+
+    /// GNU's entry before one whose name or link is too long for its header.
+    fn long(&mut self, kind: tar::EntryType, text: &[u8]) -> io::Result<()> {
+        if text.len() <= NAME_BYTES {
+            return Ok(());
+        }
+        let mut header = tar::Header::new_gnu();
+        write_field(&mut header.as_old_mut().name, b"././@LongLink");
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(text.len() as u64 + 1);
+        header.set_cksum();
+        self.tar.append(&header, text.chain(&b"\0"[..]))
+    }
+
+    fn children(&mut self, dir: &Path, name: &Path, device: u64) -> io::Result<()> {
         let mut names: Vec<_> = fs::read_dir(dir)?
             .collect::<io::Result<Vec<_>>>()?
             .iter()
@@ -465,6 +571,11 @@ impl Packer {
         for child in names {
             let real = dir.join(&child);
             match fs::symlink_metadata(&real) {
+                Ok(meta) if meta.is_dir() && !self.is_walked(&real, meta.dev(), device) => {
+                    let mut header = tar::Header::new_gnu();
+                    header.set_metadata(&meta);
+                    self.append(header, &name.join(child).join(""), None, io::empty())?;
+                }
                 Ok(meta) => self.entry(&real, &name.join(&child), &meta)?,
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {}
                 Err(err) => return Err(err),
@@ -472,6 +583,13 @@ impl Packer {
         }
         Ok(())
     }
+}
+
+/// As much of `text` as a header's field holds.
+fn write_field(field: &mut [u8; NAME_BYTES], text: &[u8]) {
+    let count = text.len().min(NAME_BYTES);
+    field.fill(0);
+    field[..count].copy_from_slice(&text[..count]);
 }
 
 /// The writing half of a byte stream; a client that is gone ends the writing.
