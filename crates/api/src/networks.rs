@@ -59,7 +59,9 @@ async fn create(State(app): State<App>, body: Document) -> Reply {
         return reply::json_with(StatusCode::CREATED, &created);
     }
     check_free(&app, &request.name).await?;
-    if app.engine.network_inspect(&request.name, "local").await.is_ok() {
+    // The beginning of an id is no name.
+    let known = app.engine.network_inspect(&request.name, "local").await;
+    if known.is_ok_and(|network| network.name == request.name) {
         return Err(taken(&request.name).into());
     }
     let id = app.cluster.create_network(&request).await?;

@@ -87,6 +87,10 @@ fn networks_that_cannot_be_are_refused() {
                 "invalid mode \"pigeon\": vxlan, direct and wireguard are there",
             ),
             (&new(&["--opt", "mode=vxlan", "--opt", "encrypted"]), "mode vxlan does not encrypt"),
+            (
+                &new(&["--subnet", "10.51.0.0/24", "--subnet", "10.52.0.0/24"]),
+                "has one IPv4 subnet",
+            ),
             (&new(&["--ingress"]), "is already present"),
             (
                 &["network", "create", "-d", "overlay", "own"],
@@ -200,11 +204,15 @@ fn addresses_that_cannot_be_had_are_refused() {
         );
         host.docker(&["rm", "-f", "new"]);
     }
-    // A name goes before the beginning of an id: the ingress network's is another than a name of one character.
-    let id = host.docker(&["network", "inspect", "--format", "{{.Id}}", "ingress"]).ok();
-    overlay(host, &["--attachable", "--subnet", "10.63.0.0/24", &id[..1]]);
-    host.docker(&["network", "connect", &id[..1], "plain"]).ok();
-    assert_eq!(host.docker(&joined).ok(), "2");
+    // A name goes before the beginning of an id, the cluster's and the node's.
+    let id = |network| host.docker(&["network", "inspect", "--format", "{{.Id}}", network]).ok();
+    for (name, subnet, networks) in
+        [(&id("ingress")[..1], "10.63.0.0/24", "2"), (&id("bridge")[..2], "10.64.0.0/24", "3")]
+    {
+        overlay(host, &["--attachable", "--subnet", subnet, name]);
+        host.docker(&["network", "connect", name, "plain"]).ok();
+        assert_eq!(host.docker(&joined).ok(), networks, "{name}");
+    }
 
     // More tasks than addresses: some run, the others say why they do not.
     let full = "network tiny has no free block for a node in 10.62.0.0/29";
