@@ -142,7 +142,7 @@ impl Starts {
         })
     }
 
-    /// The next one's id, and when it started; never anything more once the daemon has gone.
+    /// The next one's id, and when it started in seconds; never anything more once the daemon has gone.
     pub(super) async fn next(&mut self) -> (String, String) {
         loop {
             if let Some(next) = self.seen.pop_front() {
@@ -152,7 +152,8 @@ impl Starts {
             for event in self.decoder.push(&chunk).unwrap_or_default() {
                 let nanos = event["timeNano"].as_i64().unwrap_or(0);
                 let id = event["Actor"]["ID"].as_str().unwrap_or_default().to_owned();
-                self.seen.push_back((id, clock::rfc3339_nano(nanos)));
+                let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+                self.seen.push_back((id, format!("{seconds}.{rest:09}")));
             }
         }
     }
