@@ -117,6 +117,9 @@ pub(super) async fn run(ctx: &Ctx, flags: &ProjectFlags, args: Logs) -> Result<E
     Ok(report::OK)
 }
 
+/// Nanoseconds that a container may have run before its start is told: its first lines are shown, too.
+const HEAD_START: i64 = 500_000_000;
+
 /// The containers of a project that start from now on.
 pub(super) struct Starts {
     stream: Pin<Box<dyn Stream<Item = std::io::Result<bytes::Bytes>> + Send>>,
@@ -150,7 +153,7 @@ impl Starts {
             }
             let Some(Ok(chunk)) = self.stream.next().await else { std::future::pending().await };
             for event in self.decoder.push(&chunk).unwrap_or_default() {
-                let nanos = event["timeNano"].as_i64().unwrap_or(0);
+                let nanos = event["timeNano"].as_i64().unwrap_or(0) - HEAD_START;
                 let id = event["Actor"]["ID"].as_str().unwrap_or_default().to_owned();
                 let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
                 self.seen.push_back((id, format!("{seconds}.{rest:09}")));
