@@ -117,13 +117,14 @@ pub(super) async fn run(ctx: &Ctx, flags: &ProjectFlags, args: Logs) -> Result<E
     Ok(report::OK)
 }
 
-/// Nanoseconds that a container may have run before its start is told: its first lines are shown, too.
-const HEAD_START: i64 = 500_000_000;
-
 /// The containers of a project that start from now on.
 pub(super) struct Starts {
     stream: Pin<Box<dyn Stream<Item = std::io::Result<bytes::Bytes>> + Send>>,
     decoder: JsonStream,
+    /// When it began to listen.
+    began: String,
+    /// When containers ended last since then. Times are in seconds.
+    ended: BTreeMap<String, String>,
     seen: VecDeque<(String, String)>,
 }
 
@@ -132,20 +133,24 @@ impl Starts {
     pub(super) async fn of(client: &Client, project: &str) -> Result<Self> {
         let filters = json!({
             "label": [format!("{}={project}", labels::PROJECT)], "type": ["container"],
-            "event": ["start"],
+            "event": ["start", "die"],
         });
         let query = Query::new().with("filters", filters.to_string());
+        let began = clock::now_seconds().to_string();
         let stream = client
             .bytes(http::Method::GET, "/events", &query, Default::default(), no_body())
             .await?;
         Ok(Starts {
             stream: Box::pin(stream),
             decoder: JsonStream::default(),
+            began,
+            ended: BTreeMap::new(),
             seen: VecDeque::new(),
         })
     }
 
-    /// The next one's id, and when it started in seconds; never anything more once the daemon has gone.
+    /// The next one's id, and since when its lines are those of this run: a container may write before its start is
+    /// told, but not before its last end. Never anything more once the daemon has gone.
     pub(super) async fn next(&mut self) -> (String, String) {
         loop {
             if let Some(next) = self.seen.pop_front() {
@@ -153,10 +158,15 @@ impl Starts {
             }
             let Some(Ok(chunk)) = self.stream.next().await else { std::future::pending().await };
             for event in self.decoder.push(&chunk).unwrap_or_default() {
-                let nanos = event["timeNano"].as_i64().unwrap_or(0) - HEAD_START;
                 let id = event["Actor"]["ID"].as_str().unwrap_or_default().to_owned();
-                let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-                self.seen.push_back((id, format!("{seconds}.{rest:09}")));
+                if event["Action"] == json!("start") {
+                    let since = self.ended.get(&id).unwrap_or(&self.began).clone();
+                    self.seen.push_back((id, since));
+                } else {
+                    let nanos = event["timeNano"].as_i64().unwrap_or(0);
+                    let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+                    self.ended.insert(id, format!("{seconds}.{rest:09}"));
+                }
             }
         }
     }
