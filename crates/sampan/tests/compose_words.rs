@@ -417,3 +417,32 @@ fn an_interrupted_up_stops_what_it_was_asked_for_and_leaves_its_dependencies() {
     assert_eq!(site.inspect("words-db-1", "{{.State.Running}}"), "true");
     site.words(&["down", "-t", "1"]);
 }
+
+#[test]
+fn logs_follow_containers_that_start_later() {
+    let site = Site::open(
+        "services:\n  first: {image: busybox, command: WAIT}\n  later: {image: busybox, command: [sh, -c, \"echo here; trap 'exit 0' TERM; sleep 86400 & wait\"]}\n",
+    );
+    site.words(&["up", "-d", "first"]);
+    let path = site.project.join("logs.out");
+    let mut follow = site
+        .daemon
+        .sampan_command()
+        .unwrap()
+        .args(["compose", "logs", "-f"])
+        .current_dir(&site.project)
+        .stdout(Stdio::from(fs::File::create(&path).unwrap()))
+        .spawn()
+        .unwrap();
+    let seen = |times: usize| {
+        eventually("its line in the log", || {
+            (fs::read_to_string(&path).unwrap().matches("| here").count() >= times).then_some(())
+        });
+    };
+    site.words(&["up", "-d", "later"]);
+    seen(1);
+    site.words(&["restart", "-t", "1", "later"]);
+    seen(2);
+    site.words(&["down", "-t", "1"]);
+    assert!(follow.wait().unwrap().success(), "it ends with the last container");
+}
