@@ -159,6 +159,7 @@ impl Overlay {
             return steps.finish(notes);
         };
         self.remove_unwanted(plan, &mut have, &mut steps);
+        self.forget_former_owners(plan, &mut steps);
         if !self.ensure_rules(plan, &mut steps, &mut notes) {
             return steps.finish(notes);
         }
@@ -342,13 +343,26 @@ impl Overlay {
         }
     }
 
+    /// Flows to those that are gone, whose addresses others have now. Before the rules: once these lead to the new owners, flows
+    /// to the addresses may be theirs.
+    fn forget_former_owners(&mut self, plan: &OverlayPlan, steps: &mut Steps) {
+        let owed = &mut self.last.owed;
+        let taken: BTreeSet<IpAddr> = owed.intersection(&plan.held).copied().collect();
+        if !taken.is_empty() {
+            let socket = self.rules.socket();
+            let forgotten = conntrack::forget_endpoints(socket, &BTreeSet::new(), &taken);
+            steps.take("forget flows", forgotten);
+            owed.retain(|address| !taken.contains(address));
+        }
+    }
+
     /// Of endpoints that new connections no longer go to, or that are gone. After the rules: what is forgotten before
     /// is remembered again.
     ///
     /// Before the table is acknowledged when somebody is offered no more: a datagram that goes where its flow goes is new traffic,
-    /// and who is offered no more may be stopped after that. What leads to those that are gone already waits for the next such look,
-    /// for the next look at everything (`all`), or until an address has another owner: the kernel has one large table of all flows, and
-    /// to look through it takes longer than all the rest.
+    /// and who is offered no more may be stopped after that. What leads to those that are gone already waits for the next such look
+    /// or for the next look at everything (`all`): the kernel has one large table of all flows, and to look through it takes longer
+    /// than all the rest.
     fn forget_flows(&mut self, plan: &OverlayPlan, all: bool, steps: &mut Steps) {
         let minus = |last: &Arc<BTreeSet<IpAddr>>, now: &Arc<BTreeSet<IpAddr>>| match last == now {
             true => BTreeSet::new(),
@@ -358,8 +372,7 @@ impl Overlay {
         self.last.owed.extend(minus(&self.last.held, &plan.held));
         self.last.held = Arc::clone(&plan.held);
         let owed = &mut self.last.owed;
-        let is_due = all || !withdrawn.is_empty() || owed.iter().any(|it| plan.held.contains(it));
-        if !is_due {
+        if !all && withdrawn.is_empty() {
             self.last.offered = Arc::clone(&plan.offered);
             return;
         }
