@@ -6,6 +6,7 @@ use netplan::Forward;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 use types::port::Protocol;
 
 // linux/netfilter/nfnetlink_conntrack.h.
@@ -27,6 +28,10 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 // linux/netfilter/nf_conntrack_common.h.
 const IPS_SEEN_REPLY: u32 = 1 << 1;
 
+/// Above the time that a first packet and its answer are on their way; who misses the answer sends again after a second
+/// (RFC 6298).
+const ON_THE_WAY: Duration = Duration::from_millis(50);
+
 const UDP: u8 = libc::IPPROTO_UDP as u8;
 const FOUR: i32 = libc::AF_INET;
 const SIX: i32 = libc::AF_INET6;
@@ -44,10 +49,12 @@ struct Tuple {
     destination_port: u16,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Flow {
     protocol: u8,
     original: Tuple,
+    /// The same as the kernel has it.
+    original_bytes: Vec<u8>,
     reply: Tuple,
     answered: bool,
 }
@@ -62,14 +69,16 @@ pub(crate) fn forget<'a>(
     match udp.is_empty() {
         true => Ok(()),
         false => {
-            forget_flows(netlink, FOUR, |flow| udp.iter().any(|forward| is_about(flow, forward)))
+            let about = |flow: &Flow| udp.iter().any(|forward| is_about(flow, forward));
+            let stale = find_flows(netlink, FOUR, about)?;
+            delete(netlink, FOUR, stale)
         }
     }
 }
 
 /// Forgets what was translated to endpoints: everything to those that are `gone`; to those that are `withdrawn` UDP, and
 /// what they have not answered yet. A client whose SYN was lost sends it again, seconds later, and the kernel would send
-/// that after the first one, by then to nobody.
+/// that after the first one, by then to nobody. One whose answer is on its way is let go on: it would lose the rest of it.
 pub(crate) fn forget_endpoints(
     netlink: &mut Netlink,
     withdrawn: &BTreeSet<IpAddr>,
@@ -79,12 +88,42 @@ pub(crate) fn forget_endpoints(
         if !withdrawn.iter().chain(gone).any(|address| address.is_ipv4() == is_four) {
             continue;
         }
-        forget_flows(netlink, family, |flow| {
-            let to = flow.reply.source;
-            let is_translated = flow.original.destination != to;
-            let may_move = flow.protocol == UDP || !flow.answered;
-            is_translated && (gone.contains(&to) || (may_move && withdrawn.contains(&to)))
+        let leads_to = |flow: &Flow, endpoints: &BTreeSet<IpAddr>| {
+            flow.original.destination != flow.reply.source && endpoints.contains(&flow.reply.source)
+        };
+        let mut unanswered = Vec::new();
+        let stale = find_flows(netlink, family, |flow| {
+            let is_withdrawn = leads_to(flow, withdrawn);
+            if is_withdrawn && flow.protocol != UDP && !flow.answered {
+                unanswered.push(flow.original_bytes.clone());
+            }
+            leads_to(flow, gone) || (is_withdrawn && flow.protocol == UDP)
         })?;
+        delete(netlink, family, stale)?;
+        if !unanswered.is_empty() {
+            std::thread::sleep(ON_THE_WAY);
+            forget_unanswered(netlink, family, unanswered)?;
+        }
+    }
+    Ok(())
+}
+
+/// Of flows that were unanswered, those that still are.
+fn forget_unanswered(
+    netlink: &mut Netlink,
+    family: i32,
+    originals: Vec<Vec<u8>>,
+) -> io::Result<()> {
+    for original in originals {
+        let found = netlink.get(about(CT_GET, family, &original), |payload| {
+            payload.get(4..).and_then(read_flow).is_some_and(|flow| !flow.answered)
+        });
+        match found {
+            Ok(true) => delete(netlink, family, vec![original])?,
+            Ok(false) => {}
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            Err(err) => return Err(err),
+        }
     }
     Ok(())
 }
@@ -92,28 +131,32 @@ pub(crate) fn forget_endpoints(
 /// Of the namespace that the thread is in.
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
-fn forget_flows(
+/// The tuples, as the kernel has them, by which flows began that `is_wanted`.
+fn find_flows(
     netlink: &mut Netlink,
     family: i32,
-    is_stale: impl Fn(&Flow) -> bool,
-) -> io::Result<()> {
+    mut is_wanted: impl FnMut(&Flow) -> bool,
+) -> io::Result<Vec<Vec<u8>>> {
     // The kernel has one table for all namespaces, and goes through all of it to say that nothing is there.
     if std::fs::read_to_string(COUNT).is_ok_and(|count| count.trim() == "0") {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let header = header(family);
-    let mut stale = Vec::new();
-    netlink.dump(Request::new(CT_GET, 0, &header), |payload| {
-        let Some(attributes) = payload.get(4..) else { return };
-        let concerned = read_flow(attributes).is_some_and(|flow| is_stale(&flow));
-        if let Some(original) = find(attributes, CTA_TUPLE_ORIG).filter(|_| concerned) {
-            stale.push(
-                Request::new(CT_DELETE, 0, &header)
-                    .nested(CTA_TUPLE_ORIG, |tuple| tuple.raw(original)),
-            );
-        }
+    let mut found = Vec::new();
+    netlink.dump(Request::new(CT_GET, 0, &header(family)), |payload| {
+        let flow = payload.get(4..).and_then(read_flow);
+        found.extend(flow.filter(&mut is_wanted).map(|flow| flow.original_bytes));
     })?;
-    for outcome in netlink.call(stale)? {
+    Ok(found)
+}
+
+/// A request about the flow that began by this tuple.
+fn about(kind: u16, family: i32, original: &[u8]) -> Request {
+    Request::new(kind, 0, &header(family)).nested(CTA_TUPLE_ORIG, |tuple| tuple.raw(original))
+}
+
+fn delete(netlink: &mut Netlink, family: i32, originals: Vec<Vec<u8>>) -> io::Result<()> {
+    let requests = originals.iter().map(|original| about(CT_DELETE, family, original));
+    for outcome in netlink.call(requests.collect())? {
         match outcome {
             // It ended meanwhile.
             Ok(()) | Err(nix::errno::Errno::ENOENT) => {}
@@ -136,11 +179,12 @@ fn is_about(flow: &Flow, forward: &Forward) -> bool {
 }
 
 fn read_flow(attributes: &[u8]) -> Option<Flow> {
-    let (protocol, original) = read_tuple(find(attributes, CTA_TUPLE_ORIG)?)?;
+    let original_bytes = find(attributes, CTA_TUPLE_ORIG)?;
+    let (protocol, original) = read_tuple(original_bytes)?;
     let (_, reply) = read_tuple(find(attributes, CTA_TUPLE_REPLY)?)?;
     let status = find(attributes, CTA_STATUS).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
     let answered = status.is_some_and(|bytes| u32::from_be_bytes(bytes) & IPS_SEEN_REPLY != 0);
-    Some(Flow { protocol, original, reply, answered })
+    Some(Flow { protocol, original, original_bytes: original_bytes.to_vec(), reply, answered })
 }
 
 /// With its protocol. What has no ports has 0.
@@ -163,3 +207,6 @@ fn read_tuple(bytes: &[u8]) -> Option<(u8, Tuple)> {
     };
     Some((number, tuple))
 }
+
+#[cfg(test)]
+mod tests;
