@@ -47,6 +47,10 @@ fn vips_that_fill_their_block_take_one_from_the_top() {
     let vips: Vec<_> =
         (0..63).map(|at| web.allocate_vip(&service(at)).unwrap().to_string()).collect();
     assert_eq!(vips[61..], ["10.0.0.63", "10.0.255.192"]);
+    let top = "10.0.255.192/26".parse::<Cidr>().unwrap().subnet();
+    assert!(web.claim_block(&node(1), top).is_err());
+    web.release_vip(&service(62));
+    assert_eq!(web.claim_block(&node(1), top), Ok(()), "without VIPs it is everybody's again");
 }
 
 #[test]

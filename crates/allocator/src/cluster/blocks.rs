@@ -28,6 +28,8 @@ pub struct NetworkBlocks {
     prefix: u8,
     /// By number within the subnet.
     blocks: BTreeMap<u32, Holder>,
+    /// The blocks that are for VIPs also when there is none.
+    home: BTreeSet<u32>,
     vips: BTreeMap<Ipv4Addr, ServiceId>,
     reserved: BTreeSet<Ipv4Addr>,
     /// Single addresses that somebody asked for, on nodes that do not hold their block.
@@ -57,6 +59,7 @@ impl NetworkBlocks {
             range,
             prefix,
             blocks: BTreeMap::new(),
+            home: BTreeSet::new(),
             vips: BTreeMap::new(),
             reserved,
             pins: BTreeMap::new(),
@@ -65,6 +68,7 @@ impl NetworkBlocks {
         for first in [range.network(), gateway] {
             if let Some(number) = new.number(first).filter(|_| range.contains(first)) {
                 new.blocks.insert(number, Holder::Vips);
+                new.home.insert(number);
             }
         }
         new
@@ -198,9 +202,16 @@ impl NetworkBlocks {
         Ok(vip)
     }
 
-    /// The service is gone.
+    /// The service is gone. A block that was taken for VIPs and has none left is everybody's again.
     pub fn release_vip(&mut self, service: &ServiceId) {
-        self.vips.retain(|_, holder| holder != service);
+        let Some(vip) = self.vip_of(service) else { return };
+        self.vips.remove(&vip);
+        let Some(block) = self.block_of(vip) else { return };
+        let number = self.number(vip).filter(|number| !self.home.contains(number));
+        let is_used = self.vips.range(block.network()..=block.broadcast()).next().is_some();
+        if let Some(number) = number.filter(|_| !is_used) {
+            self.blocks.remove(&number);
+        }
     }
 
     /// Takes the highest free block for VIPs and returns its first address that may be one.
