@@ -238,7 +238,8 @@ fn check_unused(
     Err(StoreError::InUse { kind, name: name.to_owned(), services })
 }
 
-/// Tasks count too: one that is still ending keeps its network.
+/// Tasks count too: one that shall run keeps its network, until its service has left. Then the leader is about to tell it so, and
+/// whoever removes a service and its network in one breath, as `docker stack rm` does, is not refused by chance.
 fn check_network_unused(state: &Snapshot, id: &str) -> Result<(), StoreError> {
     let in_use = |user, by: &str| {
         Err(StoreError::NetworkInUse { network: id.to_owned(), user, id: by.to_owned() })
@@ -247,7 +248,9 @@ fn check_network_unused(state: &Snapshot, id: &str) -> Result<(), StoreError> {
         return in_use(Kind::Service, service.id.as_str());
     }
     let live = |task: &&std::sync::Arc<Task>| {
-        !task.status.state.is_terminal() && task.desired_state <= TaskState::Running
+        let is_doomed = !task.service_id.as_str().is_empty()
+            && state.services().get(task.service_id.as_str()).is_none();
+        !task.status.state.is_terminal() && task.desired_state <= TaskState::Running && !is_doomed
     };
     if let Some(task) = state.tasks_referring(RefKind::Network, id).find(live) {
         return in_use(Kind::Task, task.id.as_str());
