@@ -4,11 +4,13 @@
 mod world;
 
 use allocator::cluster::{ClusterAllocError, NetworkBlocks, PublishedPorts, Vnis};
-use proptest::prelude::{any, prop, prop_assert, proptest};
-use std::collections::BTreeMap;
+use proptest::prelude::{Strategy, any, prop, prop_assert, proptest};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use types::subnet::{Cidr, Subnet};
-use types::swarm::service::{EndpointSpec, PortConfig};
+use types::swarm::network::NodeBlock;
+use types::swarm::service::{EndpointSpec, PortConfig, VirtualIp};
+use types::swarm::task::Task;
 use types::{NodeId, ServiceId};
 
 fn network(subnet: &str) -> NetworkBlocks {
@@ -154,8 +156,7 @@ proptest! {
 
 /// What the store says is held: network and address of each task and VIP, ports; each once.
 fn held(world: &world::World) -> Vec<String> {
-    let live = world.tasks.values().filter(|task| !task.status.state.is_terminal());
-    let of_tasks = live.flat_map(|task| &task.networks_attachments);
+    let of_tasks = live(world).flat_map(|task| &task.networks_attachments);
     let addresses = of_tasks
         .flat_map(|of| of.addresses.iter().map(|address| format!("{} {address}", of.network)));
     let endpoints = || world.services.values().map(|service| &service.endpoint);
@@ -168,17 +169,29 @@ fn held(world: &world::World) -> Vec<String> {
     addresses.chain(vips).chain(ports).collect()
 }
 
-/// Commands on three networks, one of them small.
-fn commands() -> impl proptest::strategy::Strategy<Value = Vec<(u8, usize, usize, usize)>> {
-    prop::collection::vec((0u8..7, 0usize..24, 0usize..5, 0usize..4), 1..80)
+/// Commands on three networks, one of them small. The last number is of the wanted address, or of none.
+type Command = (u8, usize, usize, usize, u8);
+
+fn command() -> impl Strategy<Value = Command> {
+    (0u8..8, 0usize..24, 0usize..5, 0usize..4, 0u8..64)
 }
 
-fn play(world: &mut world::World, commands: &[(u8, usize, usize, usize)]) {
-    let on = ["web", "small", "web,small", "db"];
-    for (what, which, node, networks) in commands {
-        let networks = on[*networks];
+fn commands() -> impl Strategy<Value = Vec<Command>> {
+    prop::collection::vec(command(), 1..80)
+}
+
+fn play(world: &mut world::World, commands: &[Command]) {
+    for (what, which, node, networks, wanted) in commands {
+        // Four blocks of `web` and all of `small`.
+        let wish = |network: &str, step: u8| match wanted {
+            0..32 => format!("=10.{network}.0.{}", wanted * step),
+            _ => String::new(),
+        };
+        let (web, small) = (format!("web{}", wish("0", 8)), format!("small{}", wish("1", 1)));
+        let both = format!("{web},{small}");
+        let networks = [web.as_str(), &small, &both, "db"][*networks];
         match what {
-            0..=2 => {
+            0..=2 | 7 => {
                 world.run(&format!("gone-if-there {which}"));
                 world.run(&format!("task t{which} at n{node} on {networks}"));
             }
@@ -187,7 +200,12 @@ fn play(world: &mut world::World, commands: &[(u8, usize, usize, usize)]) {
             5 => drop(world.run(&format!("unserve s{node}"))),
             _ => drop(world.run("leader")),
         }
-        world.write_blocks();
+        match what {
+            7 => world.lose_blocks(),
+            _ => world.write_blocks(),
+        }
+        let settled = *what == 7 || world.allocator.changed_blocks().is_empty();
+        assert!(settled, "what was written is to be written again: {:?}", world.networks);
     }
 }
 
@@ -199,33 +217,68 @@ fn networks() -> world::World {
     world
 }
 
+/// Whether the task has an address of the block, on the block's node.
+fn is_in(task: &Task, block: &NodeBlock, network: &str) -> bool {
+    let mut there = task.networks_attachments.iter().filter(|of| of.network == network);
+    task.node_id == block.node
+        && there.any(|of| {
+            of.addresses
+                .iter()
+                .any(|text| block.block.contains(text.parse::<Cidr>().expect("an address").address))
+        })
+}
+
+fn live(world: &world::World) -> impl Iterator<Item = &Task> {
+    world.tasks.values().filter(|task| !task.status.state.is_terminal())
+}
+
 proptest! {
-    /// Whatever comes and goes, and whoever leads: nothing is held twice, every task's address lies in a block
-    /// of its node, and a node without tasks has no block.
+    /// Whatever comes and goes, whatever the store refuses, and whoever leads: nothing is held twice, every task's
+    /// address lies in a block of its node, a node without tasks has no block, and no VIP lies in a node's.
     #[test]
     fn no_two_hold_the_same(commands in commands()) {
         let mut world = networks();
         play(&mut world, &commands);
+        world.write_blocks();
         let held = held(&world);
-        let once: std::collections::BTreeSet<&String> = held.iter().collect();
+        let once: BTreeSet<&String> = held.iter().collect();
         prop_assert!(once.len() == held.len(), "{held:?}");
-        let live: Vec<_> =
-            world.tasks.values().filter(|task| !task.status.state.is_terminal()).collect();
-        let on = |task: &types::swarm::task::Task, block: &types::swarm::network::NodeBlock, network: &str| {
-            task.node_id == block.node && task.networks_attachments.iter().any(|of| {
-                of.network == network
-                    && of.addresses.iter().any(|text| block.block.contains(text.parse::<Cidr>().unwrap().address))
-            })
-        };
-        for task in &live {
+        for task in live(&world) {
             for of in &task.networks_attachments {
                 let blocks = &world.networks[&of.network].blocks;
-                prop_assert!(blocks.iter().any(|block| on(task, block, &of.network)), "{task:?}");
+                prop_assert!(blocks.iter().any(|block| is_in(task, block, &of.network)), "{task:?}");
             }
         }
+        let vips = || world.services.values().flat_map(|service| &service.endpoint.virtual_ips);
         for (name, network) in &world.networks {
-            for block in &network.blocks {
-                prop_assert!(live.iter().any(|task| on(task, block, name)), "{name} {block:?}");
+            for it in &network.blocks {
+                prop_assert!(live(&world).any(|task| is_in(task, it, name)), "{name} {it:?}");
+                let in_it = |vip: &VirtualIp| {
+                    vip.network_id == *name && it.block.contains(vip.addr.parse::<Cidr>().unwrap().address)
+                };
+                prop_assert!(!vips().any(in_it), "{name} {it:?}");
+                let overlap = |other: &NodeBlock| {
+                    other != it && other.block.overlaps(it.block)
+                        && (other.block.prefix_len() == it.block.prefix_len() || other.node == it.node)
+                };
+                prop_assert!(!network.blocks.iter().any(overlap), "{name} {it:?}");
+            }
+        }
+    }
+
+    /// Whoever comes, with whatever address: nobody loses a block in which he has tasks.
+    #[test]
+    fn a_block_with_tasks_stays_its_nodes(before in commands(), then in command()) {
+        let mut world = networks();
+        play(&mut world, &before);
+        world.write_blocks();
+        let before = world.networks.clone();
+        play(&mut world, &[then]);
+        world.write_blocks();
+        for (name, network) in &before {
+            for it in network.blocks.iter().filter(|it| it.block.prefix_len() < 32) {
+                let is_used = live(&world).any(|task| is_in(task, it, name));
+                prop_assert!(!is_used || world.networks[name].blocks.contains(it), "{name} {it:?}");
             }
         }
     }
@@ -237,13 +290,19 @@ proptest! {
         let (mut followed, mut anew) = (networks(), networks());
         play(&mut followed, &commands);
         play(&mut anew, &commands);
+        followed.write_blocks();
+        anew.write_blocks();
         anew.new_leader();
         prop_assert!(followed.allocator.changed_blocks().is_empty());
         prop_assert!(anew.allocator.changed_blocks().is_empty());
-        let last: Vec<_> = last.into_iter().filter(|(what, ..)| *what < 6).collect();
+        let last: Vec<_> = last.into_iter().filter(|(what, ..)| *what != 6).collect();
         play(&mut followed, &last);
         play(&mut anew, &last);
         prop_assert!(held(&followed) == held(&anew));
+        let blocks = |world: &world::World| -> Vec<Vec<NodeBlock>> {
+            world.networks.values().map(|network| network.blocks.clone()).collect()
+        };
+        prop_assert!(blocks(&followed) == blocks(&anew));
     }
 
     /// A full network that is emptied again has room for as much as before, whoever comes.
@@ -297,4 +356,48 @@ fn a_wanted_address_in_anothers_block_is_a_block_of_one() {
     }
     let outside = web.pin(&node(2), Ipv4Addr::new(192, 0, 2, 1)).unwrap_err().to_string();
     assert_eq!(outside, "address 192.0.2.1 does not belong to network web (10.0.0.0/16)");
+}
+
+fn blocks_of(world: &world::World, network: &str) -> Vec<String> {
+    let blocks = world.networks[network].blocks.iter();
+    blocks.map(|of| format!("{} {}", of.block, of.node)).collect()
+}
+
+#[test]
+fn a_wanted_address_stays_a_block_of_one_whoever_leads() {
+    let mut world = networks();
+    world.run("task t1 at n1 on web=10.0.0.70");
+    world.write_blocks();
+    assert_eq!(blocks_of(&world, "web"), ["10.0.0.70/32 n1"]);
+    assert_eq!(world.allocator.changed_blocks(), [], "written once");
+    world.run("leader");
+    assert_eq!(world.allocator.changed_blocks(), [], "the block is not taken with it");
+    world.run("task t2 at n2 on web");
+    world.write_blocks();
+    assert_eq!(blocks_of(&world, "web"), ["10.0.0.64/26 n2", "10.0.0.70/32 n1"]);
+    // The block's node goes, and with it the block; then the address's node takes it.
+    world.run("ends t2");
+    world.write_blocks();
+    assert_eq!(blocks_of(&world, "web"), ["10.0.0.70/32 n1"]);
+    world.run("task t3 at n1 on web");
+    world.write_blocks();
+    assert_eq!(blocks_of(&world, "web"), ["10.0.0.64/26 n1"]);
+}
+
+#[test]
+fn blocks_full_of_wanted_addresses_are_passed_over() {
+    let mut world = networks();
+    for at in 4..8 {
+        world.run(&format!("task low{at} at n1 on small=10.1.0.{at}"));
+    }
+    for at in 28..31 {
+        world.run(&format!("task high{at} at n1 on small=10.1.0.{at}"));
+    }
+    let told = world.run("task t1 at n2 on small");
+    assert!(
+        ["8", "9", "10", "11"].iter().any(|at| told.contains(&format!("10.1.0.{at}/"))),
+        "{told}"
+    );
+    let vips: String = (1..=3).map(|at| world.run(&format!("service s{at} on=small"))).collect();
+    assert_eq!(vips, "10.1.0.2/27 on small\n10.1.0.3/27 on small\n10.1.0.24/27 on small\n");
 }

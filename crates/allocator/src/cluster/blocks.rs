@@ -97,6 +97,11 @@ impl NetworkBlocks {
     pub fn pins(&self) -> impl Iterator<Item = (Subnet, &NodeId)> {
         self.pins.iter().map(|(address, node)| (Subnet::new(*address, 32), node))
     }
+    /// Whether the address lies in a block of the node.
+    pub fn is_of(&self, node: &NodeId, address: Ipv4Addr) -> bool {
+        let holder = self.number(address).and_then(|number| self.blocks.get(&number));
+        matches!(holder, Some(Holder::Node(id)) if id == node)
+    }
     /// The block that an address lies in; `None` outside the subnet.
     pub fn block_of(&self, address: Ipv4Addr) -> Option<Subnet> {
         self.number(address).map(|number| self.block(number))
@@ -119,22 +124,33 @@ impl NetworkBlocks {
     pub fn claim_block(&mut self, node: &NodeId, block: Subnet) -> Result<(), ClusterAllocError> {
         let number = self.number(block.network()).filter(|at| self.block(*at) == block);
         let number = number.ok_or_else(|| self.out_of_range(block.to_string()))?;
-        let holder = self.blocks.entry(number).or_insert_with(|| Holder::Node(node.clone()));
-        match holder {
-            Holder::Node(id) if id == node => Ok(()),
-            _ => Err(self.in_use(block.to_string())),
+        match self.blocks.get(&number) {
+            Some(Holder::Node(id)) if id == node => Ok(()),
+            Some(_) => Err(self.in_use(block.to_string())),
+            None => {
+                self.take(number, node);
+                Ok(())
+            }
         }
     }
 
-    /// Gives `node` the lowest free block: its first, or one more when its others are full.
+    /// Gives `node` the lowest free block that has an address left: its first, or one more when its others are
+    /// full.
     pub fn allocate_block(&mut self, node: &NodeId) -> Result<Subnet, ClusterAllocError> {
-        let number = self.numbers().find(|number| !self.blocks.contains_key(number));
+        let number = self.numbers().find(|number| self.is_usable(*number));
         let number = number.ok_or_else(|| ClusterAllocError::BlocksExhausted {
             network: self.network.clone(),
             subnet: self.subnet,
         })?;
-        self.blocks.insert(number, Holder::Node(node.clone()));
+        self.take(number, node);
         Ok(self.block(number))
+    }
+
+    /// The free block is the node's, and so are its addresses there without pins of their own.
+    fn take(&mut self, number: u32, node: &NodeId) {
+        self.blocks.insert(number, Holder::Node(node.clone()));
+        let block = self.block(number);
+        self.pins.retain(|address, holder| !block.contains(*address) || holder != node);
     }
 
     /// `node` gives a block back. No task there may have an address of it.
@@ -148,11 +164,13 @@ impl NetworkBlocks {
 
     /// Takes an address for `node`, whoever holds its block. One in the node's own blocks needs no pin.
     pub fn pin(&mut self, node: &NodeId, address: Ipv4Addr) -> Result<(), ClusterAllocError> {
-        let number = self.number(address).ok_or_else(|| self.out_of_range(address.to_string()))?;
+        if !self.subnet.contains(address) {
+            return Err(self.out_of_range(address.to_string()));
+        }
         if self.reserved.contains(&address) || self.vips.contains_key(&address) {
             return Err(self.in_use(address.to_string()));
         }
-        if self.blocks.get(&number) != Some(&Holder::Node(node.clone())) {
+        if !self.is_of(node, address) {
             self.pins.insert(address, node.clone());
         }
         Ok(())
@@ -193,7 +211,7 @@ impl NetworkBlocks {
         let ours = self.blocks.iter().filter(|(_, holder)| **holder == Holder::Vips);
         let free = ours
             .flat_map(|(number, _)| addresses(self.block(*number)))
-            .find(|vip| !self.vips.contains_key(vip) && self.may_be_vip(*vip));
+            .find(|vip| !self.vips.contains_key(vip) && self.is_free(*vip));
         let vip = match free {
             Some(vip) => vip,
             None => self.another_vip_block()?,
@@ -214,24 +232,26 @@ impl NetworkBlocks {
         }
     }
 
-    /// Takes the highest free block for VIPs and returns its first address that may be one.
+    /// Takes the highest free block that has an address left for VIPs, and returns its first such address.
     fn another_vip_block(&mut self) -> Result<Ipv4Addr, ClusterAllocError> {
-        let free = self.numbers().rev().find(|number| !self.blocks.contains_key(number));
-        let vip =
-            free.and_then(|number| addresses(self.block(number)).find(|vip| self.may_be_vip(*vip)));
-        match (free, vip) {
-            (Some(number), Some(vip)) => {
-                self.blocks.insert(number, Holder::Vips);
-                Ok(vip)
-            }
-            _ => Err(ClusterAllocError::VipsExhausted {
-                network: self.network.clone(),
-                subnet: self.subnet,
-            }),
-        }
+        let exhausted = || ClusterAllocError::VipsExhausted {
+            network: self.network.clone(),
+            subnet: self.subnet,
+        };
+        let number = self.numbers().rev().find(|number| self.is_usable(*number));
+        let number = number.ok_or_else(exhausted)?;
+        let vip = addresses(self.block(number)).find(|vip| self.is_free(*vip));
+        let vip = vip.ok_or_else(exhausted)?;
+        self.blocks.insert(number, Holder::Vips);
+        Ok(vip)
     }
 
-    fn may_be_vip(&self, address: Ipv4Addr) -> bool {
+    /// Whether nobody holds the block and it has an address that is neither kept nor somebody's pin.
+    fn is_usable(&self, number: u32) -> bool {
+        !self.blocks.contains_key(&number)
+            && addresses(self.block(number)).any(|address| self.is_free(address))
+    }
+    fn is_free(&self, address: Ipv4Addr) -> bool {
         !self.reserved.contains(&address) && !self.pins.contains_key(&address)
     }
     /// Of the blocks that may be given out.

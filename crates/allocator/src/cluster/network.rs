@@ -5,7 +5,7 @@
 use super::{ClusterAllocError, NetworkBlocks};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use types::subnet::Cidr;
+use types::subnet::{Cidr, Subnet};
 use types::swarm::network::{ClusterNetwork, NodeBlock};
 use types::{NodeId, ServiceId, TaskId};
 
@@ -56,7 +56,7 @@ impl NetworkBooks {
             let _ = blocks.claim_vip(service, *vip);
         }
         for (address, holding) in &self.tasks {
-            hold(&mut blocks, &holding.node, *address);
+            hold(&mut blocks, &self.written, &holding.node, *address);
         }
         self.blocks = Some(blocks);
     }
@@ -115,7 +115,7 @@ impl NetworkBooks {
         let holding = Holding { task: task.clone(), node: node.clone() };
         self.tasks.entry(address).or_insert(holding);
         if let Some(blocks) = &mut self.blocks {
-            hold(blocks, node, address);
+            hold(blocks, &self.written, node, address);
         }
     }
 
@@ -185,15 +185,16 @@ impl NetworkBooks {
         }
     }
 
-    /// Blocks without tasks are everybody's again.
+    /// Blocks without tasks of their node are everybody's again; what others have pinned there stays theirs.
     fn give_back_empty(&mut self) {
         let Some(blocks) = &mut self.blocks else { return };
-        let is_empty = |block: &types::subnet::Subnet| {
-            self.tasks.range(block.network()..=block.broadcast()).next().is_none()
+        let is_empty = |block: &Subnet, node: &NodeId| {
+            let mut held = self.tasks.range(block.network()..=block.broadcast());
+            held.all(|(_, holding)| holding.node != *node)
         };
         let empty: Vec<_> = blocks
             .node_blocks()
-            .filter(|(block, _)| is_empty(block))
+            .filter(|(block, node)| is_empty(block, node))
             .map(|(block, node)| (block, node.clone()))
             .collect();
         for (block, node) in empty {
@@ -202,10 +203,15 @@ impl NetworkBooks {
     }
 }
 
-/// Takes the address's block for the node, or the address alone if the block is another's.
-fn hold(blocks: &mut NetworkBlocks, node: &NodeId, address: Ipv4Addr) {
+/// Takes the address alone for the node if it was written so, or if its block is another's; else its block, which
+/// the node had when the address was given.
+fn hold(blocks: &mut NetworkBlocks, written: &[NodeBlock], node: &NodeId, address: Ipv4Addr) {
+    if blocks.is_of(node, address) {
+        return;
+    }
     let Some(block) = blocks.block_of(address) else { return };
-    if blocks.claim_block(node, block).is_err() {
+    let single = NodeBlock { block: Subnet::new(address, 32), node: node.clone() };
+    if written.binary_search(&single).is_ok() || blocks.claim_block(node, block).is_err() {
         // Held twice: an invariant broken elsewhere, which its checker names.
         let _ = blocks.pin(node, address);
     }

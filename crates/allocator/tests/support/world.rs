@@ -202,6 +202,13 @@ impl World {
         }
     }
 
+    /// The store refuses the blocks that changed: the leader tells the networks again as they are.
+    pub(crate) fn lose_blocks(&mut self) {
+        for (id, _) in self.allocator.changed_blocks() {
+            self.allocator.set_network(&self.networks[id.as_str()]);
+        }
+    }
+
     /// Another manager begins with nothing but what is written, and is told in another order.
     pub(crate) fn new_leader(&mut self) -> String {
         self.allocator = Allocator::default();
@@ -228,10 +235,15 @@ impl World {
     }
 }
 
+/// `web,db=10.0.1.7`: in `db` with a wanted address.
 fn on(networks: &str) -> Vec<NetworkAttachmentConfig> {
-    let attachment = |target: &str| NetworkAttachmentConfig {
-        target: target.to_owned(),
-        ..NetworkAttachmentConfig::default()
+    let attachment = |word: &str| {
+        let (target, wanted) = word.split_once('=').unwrap_or((word, ""));
+        NetworkAttachmentConfig {
+            target: target.to_owned(),
+            addresses: wanted.split_terminator('+').map(str::to_owned).collect(),
+            ..NetworkAttachmentConfig::default()
+        }
     };
     networks.split(',').map(attachment).collect()
 }
