@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use testkit::{Hosts, Options};
@@ -14,6 +15,8 @@ use super::writes::load_average;
 use crate::chores;
 
 const MANAGERS: u8 = 3;
+/// Within it a daemon gives back at least once what it has freed.
+const SETTLE: Duration = Duration::from_secs(40);
 /// `/proc/<pid>/stat` counts in hundredths of a second.
 const TICKS: f64 = 100.0;
 
@@ -63,7 +66,10 @@ pub(crate) fn measure(bench: &Bench, size: &Size) -> Result<String> {
         let line = line?;
         println!("{line}");
         if line == "full" {
-            text.push_str(&weighed(&hosts, &idle)?);
+            text.push_str(&format!("right after:\n{}", weighed(&hosts, &idle)?));
+            std::thread::sleep(SETTLE);
+            let later = SETTLE.as_secs();
+            text.push_str(&format!("{later} s later:\n{}", weighed(&hosts, &idle)?));
             fleet.stdin.take().context("no input")?.write_all(b"\n")?;
         } else {
             text.push_str(&format!("{line}\n"));
@@ -73,14 +79,17 @@ pub(crate) fn measure(bench: &Bench, size: &Size) -> Result<String> {
     Ok(text)
 }
 
-/// Memory and CPU of each manager; the leader is told apart.
+/// Memory and CPU of each manager's daemon alone: the agents' program is started with the first one's socket and would be
+/// weighed with it. The leader is told apart.
 fn weighed(hosts: &Hosts, before: &[f64]) -> Result<String> {
     let mut text = String::new();
     for ((host, cpu), before) in hosts.iter().zip(cpu(hosts)?).zip(before) {
         let leads =
             host.docker(&["node", "inspect", "self", "--format", "{{.ManagerStatus.Leader}}"]);
         let what = if leads.stdout.trim() == "true" { "leader" } else { "follower" };
-        let pss: u64 = host.weigh().iter().map(|(_, weight)| weight.pss_bytes).sum();
+        let weights = host.weigh();
+        let pss = weights.iter().find(|(name, _)| name == "daemon");
+        let pss = pss.map_or(0, |(_, weight)| weight.pss_bytes);
         text.push_str(&format!(
             "{what}: {:.0} MB PSS, {:.1} s of CPU\n",
             pss as f64 / 1e6,
