@@ -77,11 +77,21 @@ fn addresses(message: &Message) -> Vec<Ipv4Addr> {
     message.answers.iter().filter_map(|record| address(&record.data)).collect()
 }
 
+/// A port of both protocols: what is free of one may be in use of the other.
+async fn port_for_both() -> (UdpSocket, TcpListener) {
+    for _ in 0..10 {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            return (socket, listener);
+        }
+    }
+    panic!("no port is free of both protocols");
+}
+
 /// A server that answers each query as `answer` does.
 async fn upstream(answer: impl Fn(&Message) -> Message + Send + Sync + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (socket, listener) = port_for_both().await;
     let address = socket.local_addr().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
     let answer = Arc::new(answer);
     let over_udp = answer.clone();
     tokio::spawn(async move {

@@ -2,7 +2,7 @@
 //! acknowledged write must be there, and what clients saw of one register must have an order
 //! (linearizability, checked as Wing and Gong do).
 
-use super::world::{World, create, get, update};
+use super::world::{World, create, get, until, update};
 use crate::{ProposeError, Raft};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -194,6 +194,11 @@ async fn what_clients_see_has_an_order_and_nothing_acknowledged_is_lost() {
             shared.rafts.lock().unwrap()[number] = Some(raft);
         }
     }
+    // A slow machine has had time for few: a run of few says nothing.
+    until("the clients have written and read enough", || async {
+        shared.written.lock().unwrap().len() > 20 && shared.calls.lock().unwrap().len() > 40
+    })
+    .await;
     shared.over.store(true, Ordering::SeqCst);
     for client in clients {
         client.await.unwrap();
@@ -212,9 +217,7 @@ async fn what_clients_see_has_an_order_and_nothing_acknowledged_is_lost() {
     let lost: Vec<&String> =
         written.iter().filter(|name| state.configs().get(name.as_str()).is_none()).collect();
     assert!(lost.is_empty(), "{} of {} acknowledged writes are lost", lost.len(), written.len());
-    assert!(written.len() > 20, "{} writes: the run says nothing", written.len());
     let mut calls = shared.calls.lock().unwrap().clone();
     calls.sort_by_key(|call| call.begun);
-    assert!(calls.len() > 40);
     assert!(linearizable(&calls), "{calls:?}");
 }
