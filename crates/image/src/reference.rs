@@ -43,7 +43,7 @@ pub struct Reference {
 impl Reference {
     /// Reads `[domain/]path[:tag][@digest]`, filling in Docker Hub.
     pub fn parse(text: &str) -> Result<Reference, ReferenceError> {
-        if text.len() == 64 && text.bytes().all(is_hex) {
+        if is_identifier(text) {
             return Err(ReferenceError::Hexadecimal(text.to_owned()));
         }
         if text.is_empty() {
@@ -83,19 +83,20 @@ impl Reference {
     pub fn name(&self) -> String {
         format!("{}/{}", self.domain, self.path)
     }
-    /// The name as people write it: `busybox`, `user/x`, `host:5000/x`.
+    /// The name as people write it: `busybox`, `user/x`, `host:5000/x`. Whole where a part of it would be another
+    /// registry's: `docker.io/localhost/x`.
     pub fn familiar_name(&self) -> String {
-        if self.domain != DEFAULT_DOMAIN {
-            return self.name();
-        }
-        match self.path.strip_prefix(OFFICIAL) {
-            Some(official) if !official.contains('/') => official.to_owned(),
-            _ => self.path.clone(),
-        }
+        let short = match self.path.strip_prefix(OFFICIAL) {
+            Some(official) if !official.contains('/') => official,
+            _ => &self.path,
+        };
+        let (domain, path) = split_domain(short);
+        if (&domain, &path) == (&self.domain, &self.path) { short.to_owned() } else { self.name() }
     }
-    /// The familiar name with tag and digest.
+    /// The familiar name with tag and digest. It parses to the same.
     pub fn familiar(&self) -> String {
-        self.familiar_name() + &self.suffix()
+        let shown = self.familiar_name() + &self.suffix();
+        if is_identifier(&shown) { format!("{OFFICIAL}{shown}") } else { shown }
     }
     /// Adds `:latest` when there is neither tag nor digest.
     #[must_use]
@@ -180,6 +181,11 @@ fn parse_digest(text: &str) -> Result<Digest, ReferenceError> {
         "sha256" => Digest::parse(text).ok_or(ReferenceError::Format),
         _ => Err(ReferenceError::DigestAlgorithm),
     }
+}
+
+/// Whether the text is an image's id rather than a name.
+fn is_identifier(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(is_hex)
 }
 
 fn is_hex(byte: u8) -> bool {

@@ -71,3 +71,22 @@ fn separators_inside_a_component_are_dot_underscore_two_underscores_or_dashes() 
         assert!(Reference::parse(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn what_is_shown_means_the_same_when_it_is_typed() {
+    let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (text, shown) in [
+        (format!("library/{hex}"), format!("library/{hex}")),
+        (format!("library/{hex}:1"), format!("{hex}:1")),
+        ("docker.io/localhost/x".to_owned(), "docker.io/localhost/x".to_owned()),
+        ("docker.io/a.b/x".to_owned(), "docker.io/a.b/x".to_owned()),
+        ("docker.io/index.docker.io/x".to_owned(), "docker.io/index.docker.io/x".to_owned()),
+        ("docker.io/library/localhost".to_owned(), "localhost".to_owned()),
+        ("host/library/x".to_owned(), "host/library/x".to_owned()),
+        ("library/a/b".to_owned(), "library/a/b".to_owned()),
+    ] {
+        let reference = Reference::parse(&text).unwrap();
+        assert_eq!(reference.familiar(), shown, "{text}");
+        assert_eq!(Reference::parse(&shown).unwrap(), reference, "{text}");
+    }
+}
