@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use types::swarm::service::ServiceSpec;
 
 use super::file::{self, Files};
-use super::wait::{self, Patience};
+use super::wait::{self, Patience, Wish};
 use super::{observe, text};
 use crate::client::{Client, Query, image_segment};
 use crate::compose::project;
@@ -162,7 +162,7 @@ pub(super) async fn rollback(ctx: &Ctx, args: &RollbackArgs) -> Result<Exit> {
         report::say(&format!("Rolling back service {} (id: {})", service.spec.name, service.id))?;
         let query = Query::new().with("rollback", "previous");
         service::put(client, &serde_json::to_value(service)?, query, HeaderMap::new()).await?;
-        asked.insert(service.id.to_string(), Asked::Rollback);
+        asked.insert(service.id.to_string(), Wish::of(&service.spec, Asked::Rollback));
     }
     match args.waiting.patience() {
         Some(patience) => wait::until_ended(client, &args.stack, &asked, patience).await,
@@ -276,7 +276,7 @@ struct Deployment<'a> {
 
 impl Deployment<'_> {
     /// Does everything in its order; services at the same time. Answers what was asked of which service.
-    async fn run(&self, plan: &StackPlan) -> Result<BTreeMap<String, Asked>> {
+    async fn run(&self, plan: &StackPlan) -> Result<BTreeMap<String, Wish>> {
         for operation in &plan.operations {
             self.before_services(operation).await?;
         }
@@ -298,7 +298,7 @@ impl Deployment<'_> {
         }
         let mut asked = BTreeMap::new();
         for outcome in join_all(sent).await {
-            asked.extend([outcome?]);
+            asked.extend(outcome?);
         }
         Ok(asked)
     }
@@ -376,7 +376,7 @@ impl Deployment<'_> {
         operation: &Operation,
         secrets: &BTreeMap<String, Known>,
         configs: &BTreeMap<String, Known>,
-    ) -> Result<(String, Asked)> {
+    ) -> Result<Option<(String, Wish)>> {
         match operation {
             Operation::CreateService { spec, .. } => {
                 let body = serde_json::to_value(with_ids(spec, secrets, configs)?)?;
@@ -385,7 +385,7 @@ impl Deployment<'_> {
                 let made = self.client.json_with(Method::POST, path, &query, auth, &body).await;
                 let made =
                     made.with_context(|| format!("failed to create service {}", spec.name))?;
-                Ok((text(&made["ID"]).to_owned(), Asked::Update))
+                Ok(Some((text(&made["ID"]).to_owned(), Wish::of(spec, Asked::Update))))
             }
             Operation::UpdateService { id, version, spec, .. } => {
                 let spec = with_ids(spec, secrets, configs)?;
@@ -394,10 +394,13 @@ impl Deployment<'_> {
                 let query = Query::new().with("registryAuthFrom", "spec");
                 let done = service::put(self.client, &service, query, auth).await;
                 done.with_context(|| format!("failed to update service {}", spec.name))?;
-                Ok((id.clone(), Asked::Update))
+                Ok(Some((id.clone(), Wish::of(&spec, Asked::Update))))
             }
-            Operation::Keep { id, .. } => Ok((id.clone(), Asked::Nothing)),
-            _ => Ok((String::new(), Asked::Nothing)),
+            Operation::Keep { key, id, asked } => {
+                let name = self.stack.services.get(key).map_or("", |service| &service.spec.name);
+                Ok(Some((id.clone(), Wish::keep(name, *asked))))
+            }
+            _ => Ok(None),
         }
     }
 }

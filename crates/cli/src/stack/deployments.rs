@@ -1,6 +1,6 @@
 //! `stack deployments`: what the managers wrote down of each deployment, how it ended and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -62,10 +62,26 @@ pub(super) async fn reasons(client: &Client, stack: &str) -> Result<BTreeMap<Str
     Ok(reasons.into_iter().filter(|(_, reason)| !reason.is_empty()).collect())
 }
 
-/// The number of the last one; 0 where nothing is known of any.
-pub(super) async fn last(client: &Client, stack: &str) -> u64 {
-    let known = known(client, stack).await.unwrap_or_default();
-    rows(&known).filter_map(|deployment| deployment["Number"].as_u64()).max().unwrap_or(0)
+/// What a new deployment must know of those before it.
+#[derive(Default)]
+pub(super) struct Recorded {
+    /// The number of the last one; 0 where nothing is known of any.
+    pub(super) last: u64,
+    /// Services whose last change has not ended.
+    pub(super) underway: BTreeSet<String>,
+}
+
+pub(super) async fn recorded(client: &Client, stack: &str) -> Recorded {
+    read(&known(client, stack).await.unwrap_or_default())
+}
+
+fn read(known: &Value) -> Recorded {
+    let services = rows(known).flat_map(|deployment| rows(&deployment["Services"]));
+    let underway = services.filter(|service| service["EndedAt"].is_null());
+    Recorded {
+        last: rows(known).filter_map(|deployment| deployment["Number"].as_u64()).max().unwrap_or(0),
+        underway: underway.map(|service| text(&service["Name"]).to_owned()).collect(),
+    }
 }
 
 async fn known(client: &Client, stack: &str) -> Result<Value> {
@@ -119,5 +135,19 @@ mod tests {
         assert_eq!(row["Reason"], "app_web: task: non-zero exit (127)");
         assert_eq!(row["Ended"], "");
         assert_eq!(super::row(&json!({"Number": 0, "Services": []}))["Number"], "-");
+    }
+
+    #[test]
+    fn what_has_not_ended_is_underway() {
+        let known = json!([
+            {"Number": 1, "Services": [
+                {"Name": "app_db", "EndedAt": "2026-01-01T00:00:00Z"},
+                {"Name": "app_web", "EndedAt": "2026-01-01T00:00:00Z"},
+            ]},
+            {"Number": 2, "Services": [{"Name": "app_web"}]},
+        ]);
+        let found = read(&known);
+        assert_eq!((found.last, found.underway), (2, BTreeSet::from(["app_web".to_owned()])));
+        assert_eq!(read(&Value::Null).last, 0);
     }
 }

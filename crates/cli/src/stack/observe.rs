@@ -22,6 +22,7 @@ pub(super) async fn observe(client: &Client, stack: &str) -> Result<Observed> {
         let policies = policies(row);
         (text(&row["Name"]).to_owned(), Shared { id, scope, policies })
     };
+    let recorded = deployments::recorded(client, stack).await;
     Ok(Observed {
         networks: rows(&networks).map(network).collect(),
         secrets: known(client, "/secrets").await?,
@@ -29,7 +30,8 @@ pub(super) async fn observe(client: &Client, stack: &str) -> Result<Observed> {
         services: services(client, stack).await?,
         nodes: read(client.get("/nodes", &all).await?)?,
         tasks: tasks(client, &all).await?,
-        last_deployment: deployments::last(client, stack).await,
+        last_deployment: recorded.last,
+        underway: recorded.underway,
     })
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use compose::stack::{Asked, NAMESPACE, Verdict, judge, progress};
+use compose::stack::{Asked, DEPLOYMENT, NAMESPACE, Verdict, judge, progress};
 use serde_json::json;
-use types::swarm::service::Service;
+use types::swarm::service::{Service, ServiceSpec};
 use types::swarm::task::Task;
 
 use super::{deployments, labelled, observe};
@@ -49,16 +49,46 @@ pub(super) async fn run(ctx: &Ctx, args: &WaitArgs) -> Result<Exit> {
     if services.is_empty() {
         bail!("nothing found in stack: {}", args.stack);
     }
-    let asked = services.iter().map(|service| (service.id.to_string(), Asked::Update)).collect();
+    let wish = |service: &Service| Wish::of(&service.spec, Asked::Update);
+    let asked = services.iter().map(|service| (service.id.to_string(), wish(service))).collect();
     let patience = Patience { quiet: args.quiet, nanos: args.timeout };
     until_ended(client, &args.stack, &asked, patience).await
+}
+
+/// What was asked of a service.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    name: String,
+    asked: Asked,
+    /// The label of its deployment. While an update goes on or has ended well, another one says that somebody else came after.
+    number: Option<String>,
+}
+
+impl Wish {
+    /// Of the spec that was sent, or is there.
+    pub(super) fn of(spec: &ServiceSpec, asked: Asked) -> Self {
+        let number = spec.labels.get(DEPLOYMENT).cloned().filter(|_| asked == Asked::Update);
+        Wish { name: spec.name.clone(), asked, number }
+    }
+
+    /// A service that is as it should be.
+    pub(super) fn keep(name: &str, asked: Asked) -> Self {
+        Wish { name: name.to_owned(), asked, number: None }
+    }
+
+    fn is_superseded(&self, service: &Service) -> bool {
+        let back = |state: &str| state.starts_with("rollback");
+        self.number.is_some()
+            && self.number.as_ref() != service.spec.labels.get(DEPLOYMENT)
+            && !service.update_status.as_ref().is_some_and(|status| back(&status.state))
+    }
 }
 
 /// Waits until every service has come to be or will not; fails with the reasons of those that will not.
 pub(super) async fn until_ended(
     client: &Client,
     stack: &str,
-    asked: &BTreeMap<String, Asked>,
+    asked: &BTreeMap<String, Wish>,
     patience: Patience,
 ) -> Result<Exit> {
     let began = Instant::now();
@@ -107,7 +137,7 @@ impl Stands {
 struct Watch<'a> {
     client: &'a Client,
     stack: &'a str,
-    asked: &'a BTreeMap<String, Asked>,
+    asked: &'a BTreeMap<String, Wish>,
     board: Board,
     /// Since when a service has been as it should be, by its id.
     since: BTreeMap<String, Instant>,
@@ -132,11 +162,21 @@ impl Watch<'_> {
         };
         let mut standing = Vec::new();
         for service in &services {
-            let Some(asked) = self.asked.get(service.id.as_str()) else { continue };
+            let Some(wish) = self.asked.get(service.id.as_str()) else { continue };
+            if wish.is_superseded(service) {
+                let why = "superseded by another deployment".to_owned();
+                standing.push((service.spec.name.clone(), Stands::Failed(why)));
+                continue;
+            }
             let recorded = reasons.get(&service.spec.name).map(String::as_str);
             let (current, all) = (of(service, &current), of(service, &all));
-            let stands = self.one(service, &current, &all, recorded, *asked)?;
+            let stands = self.one(service, &current, &all, recorded, wish.asked)?;
             standing.push((service.spec.name.clone(), stands));
+        }
+        for (id, wish) in self.asked {
+            if services.iter().all(|service| service.id.as_str() != id) {
+                standing.push((wish.name.clone(), Stands::Failed("removed meanwhile".to_owned())));
+            }
         }
         Ok(standing)
     }

@@ -3,7 +3,8 @@
 use super::home::Homes;
 use super::network::Network;
 use super::{
-    BUILD, Blob, DEPLOYMENT, Difference, IMAGE, NAMESPACE, Service, Stack, VERSIONED, differences,
+    Asked, BUILD, Blob, DEPLOYMENT, Difference, IMAGE, NAMESPACE, Service, Stack, VERSIONED,
+    differences,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use types::swarm::node::Node;
@@ -26,6 +27,8 @@ pub struct Observed {
     pub tasks: Vec<Task>,
     /// The number of the stack's last deployment that is on record; 0 if none is.
     pub last_deployment: u64,
+    /// Services, by name, whose last change has not come to an end by the cluster's records.
+    pub underway: BTreeSet<String>,
 }
 
 /// A network that is there.
@@ -103,10 +106,12 @@ pub enum Operation {
         spec: Box<ServiceSpec>,
         differences: Vec<Difference>,
     },
-    /// It is as it should be.
+    /// It is as it should be, or on its way there.
     Keep {
         key: String,
         id: String,
+        /// What somebody asked for before and has not ended: what comes of it comes of this deployment.
+        asked: Asked,
     },
 }
 
@@ -249,13 +254,26 @@ fn services(stack: &Stack, observed: &Observed, options: &StackOptions, plan: &m
         let there = observed.services.iter().find(|there| there.spec.name == service.spec.name);
         let mut spec = wanted(service, there, options);
         homes.pin(service, &mut spec, &mut plan.notes);
-        let found = there.map(|there| differences(&there.spec, &spec, &names));
+        let found = there.map(|there| {
+            // as with docker, whoever deploys again has it tried again
+            let resumed = Some(update_state(there)).filter(|state| state.ends_with("paused"));
+            let resumed = resumed.map(|state| Difference {
+                field: "UpdateStatus.State".to_owned(),
+                old: state.into(),
+                new: "updating".into(),
+            });
+            let mut found = differences(&there.spec, &spec, &names);
+            found.extend(resumed);
+            found
+        });
         spec.labels.insert(DEPLOYMENT.to_owned(), number.to_string());
         let key = key.clone();
         plan.operations.push(match (there, found) {
-            (Some(there), Some(found)) if found.is_empty() => {
-                Operation::Keep { key, id: there.id.to_string() }
-            }
+            (Some(there), Some(found)) if found.is_empty() => Operation::Keep {
+                key,
+                id: there.id.to_string(),
+                asked: asked_before(there, observed),
+            },
             (Some(there), Some(differences)) => Operation::UpdateService {
                 key,
                 id: there.id.to_string(),
@@ -266,6 +284,21 @@ fn services(stack: &Stack, observed: &Observed, options: &StackOptions, plan: &m
             _ => Operation::CreateService { key, spec: Box::new(spec) },
         });
     }
+}
+
+fn asked_before(there: &service::Service, observed: &Observed) -> Asked {
+    match update_state(there) {
+        "updating" => Asked::Update,
+        // its end is what this deployment wants
+        "rollback_started" => Asked::Rollback,
+        "rollback_completed" => Asked::Nothing,
+        _ if observed.underway.contains(&there.spec.name) => Asked::Update,
+        _ => Asked::Nothing,
+    }
+}
+
+fn update_state(service: &service::Service) -> &str {
+    service.update_status.as_ref().map_or("", |status| status.state.as_str())
 }
 
 /// The service's spec as it shall be sent, over what is there.

@@ -202,6 +202,40 @@ fn a_second_deployment_changes_nothing_and_a_change_only_what_it_names() {
     assert_eq!(words(&scaled, &after, &StackOptions::default()), ["=api", "~demo_web Mode"]);
 }
 
+/// The client of the deployment before may be gone, or have waited for nothing.
+#[test]
+fn what_goes_on_is_waited_for_and_what_is_paused_is_tried_again() {
+    let stack = made("services:\n  web: {image: 'nginx:1'}\n");
+    let after = deployed(&stack, &Observed::default());
+    let planned = |state: &str, underway: &[&str]| {
+        let mut observed = after.clone();
+        observed.underway = underway.iter().map(|name| (*name).to_owned()).collect();
+        observed.services[0].update_status =
+            Some(swarm::UpdateStatus { state: state.to_owned(), ..Default::default() });
+        let plan = plan(&stack, &observed, &StackOptions::default()).unwrap_or_default();
+        match plan.operations.into_iter().next() {
+            Some(Operation::Keep { asked, .. }) => format!("{asked:?}"),
+            Some(Operation::UpdateService { differences, .. }) => {
+                differences.into_iter().map(|it| it.field).collect()
+            }
+            other => format!("{other:?}"),
+        }
+    };
+    let cases: [(&str, &[&str], &str); 8] = [
+        ("", &[], "Nothing"),
+        ("", &["demo_web"], "Update"),
+        ("completed", &[], "Nothing"),
+        ("updating", &["demo_web"], "Update"),
+        ("rollback_started", &["demo_web"], "Rollback"),
+        ("rollback_completed", &[], "Nothing"),
+        ("paused", &[], "UpdateStatus.State"),
+        ("rollback_paused", &[], "UpdateStatus.State"),
+    ];
+    for (state, underway, want) in cases {
+        assert_eq!(planned(state, underway), want, "{state} {underway:?}");
+    }
+}
+
 #[test]
 fn services_that_the_file_lost_go_with_prune_only() {
     let two = made("services:\n  a: {image: x}\n  b: {image: x}\n");
