@@ -29,13 +29,18 @@ fn number(spec: &ServiceSpec) -> u64 {
     spec.labels.get(DEPLOYMENT_LABEL).and_then(|label| label.parse().ok()).unwrap_or(0)
 }
 
-/// Opens a record when the spec that was just accepted belongs to another deployment of its stack than the one `before`.
+/// Opens a record when the spec that was just accepted belongs to another deployment of its stack than the one `before`. One
+/// without a number, as docker's client sends it, ends what goes on; its own record begins with its update.
 pub fn note_deployment(service: &mut Service, before: Option<&ServiceSpec>, now: Timestamp) {
     let number = number(&service.spec);
-    if number == 0 || before.map(self::number) == Some(number) {
+    if before.map_or(0, self::number) == number {
         return;
     }
-    begin(service.record.get_or_insert_default(), number, DeploymentState::Running, "", now);
+    if number != 0 {
+        begin(service.record.get_or_insert_default(), number, DeploymentState::Running, "", now);
+    } else if let Some(open) = service.record.as_mut().and_then(open) {
+        end(open, DeploymentState::Superseded, None, now);
+    }
 }
 
 /// Opens the record of a rollback that a user asked for.
