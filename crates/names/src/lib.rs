@@ -7,10 +7,11 @@ mod answer;
 mod cluster;
 mod hosts;
 mod resolv;
+mod said;
 mod zone;
 
 pub use answer::{Reply, answer, refuse};
-pub use cluster::cluster_zone;
+pub use cluster::ClusterZone;
 pub use hosts::{Hosts, hostname};
 pub use resolv::{DnsWishes, EMBEDDED, ResolvConf};
 pub use zone::{Entry, Place, Zone};

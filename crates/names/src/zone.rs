@@ -1,8 +1,9 @@
-//! The names of one network. Derived anew from the endpoint table at every change, never patched, and
-//! shared by all sandboxes on that network.
+//! The names of one network, shared by all sandboxes on it. They follow from the endpoint table alone: what was said for rows that are gone
+//! is taken back (`said`), which comes to the same as saying the rest anew.
 
-use std::collections::BTreeMap;
+use crate::said::{Change, Said};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// One endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,94 +14,91 @@ pub struct Entry<'a> {
     pub six: Option<Ipv6Addr>,
 }
 
-/// Names (lower case, no trailing dot) to addresses, and back.
+/// Names (lower case, no trailing dot) to addresses, and back. Every name is also known with `.network` behind it; endpoints that share a
+/// name are all answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone {
-    names: BTreeMap<String, Vec<Ipv4Addr>>,
+    /// `.network`, lower case; empty for names of no network.
+    suffix: String,
+    names: Said<Arc<str>, Ipv4Addr>,
     /// Of those names the ones whose endpoints have IPv6.
-    six: BTreeMap<String, Vec<Ipv6Addr>>,
-    pointers: BTreeMap<IpAddr, String>,
+    six: Said<Arc<str>, Ipv6Addr>,
+    /// With the network's name behind them.
+    pointers: Said<IpAddr, Arc<str>>,
     /// By `_port._protocol.service`.
-    places: BTreeMap<String, Vec<Place>>,
+    places: Said<Arc<str>, Place>,
 }
 
 /// What an SRV record says: a name of the zone and a port there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    pub target: String,
+    pub target: Arc<str>,
     pub port: u16,
 }
 
 impl Zone {
-    /// Every name is also known as `name.network`; endpoints that share a name are all answered.
     pub fn new<'a>(network: &str, entries: impl IntoIterator<Item = Entry<'a>>) -> Self {
-        let mut zone = Zone::default();
+        let mut zone = Zone::of(network);
         for Entry { names, address, six } in entries {
             for name in names {
-                zone.call(network, name, address);
+                zone.call(Change::Say, name, address);
                 if let Some(six) = six {
-                    zone.call_six(network, name, six);
+                    zone.call_six(Change::Say, name, six);
                 }
             }
             if let Some(first) = names.first() {
-                zone.point(network, first, address);
+                let first = format!("{first}.{network}");
+                zone.point(Change::Say, &first, address);
                 if let Some(six) = six {
-                    zone.point(network, first, six);
+                    zone.point(Change::Say, &first, six);
                 }
             }
         }
         zone
     }
 
-    fn add(&mut self, name: String, address: Ipv4Addr) {
-        add(&mut self.names, name, address);
+    /// Without names.
+    pub(crate) fn of(network: &str) -> Self {
+        Zone { suffix: format!(".{network}").to_ascii_lowercase(), ..Zone::default() }
     }
 
     /// A name that is known even while nobody has it: its answer is empty, never NXDOMAIN.
-    pub(crate) fn keep(&mut self, network: &str, name: &str) {
-        self.names.entry(name.to_ascii_lowercase()).or_default();
-        self.names.entry(format!("{name}.{network}").to_ascii_lowercase()).or_default();
+    pub(crate) fn keep(&mut self, change: Change, name: &str) {
+        self.names.change(change, name.to_ascii_lowercase().into(), None);
     }
 
-    /// `name` and `name.network` lead to the address.
-    pub(crate) fn call(&mut self, network: &str, name: &str, address: Ipv4Addr) {
-        self.add(name.to_ascii_lowercase(), address);
-        self.add(format!("{name}.{network}").to_ascii_lowercase(), address);
+    /// The name leads to the address.
+    pub(crate) fn call(&mut self, change: Change, name: &str, address: Ipv4Addr) {
+        self.names.change(change, name.to_ascii_lowercase().into(), Some(address));
     }
 
-    pub(crate) fn call_six(&mut self, network: &str, name: &str, address: Ipv6Addr) {
-        add(&mut self.six, name.to_ascii_lowercase(), address);
-        add(&mut self.six, format!("{name}.{network}").to_ascii_lowercase(), address);
+    pub(crate) fn call_six(&mut self, change: Change, name: &str, address: Ipv6Addr) {
+        self.six.change(change, name.to_ascii_lowercase().into(), Some(address));
     }
 
-    /// The address's own name, unless it has one.
-    pub(crate) fn point(&mut self, network: &str, name: &str, address: impl Into<IpAddr>) {
-        self.pointers.entry(address.into()).or_insert_with(|| format!("{name}.{network}"));
+    /// The address's own name, with the network's behind it.
+    pub(crate) fn point(&mut self, change: Change, name: &str, address: impl Into<IpAddr>) {
+        self.pointers.change(change, address.into(), Some(name.into()));
     }
 
-    /// `name` and `name.network` are found at `place`.
-    pub(crate) fn place(&mut self, network: &str, name: &str, place: &Place) {
-        for name in [name.to_ascii_lowercase(), format!("{name}.{network}").to_ascii_lowercase()] {
-            let places = self.places.entry(name).or_default();
-            if !places.contains(place) {
-                places.push(place.clone());
-            }
-        }
+    /// The name is found at `place`.
+    pub(crate) fn place(&mut self, change: Change, name: &str, place: &Place) {
+        self.places.change(change, name.to_ascii_lowercase().into(), Some(place.clone()));
     }
 
     /// Where the port of a service is; `None` when nobody has that name. As with [`Zone::addresses`].
     pub fn places(&self, name: &str) -> Option<&[Place]> {
-        self.places.get(name).map(Vec::as_slice)
+        self.find(&self.places, name)
     }
 
     /// `None` when nobody has that name. `name` is in lower case without trailing dot.
     pub fn addresses(&self, name: &str) -> Option<&[Ipv4Addr]> {
-        self.names.get(name).map(Vec::as_slice)
+        self.find(&self.names, name)
     }
 
     /// The IPv6 addresses of a name that is known; often none.
     pub fn six_addresses(&self, name: &str) -> &[Ipv6Addr] {
-        self.six.get(name).map_or(&[], Vec::as_slice)
+        self.find(&self.six, name).unwrap_or_default()
     }
 
     /// What one container calls others: `links` are their names here and its own names for them. A link to
@@ -110,10 +108,10 @@ impl Zone {
         for (target, alias) in links {
             let found = self.addresses(&target.to_ascii_lowercase());
             for address in found.unwrap_or_default() {
-                zone.add(alias.to_ascii_lowercase(), *address);
+                zone.call(Change::Say, alias, *address);
             }
             for address in self.six_addresses(&target.to_ascii_lowercase()) {
-                add(&mut zone.six, alias.to_ascii_lowercase(), *address);
+                zone.call_six(Change::Say, alias, *address);
             }
         }
         zone
@@ -121,15 +119,12 @@ impl Zone {
 
     /// `container.network` of an address.
     pub fn pointer(&self, address: IpAddr) -> Option<&str> {
-        self.pointers.get(&address).map(String::as_str)
+        self.pointers.get(&address)?.first().map(|name| &**name)
     }
-}
 
-/// Each address once, in the order in which they came.
-fn add<A: PartialEq>(names: &mut BTreeMap<String, Vec<A>>, name: String, address: A) {
-    let addresses = names.entry(name).or_default();
-    if !addresses.contains(&address) {
-        addresses.push(address);
+    /// By the name as it is, or without the network's behind it.
+    fn find<'a, V: Ord + Clone>(&self, said: &'a Said<Arc<str>, V>, name: &str) -> Option<&'a [V]> {
+        said.get(name).or_else(|| said.get(name.strip_suffix(self.suffix.as_str())?))
     }
 }
 

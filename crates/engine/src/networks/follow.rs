@@ -8,15 +8,13 @@ use super::heard::{Heard, TableFile};
 use super::member::Member;
 use super::{Known, Networks, State};
 use crate::{Engine, Error, Result};
-use names::cluster_zone;
+use names::ClusterZone;
 use netdev::{Note, Overlay};
 use netplan::overlay::{Here, Me, OverlayPlan, Planner, TUNNEL_PORT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use types::network::PolicyDrop;
-use types::swarm::endpoint::{
-    EndpointRow, EndpointState, EndpointTable, NetworkRow, Rows, ServiceRow,
-};
+use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow};
 use types::swarm::network::Mode;
 use types::{ContainerId, NetworkId, NodeId};
 
@@ -34,17 +32,9 @@ pub(super) struct Following {
     /// The last plan, and what it followed from.
     planned: Option<Planned>,
     planner: Planner,
-    /// The names of networks, and what they followed from.
-    named: BTreeMap<NetworkId, Named>,
+    /// The names of networks.
+    named: BTreeMap<NetworkId, ClusterZone>,
     file: TableFile,
-}
-
-#[derive(Debug)]
-struct Named {
-    network: NetworkRow,
-    services: Rows<ServiceRow>,
-    endpoints: Rows<EndpointRow>,
-    zone: Arc<names::Zone>,
 }
 
 #[derive(Debug)]
@@ -398,33 +388,14 @@ impl State {
         here
     }
 
-    /// The names of one of the cluster's networks, as far as they are known. A large network has many: those that follow from
-    /// what they followed from the last time are not made again.
+    /// The names of one of the cluster's networks, as far as they are known.
     pub(super) fn cluster_names(&mut self, network: &NetworkId) -> Option<Arc<names::Zone>> {
         let table = self.whole_table()?;
         let row = table.networks.get(network)?;
         let named = &mut self.following.as_mut()?.named;
-        if let Some(named) = named.get_mut(network).filter(|named| named.fits(&table, row)) {
-            named.endpoints = table.endpoints.clone();
-            return Some(Arc::clone(&named.zone));
-        }
-        let zone = Arc::new(cluster_zone(&table, row));
-        let (services, endpoints) = (table.services.clone(), table.endpoints.clone());
-        let new = Named { network: row.clone(), services, endpoints, zone: Arc::clone(&zone) };
-        named.insert(network.clone(), new);
-        Some(zone)
-    }
-}
-
-impl Named {
-    /// Whether the table, in which the network is `row`, says the same about its names.
-    fn fits(&self, table: &EndpointTable, row: &NetworkRow) -> bool {
-        if self.network != *row || self.services != table.services {
-            return false;
-        }
-        let (put, gone) = table.endpoints.changes(&self.endpoints);
-        let here = |row: &&&Arc<EndpointRow>| row.network == self.network.id;
-        put.iter().filter(here).eq(gone.iter().filter(here))
+        let zone = named.entry(network.clone()).or_insert_with(|| ClusterZone::new(&table, row));
+        zone.follow(&table, row);
+        Some(Arc::clone(zone.zone()))
     }
 }
 

@@ -2,8 +2,11 @@ use super::*;
 use crate::{Reply, answer};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
+use proptest::collection::vec;
+use proptest::prelude::{any, prop_assert_eq, proptest};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use types::six::SixSubnet;
 use types::subnet::Subnet;
 use types::swarm::endpoint::Vip;
 use types::swarm::service::PortConfig;
@@ -72,7 +75,7 @@ fn zone() -> Zone {
         .into(),
         ..EndpointTable::default()
     };
-    cluster_zone(&table, &network())
+    Zone::clone(ClusterZone::new(&table, &network()).zone())
 }
 
 fn ask(zone: Zone, name: &str, kind: RecordType) -> String {
@@ -132,4 +135,88 @@ fn a_ports_places_are_found_by_its_name_and_by_its_number() {
     assert_eq!(ask(zone(), "_8080._tcp.alias-of-web.", RecordType::SRV), served);
     assert_eq!(ask(zone(), "_8080._tcp.web.", RecordType::A), "");
     assert_eq!(ask(zone(), "_8080._udp.web.", RecordType::SRV), "forward");
+}
+
+/// One of the tables that a network may have: each service as a digit says (none, with a VIP, without one, renamed, with ports), each
+/// endpoint likewise.
+fn some_table(services: &[u8], endpoints: &[u8]) -> EndpointTable {
+    let named = |(number, shape): (usize, &u8)| {
+        let id = format!("s{number}");
+        let mut row = service(&id, (shape % 2 == 0).then_some(200 + number as u8));
+        match shape {
+            0 => return None,
+            3 => row.name = "renamed".to_owned(),
+            4 => row.ports.clear(),
+            _ => {}
+        }
+        Some(row)
+    };
+    let placed = |(number, shape): (usize, &u8)| {
+        let state = match shape {
+            0 => return None,
+            1 => EndpointState::Starting,
+            2 => EndpointState::Draining,
+            _ => EndpointState::Healthy,
+        };
+        let of = if number % 4 == 3 { String::new() } else { format!("s{}", number % 3) };
+        let mut row = endpoint(&of, number as u64, number as u8, state);
+        row.task = TaskId::new(format!("t{number:03}"));
+        match shape {
+            4 => row.aliases.push("ours".to_owned()),
+            5 => row.aliases = vec!["S0".to_owned(), "ours".to_owned(), "ours".to_owned()],
+            6 => row.network = NetworkId::new("other"),
+            7 => row.address = ip(100 + number as u8),
+            _ => {}
+        }
+        Some(row)
+    };
+    EndpointTable {
+        services: services.iter().enumerate().filter_map(named).collect(),
+        endpoints: endpoints.iter().enumerate().filter_map(placed).collect(),
+        ..EndpointTable::default()
+    }
+}
+
+proptest! {
+    /// A zone that has followed a network's tables is the one that is made anew of the last; and those that were handed out stay as they were.
+    #[test]
+    fn what_was_followed_leaves_no_trace(
+        tables in vec((vec(0u8..5, 3), vec(0u8..8, 0..12), any::<bool>(), 0u8..8), 1..8),
+    ) {
+        let mut network = network();
+        let mut kept = ClusterZone::new(&EndpointTable::default(), &network);
+        let mut before = EndpointTable::default();
+        let mut handed_out = Vec::new();
+        for (services, endpoints, shares, change) in tables {
+            let mut table = some_table(&services, &endpoints);
+            if shares {
+                table.share_with(&before);
+            }
+            match change {
+                0 => network.name = format!("{}k", network.name),
+                1 => network.six = Some(SixSubnet::new("fd00::".parse().unwrap(), 64)),
+                2 => network.internal = true,
+                _ => {}
+            }
+            kept.follow(&table, &network);
+            let anew = ClusterZone::new(&table, &network);
+            prop_assert_eq!(kept.zone(), anew.zone());
+            handed_out.push((Arc::clone(kept.zone()), anew));
+            before = table;
+        }
+        for (zone, anew) in &handed_out {
+            prop_assert_eq!(zone, anew.zone());
+        }
+    }
+}
+
+#[test]
+fn what_changes_nothing_here_makes_no_other_zone() {
+    let table = some_table(&[1, 2, 3], &[3, 4, 6, 3]);
+    let mut zone = ClusterZone::new(&table, &network());
+    let before = Arc::clone(zone.zone());
+    let mut elsewhere = some_table(&[1, 2, 3], &[3, 4, 0, 3]);
+    elsewhere.share_with(&table);
+    zone.follow(&elsewhere, &NetworkRow { internal: true, ..network() });
+    assert!(Arc::ptr_eq(&before, zone.zone()));
 }
