@@ -50,7 +50,7 @@ pub fn rows<'a>(
     let networks = networks.collect();
     let peers = match endpoints.is_empty() {
         true => Rows::default(),
-        false => nodes.iter().filter_map(|node| peer(node)).collect(),
+        false => peers(&nodes),
     };
     let services = services.values().filter(|row| is_reached(row)).map(|row| service(row));
     let services = services.collect();
@@ -127,7 +127,23 @@ fn policy(
     }
 }
 
-/// Also of a node that is down: tasks there may still send.
+/// Also of a node that is down: tasks there may still send. Of nodes with one address the newest that is not down: a machine
+/// that has left and joined again is another node, and the one that it was stays on the list until it is removed.
+fn peers(nodes: &[&Node]) -> Rows<PeerRow> {
+    let mut machines: BTreeMap<Ipv4Addr, (&Node, PeerRow)> = BTreeMap::new();
+    let age = |node: &Node| (node.status.state != NodeState::Down, node.meta.created_at);
+    for node in nodes {
+        let Some(row) = peer(node) else { continue };
+        match machines.get(&row.underlay) {
+            Some((other, _)) if age(other) > age(node) => {}
+            _ => drop(machines.insert(row.underlay, (node, row))),
+        }
+    }
+    let mut rows: Vec<PeerRow> = machines.into_values().map(|(_, row)| row).collect();
+    rows.sort_by(|one, other| one.node.cmp(&other.node));
+    rows.into_iter().collect()
+}
+
 fn peer(node: &Node) -> Option<PeerRow> {
     let own = Some(&node.description.data_path_addr).filter(|addr| !addr.is_empty());
     let underlay = own.unwrap_or(&node.status.addr).parse().ok()?;

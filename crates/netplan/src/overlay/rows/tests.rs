@@ -30,7 +30,8 @@ fn a_row_says_whether_anything_new_may_come() {
     let vip = VirtualIp { network_id: "net".to_owned(), addr: "10.0.0.2/24".to_owned() };
     service.endpoint.virtual_ips = vec![vip];
     service.endpoint.ports = vec![PortConfig::default()];
-    let nodes = [node("gone", NodeState::Down), node("n1", NodeState::Ready)];
+    let mut nodes = [node("gone", NodeState::Down), node("n1", NodeState::Ready)];
+    nodes[0].status.addr = "192.168.0.2".to_owned();
     let tasks = [
         task("drains", "n1", Running, Shutdown),
         task("ended", "n1", Failed, Running),
@@ -55,6 +56,37 @@ fn a_row_says_whether_anything_new_may_come() {
     );
     assert_eq!(table.services[0].vips[0].address, Ipv4Addr::new(10, 0, 0, 2));
     assert_eq!((table.version, table.peers.len()), (7, 2));
+}
+
+/// A machine that left by force and joined again is two nodes until the older one is removed; its routes to itself would be none.
+#[test]
+fn a_machine_is_one_peer_the_node_that_it_is_by_now() {
+    use NodeState::{Down, Ready};
+    let peers = |nodes: &[(&str, NodeState, i64)]| {
+        let made = |(name, state, at): &(&str, NodeState, i64)| {
+            let mut made = node(name, *state);
+            made.meta.created_at = types::Timestamp::from_seconds(*at);
+            made
+        };
+        let mut nodes: Vec<Node> = nodes.iter().map(made).collect();
+        nodes.push(node("other", Ready));
+        nodes.last_mut().unwrap().status.addr = "192.168.0.2".to_owned();
+        let tasks = [task("runs", "other", TaskState::Running, TaskState::Running)];
+        let table = rows(1, [].iter(), nodes.iter(), [].iter(), tasks.iter());
+        table.peers.iter().map(|row| row.node.to_string()).collect::<Vec<_>>()
+    };
+    for (nodes, want) in [
+        ([("a", Down, 1), ("b", Ready, 2)], "b"),
+        ([("a", Ready, 2), ("b", Down, 1)], "a"),
+        // Nobody has missed it yet.
+        ([("a", Ready, 2), ("b", Ready, 1)], "a"),
+        // One that is there goes before one that is not, whichever came first.
+        ([("a", Down, 2), ("b", Ready, 1)], "b"),
+        // Its containers may still run, and send.
+        ([("a", Down, 1), ("b", Down, 2)], "b"),
+    ] {
+        assert_eq!(peers(&nodes), [want, "other"], "{nodes:?}");
+    }
 }
 
 #[test]
