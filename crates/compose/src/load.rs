@@ -16,6 +16,7 @@ use crate::model::Project;
 use crate::node::{Map, Node, Value};
 use crate::schema::{Shape, TOP};
 use crate::source::{Sources, Span};
+use crate::yaml::MOST_VALUES;
 use crate::{normalise, nulls, validate, yaml};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -96,6 +97,7 @@ pub fn load(options: &LoadOptions, read: Read<'_>) -> Result<Loaded, Report> {
         keep: options.keep,
         target: options.target,
         files_left: MOST_FILES + 1,
+        values_left: MOST_VALUES,
         included: BTreeMap::new(),
     };
     let project = loader.project(options);
@@ -128,6 +130,8 @@ pub(crate) struct Loader<'a> {
     target: Target,
     /// How many more files may be read.
     pub(crate) files_left: usize,
+    /// How many more values services may come to by `extends`.
+    values_left: usize,
     /// Variables of included models that their secrets and configs are read from.
     pub(crate) included: BTreeMap<String, String>,
 }

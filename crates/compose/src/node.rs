@@ -118,6 +118,15 @@ impl Node {
         path.iter().try_fold(self, |node, key| node.get(key))
     }
 
+    /// How many values it is, itself among them.
+    pub(crate) fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::Seq(items) => items.iter().map(Node::count).sum::<usize>(),
+            Value::Map(map) => map.values().map(Node::count).sum(),
+            _ => 0,
+        }
+    }
+
     /// `a string`, `a list`: for "expected …, found …".
     pub fn kind(&self) -> &'static str {
         match &self.value {

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 /// Nodes that aliases may add to one file. Real files stay below some thousands.
 const ALIAS_BUDGET: usize = 100_000;
 /// Values written in one file. Ten thousand services of the usual kind come to half of it.
-const MOST_VALUES: usize = 500_000;
+pub(crate) const MOST_VALUES: usize = 500_000;
 
 /// Every document of a file, in order. Diagnostics of level error mean the documents are not to be used.
 pub(crate) fn parse(file: FileId, text: &str) -> (Vec<Node>, Vec<Diagnostic>) {
@@ -158,7 +158,7 @@ impl Builder {
             return Err(Stop);
         }
         if anchor != 0 {
-            let size = count(&node);
+            let size = node.count();
             let kept = (size <= self.budget).then(|| node.clone());
             self.anchors.insert(anchor, (kept, size));
         }
@@ -219,14 +219,6 @@ impl Builder {
         } else {
             map.insert(key, node);
         }
-    }
-}
-
-fn count(node: &Node) -> usize {
-    1 + match &node.value {
-        Value::Seq(items) => items.iter().map(count).sum::<usize>(),
-        Value::Map(map) => map.values().map(count).sum(),
-        _ => 0,
     }
 }
 

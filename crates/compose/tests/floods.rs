@@ -41,6 +41,18 @@ fn a_long_chain_of_extends_is_followed_to_its_end() {
 }
 
 #[test]
+fn services_that_grow_from_one_to_the_next_are_counted() {
+    let mut text = String::from("services:\n  s0: {image: x}\n");
+    for n in 1..3_000 {
+        let base = n - 1;
+        let _ = writeln!(text, "  s{n}: {{extends: s{base}, environment: {{A{n}: x}}}}");
+    }
+    let told = refused(&text);
+    assert!(told.contains("extend others come to too many values"), "{}", &told[..200]);
+    assert_eq!(told.matches("error: ").count(), 1, "told once");
+}
+
+#[test]
 fn a_long_circle_of_dependencies_shows_its_ends() {
     let mut text = String::from("services:\n");
     for n in 0..5_000 {

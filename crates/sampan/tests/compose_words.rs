@@ -59,6 +59,8 @@ fn scale_wait_exec_and_the_lists_speak_of_services() {
     assert_eq!(site.words(&["ps", "-q"]).lines().count(), 3);
     assert!(site.words(&["volumes", "-q"]).contains("words_data"));
     assert!(site.words(&["exec", "-T", "--index", "2", "web", "hostname"]).trim().len() >= 12);
+    let none = site.run(&["exec", "-T", "--index", "9", "web", "true"]);
+    assert_eq!(none.stderr.trim(), "service \"web\" is not running container #9");
     let listed = site.words(&["ps", "--format", "json"]);
     let row: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
     assert_eq!(row["Publishers"][0]["TargetPort"], 7, "{listed}");
@@ -217,7 +219,7 @@ fn projects_of_compose_v2_are_taken_over() {
 #[test]
 fn watch_carries_files_into_containers_and_restarts_them() {
     let site = Site::open(
-        "services:\n  a:\n    image: busybox\n    command: WAIT\n    develop:\n      watch:\n        - {action: sync, path: ./src, target: /src, ignore: ['*.log']}\n        - {action: sync+restart, path: ./conf, target: /conf}\n        - {action: sync, path: ./first, target: /first, initial_sync: true}\n        - {action: sync+exec, path: ./run, target: /run-it, exec: {command: [sh, -c, 'cat /run-it/x > /ran']}}\n        - {action: restart, path: ./code, include: ['*.go']}\n  b:\n    build: ctx\n    command: WAIT\n    develop: {watch: [{action: rebuild, path: ./ctx}]}\n",
+        "services:\n  a:\n    image: busybox\n    command: WAIT\n    develop:\n      watch:\n        - {action: sync, path: ./src, target: /src, ignore: ['*.log']}\n        - {action: sync+restart, path: ./conf, target: /conf}\n        - {action: sync, path: ./first, target: /first, initial_sync: true}\n        - {action: sync+exec, path: ./run, target: /run-it, exec: {command: [sh, -c, 'cat /run-it/x > /ran; echo it says so']}}\n        - {action: restart, path: ./code, include: ['*.go']}\n  b:\n    build: ctx\n    command: WAIT\n    develop: {watch: [{action: rebuild, path: ./ctx}]}\n",
     );
     fs::create_dir_all(site.project.join("first")).unwrap();
     fs::create_dir_all(site.project.join("ctx")).unwrap();
@@ -251,6 +253,11 @@ fn watch_carries_files_into_containers_and_restarts_them() {
     assert_eq!(read("/src/skip.log"), None);
     fs::remove_file(site.project.join("src/deep/new")).unwrap();
     eventually("a removal is there", || read("/src/deep/new").is_none().then_some(()));
+    fs::create_dir(site.project.join("src/empty")).unwrap();
+    eventually("an empty directory is there", || {
+        let output = site.daemon.docker(&["exec", "words-a-1", "test", "-d", "/src/empty"]);
+        (output.status == 0).then_some(())
+    });
     let began = site.inspect("words-a-1", "{{.State.StartedAt}}");
     fs::write(site.project.join("conf/x"), "1").unwrap();
     eventually("the container is restarted", || {
@@ -260,6 +267,7 @@ fn watch_carries_files_into_containers_and_restarts_them() {
     assert_eq!(read("/first/x").as_deref(), Some("there"), "carried over at the start");
     fs::write(site.project.join("run/x"), "2").unwrap();
     eventually("the command ran", || read("/ran").filter(|text| text == "2"));
+    eventually("and is heard", || said().contains("it says so").then_some(()));
     let began = site.inspect("words-a-1", "{{.State.StartedAt}}");
     // what the rule does not include is seen no later than what it includes
     fs::write(site.project.join("code/x.txt"), "1").unwrap();
@@ -271,6 +279,9 @@ fn watch_carries_files_into_containers_and_restarts_them() {
     eventually("the image is built and the container made anew", || {
         let output = site.daemon.docker(&["exec", "words-b-1", "cat", "/f"]);
         (output.status == 0 && output.stdout == "new").then_some(())
+    });
+    eventually("which is said", || {
+        said().contains("service(s) [\"b\"] successfully built").then_some(())
     });
     watch.kill().unwrap();
     watch.wait().unwrap();
@@ -393,28 +404,44 @@ fn words_find_a_project_by_its_name_and_every_container_of_a_service() {
 }
 
 #[test]
-fn an_interrupted_up_stops_what_it_was_asked_for_and_leaves_its_dependencies() {
+fn an_up_tells_hooks_and_restarts_and_when_interrupted_leaves_dependencies() {
     let site = Site::open(
-        "services:\n  app: {image: busybox, command: WAIT, depends_on: [db]}\n  db: {image: busybox, command: WAIT}\n",
+        "services:\n  app: {image: busybox, command: WAIT, depends_on: [db], post_start: [{command: [echo, hook of the start]}], pre_stop: [{command: [echo, hook of the end]}]}\n  db: {image: busybox, command: WAIT}\n",
     );
     let path = site.project.join("up.out");
-    let mut up = site
-        .daemon
-        .sampan_command()
-        .unwrap()
-        .args(["compose", "up", "app"])
-        .current_dir(&site.project)
-        .stdout(Stdio::from(fs::File::create(&path).unwrap()))
-        .spawn()
-        .unwrap();
-    eventually("its attachment", || {
-        fs::read_to_string(&path).unwrap().contains("Attaching to app-1").then_some(())
-    });
-    let killed = std::process::Command::new("kill").args(["-INT", &up.id().to_string()]).status();
+    let up = |service: &str| {
+        let mut command = site.daemon.sampan_command().unwrap();
+        command.args(["compose", "up", service]).current_dir(&site.project);
+        command.stdout(Stdio::from(fs::File::create(&path).unwrap())).spawn().unwrap()
+    };
+    let said = || fs::read_to_string(&path).unwrap();
+    let mut app = up("app");
+    eventually("its attachment", || said().contains("Attaching to app-1").then_some(()));
+    let killed = std::process::Command::new("kill").args(["-INT", &app.id().to_string()]).status();
     assert!(killed.unwrap().success());
-    assert_eq!(up.wait().unwrap().code(), Some(130));
+    assert_eq!(app.wait().unwrap().code(), Some(130));
+    for line in ["app-1 ->  | hook of the start\n", "app-1 ->  | hook of the end\n"] {
+        assert!(said().contains(line), "{}", said());
+    }
     assert_eq!(site.inspect("words-app-1", "{{.State.Running}}"), "false");
     assert_eq!(site.inspect("words-db-1", "{{.State.Running}}"), "true");
+    site.words(&["down", "-t", "1"]);
+
+    // each of its two runs ends when told to
+    let wait = "d=one; [ -e /seen ] && d=two; touch /seen; until [ -e /go/$$d ]; do sleep 0.1; done; exit 3";
+    site.write(&format!(
+        "services:\n  fails: {{image: busybox, restart: 'on-failure:1', volumes: ['./go:/go'], command: [sh, -c, '{wait}']}}\n"
+    ));
+    fs::create_dir_all(site.project.join("go")).unwrap();
+    let mut fails = up("fails");
+    eventually("its attachment", || said().contains("Attaching to fails-1").then_some(()));
+    fs::write(site.project.join("go/one"), "").unwrap();
+    eventually("its restart", || {
+        said().contains("fails-1 exited with code 3 (restarting)\n").then_some(())
+    });
+    fs::write(site.project.join("go/two"), "").unwrap();
+    fails.wait().unwrap();
+    assert!(said().ends_with("fails-1 exited with code 3\n"), "{}", said());
     site.words(&["down", "-t", "1"]);
 }
 

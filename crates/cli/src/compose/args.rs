@@ -68,7 +68,7 @@ pub(crate) struct ProjectFlags {
     /// An older spelling of --ansi never
     #[arg(long, hide = true)]
     pub(super) no_ansi: bool,
-    /// Has no effect
+    /// Show more output
     #[arg(long, hide = true)]
     pub(super) verbose: bool,
     /// Show what would be done, and do nothing
@@ -860,8 +860,8 @@ pub(crate) struct Events {
 #[derive(Debug, Args)]
 pub(crate) struct Config {
     /// Format the output: yaml or json
-    #[arg(long, value_name = "FORMAT", default_value = "yaml", value_parser = ["yaml", "json"])]
-    pub(super) format: String,
+    #[arg(long, value_name = "FORMAT", value_parser = ["yaml", "json"])]
+    pub(super) format: Option<String>,
     /// Print the service config hash, one per line; "*" is all services
     #[arg(long, value_name = "SERVICE")]
     pub(super) hash: Option<String>,

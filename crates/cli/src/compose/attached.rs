@@ -14,7 +14,8 @@ use super::execute::Executor;
 use super::logs::{Prefixes, Starts, Tail};
 use super::project::Loaded;
 use super::{container, observe};
-use crate::client::{Client, Query};
+use crate::client::stream::JsonStream;
+use crate::client::{Client, Query, no_body};
 use crate::ctx::Ctx;
 use crate::report::{self, Exit};
 
@@ -55,6 +56,10 @@ pub(super) async fn run(
     let follow = follow(client, tails, args, began, &mut newcomers);
     tokio::pin!(follow);
     tokio::select! {
+        // first what was pressed: it may have ended who reads the lines too
+        biased;
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
         ended = &mut follow => {
             let code = ended?;
             if ended_early(args, code) {
@@ -66,10 +71,9 @@ pub(super) async fn run(
                 None => Ok(code),
             };
         }
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
-    report::say("Gracefully stopping... (press Ctrl+C again to force)")?;
+    // the same Ctrl-C may have ended who reads this: they are stopped all the same
+    let _ = report::say("Gracefully stopping... (press Ctrl+C again to force)");
     let halt = halt(client, (flags, loaded), &own, args, &mut interrupt);
     tokio::pin!(halt);
     tokio::select! {
@@ -156,7 +160,7 @@ impl Newcomers<'_> {
     }
 }
 
-/// Shows a container's lines until it is down for good; a restart is followed.
+/// Shows a container's lines until it is down for good; a restart is said and followed.
 async fn until_exit(client: &Client, tail: &Tail, args: &Up, mut since: String) -> Result<i64> {
     loop {
         let query = Query::new()
@@ -173,9 +177,35 @@ async fn until_exit(client: &Client, tail: &Tail, args: &Up, mut since: String) 
         if state["Running"] != json!(true) && state["Restarting"] != json!(true) {
             return Ok(state["ExitCode"].as_i64().unwrap_or(0));
         }
+        let code = match state["Restarting"] == json!(true) {
+            true => state["ExitCode"].as_i64().unwrap_or(0),
+            // it runs again, and its state forgot
+            false => last_code(client, &tail.id, &since).await?,
+        };
+        report::say(&format!("{} exited with code {code} (restarting)", tail.label))?;
         since = crate::clock::now_seconds().to_string();
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
+}
+
+/// The code with which a container ended last since `since` (seconds), as the daemon's events have it.
+async fn last_code(client: &Client, id: &str, since: &str) -> Result<i64> {
+    let filters = json!({ "container": [id], "type": ["container"], "event": ["die"] });
+    let query = Query::new()
+        .with("filters", filters.to_string())
+        .with("since", since)
+        .with("until", crate::clock::now_seconds().saturating_add(1).to_string());
+    let stream = client.bytes(http::Method::GET, "/events", &query, Default::default(), no_body());
+    let mut stream = Box::pin(stream.await?);
+    let mut decoder = JsonStream::default();
+    let mut code = 0;
+    while let Some(chunk) = stream.next().await {
+        for event in decoder.push(&chunk?)? {
+            let said = event["Actor"]["Attributes"]["exitCode"].as_str();
+            code = said.and_then(|said| said.parse().ok()).unwrap_or(code);
+        }
+    }
+    Ok(code)
 }
 
 /// Stops everything in order; another Ctrl-C kills.
@@ -190,7 +220,7 @@ async fn halt(
     let services: Vec<String> = rows.iter().map(|row| observe::service(row).to_owned()).collect();
     let options = compose::plan::DownOptions { services, keep: true, ..Default::default() };
     let plan = compose::plan::down(&loaded.desired, &observed, &options);
-    let board = Board::new(flags);
+    let board = Board::new(flags).with_hooks();
     let executor =
         Executor { client, loaded, board: &board, timeout: args.timeout, parallel: None };
     tokio::select! {

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,6 +11,9 @@ use owo_colors::OwoColorize;
 use serde_json::json;
 
 use super::args::ProjectFlags;
+use super::container::Said;
+use crate::client::stream::Output;
+use crate::session::write_out;
 
 /// How an event looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub(super) struct Board {
     form: Form,
     /// What goes on, above the objects: `Running`.
     title: &'static str,
+    /// Whether the lines of hooks are shown.
+    hooks: bool,
     lines: RefCell<BTreeMap<String, Line>>,
 }
 
@@ -64,12 +69,12 @@ impl Board {
             _ if wanted => Form::live(),
             _ => Form::Plain,
         };
-        Board { form, title: "Running", lines: RefCell::default() }
+        Board { form, title: "Running", hooks: false, lines: RefCell::default() }
     }
 
     /// A board that says only notes.
     pub(super) fn quiet() -> Self {
-        Board { form: Form::Quiet, title: "Running", lines: RefCell::default() }
+        Board { form: Form::Quiet, title: "Running", hooks: false, lines: RefCell::default() }
     }
 
     /// The board of a word that does one thing: `Pulling`.
@@ -78,11 +83,34 @@ impl Board {
         self
     }
 
+    /// With the lines of hooks: of containers whose logs are shown too.
+    pub(super) fn with_hooks(mut self) -> Self {
+        self.hooks = true;
+        self
+    }
+
+    /// Where goes what a hook in the container `label` prints.
+    pub(super) fn hooks(&self, label: &str) -> Said<'_> {
+        match self.hooks {
+            true => Said::Lines(self, format!("{label} ->")),
+            false => Said::Nowhere,
+        }
+    }
+
+    /// One line of a hook, on standard output like those of containers.
+    pub(super) fn line(&self, label: &str, line: &[u8]) -> std::io::Result<()> {
+        let text = [label.as_bytes(), b"  | ", line].concat();
+        match &self.form {
+            Form::Live(live) => live.bars.suspend(|| write_out(Output::Stdout, &text)),
+            _ => write_out(Output::Stdout, &text),
+        }
+    }
+
     /// Says that `object` (`Container plana-redis-1`) is in a state (`Started`).
     pub(super) fn say(&self, object: &str, state: &str, mark: Mark) {
         match &self.form {
             Form::Quiet => {}
-            Form::Plain => eprintln!(" {object}  {state}"),
+            Form::Plain => tell(&format!(" {object}  {state}")),
             Form::Json => {
                 let status = match mark {
                     Mark::Working => "Working",
@@ -90,7 +118,7 @@ impl Board {
                     Mark::Warning => "Warning",
                     Mark::Failed => "Error",
                 };
-                eprintln!("{}", json!({ "id": object, "status": status, "text": state }));
+                tell(&json!({ "id": object, "status": status, "text": state }).to_string());
             }
             Form::Live(live) => self.draw(live, object, state, mark),
         }
@@ -144,8 +172,8 @@ impl Board {
     /// A line beside the objects.
     pub(super) fn note(&self, text: &str) {
         match &self.form {
-            Form::Live(live) => live.bars.suspend(|| eprintln!("{text}")),
-            _ => eprintln!("{text}"),
+            Form::Live(live) => live.bars.suspend(|| tell(text)),
+            _ => tell(text),
         }
     }
 }
@@ -168,6 +196,11 @@ impl Drop for Board {
             }
         }
     }
+}
+
+/// A line on standard error. Whoever read it may be gone (`up | tee`, ended by the same Ctrl-C): the work goes on.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -302,18 +302,18 @@ pub(super) async fn ensure(
         }
     }
     match flags.quiet_pull {
-        true => pull_all(ctx, &pulls, &Board::quiet(), false).await,
-        false => pull_all(ctx, &pulls, board, false).await,
+        true => pull_all(ctx, &pulls, &Board::quiet(), false).await.map(drop),
+        false => pull_all(ctx, &pulls, board, false).await.map(drop),
     }
 }
 
-/// Pulls at the same time; says each start and end.
+/// Pulls at the same time; says each start and end. Returns the services whose pull failed, where that is no error.
 async fn pull_all(
     ctx: &Ctx,
     pulls: &[(String, String, Option<String>)],
     board: &Board,
     ignore: bool,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let mut running: FuturesUnordered<_> = pulls
         .iter()
         .map(|(name, image, platform)| async move {
@@ -323,16 +323,18 @@ async fn pull_all(
         })
         .collect();
     let mut failure = None;
+    let mut failed = Vec::new();
     while let Some((name, image, pulled)) = running.next().await {
         match pulled {
             Ok(()) => board.say(name, "Pulled", Mark::Done),
             Err(err) => {
                 board.say(name, "Error", if ignore { Mark::Warning } else { Mark::Failed });
                 failure.get_or_insert(err.context(format!("failed to pull {image}")));
+                failed.push(name.clone());
             }
         }
     }
-    failure.filter(|_| !ignore).map_or(Ok(()), Err)
+    failure.filter(|_| !ignore).map_or(Ok(failed), Err)
 }
 
 /// Pulls one image with the stored login; its layers' bytes are summed on the service's line.
@@ -412,7 +414,15 @@ pub(super) async fn pull(ctx: &Ctx, flags: &ProjectFlags, args: Pull) -> Result<
             pulls.push((name, wanted.image.clone(), wanted.template.platform.clone()));
         }
     }
-    pull_all(ctx, &pulls, &board, args.ignore_pull_failures).await?;
+    let mut missing = pull_all(ctx, &pulls, &board, args.ignore_pull_failures).await?;
+    missing.retain(|name| loaded.desired.services.get(name).is_some_and(|wanted| wanted.builds));
+    missing.sort();
+    if !missing.is_empty() {
+        board.note(&format!(
+            "WARN: Some service image(s) must be built from source by running:\n    sampan compose build {}",
+            missing.join(" ")
+        ));
+    }
     Ok(report::OK)
 }
 

@@ -6,15 +6,28 @@ use compose::labels;
 use compose::model::Hook;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use types::container::CreateRequest;
 
+use super::board::Board;
 use super::observe;
+use crate::client::stream::Demux;
 use crate::client::{Client, Query, segment};
 use crate::clock;
+use crate::session::write_out;
 use crate::tarball;
 
 /// A service and its hooks of one kind.
 pub(super) type Hooks<'a> = (&'a str, &'a [Hook]);
+
+/// Where goes what a hook prints.
+pub(super) enum Said<'a> {
+    Nowhere,
+    /// To our own outputs, as it is.
+    Here,
+    /// Among the lines of containers, under a name.
+    Lines(&'a Board, String),
+}
 
 /// Creates a container of a service, connects its further networks, and writes its files. Returns the id.
 pub(super) async fn create(
@@ -110,9 +123,14 @@ async fn inject(client: &Client, id: &str, files: &[Injected]) -> Result<()> {
 }
 
 /// Starts a container and runs its `post_start` hooks.
-pub(super) async fn start(client: &Client, name: &str, (service, hooks): Hooks<'_>) -> Result<()> {
+pub(super) async fn start(
+    client: &Client,
+    name: &str,
+    hooks: Hooks<'_>,
+    said: Said<'_>,
+) -> Result<()> {
     post(client, name, "start", Query::new()).await?;
-    run_hooks(client, name, (service, hooks)).await
+    run_hooks(client, name, hooks, said).await
 }
 
 /// Runs the `pre_stop` hooks of a running container and stops it.
@@ -120,10 +138,11 @@ pub(super) async fn stop(
     client: &Client,
     name: &str,
     timeout: Option<i64>,
-    (service, hooks): Hooks<'_>,
+    hooks: Hooks<'_>,
+    said: Said<'_>,
 ) -> Result<()> {
-    if !hooks.is_empty() && state(client, name).await?["Running"] == json!(true) {
-        run_hooks(client, name, (service, hooks)).await?;
+    if !hooks.1.is_empty() && state(client, name).await?["Running"] == json!(true) {
+        run_hooks(client, name, hooks, said).await?;
     }
     let seconds = timeout.map(|seconds| seconds.to_string());
     post(client, name, "stop", Query::new().opt("t", seconds.as_deref())).await
@@ -152,10 +171,15 @@ pub(super) async fn state(client: &Client, name: &str) -> Result<Value> {
     Ok(seen["State"].clone())
 }
 
+/// Runs hooks one after the other in a container.
+///
+/// # Errors
+/// The first one that ends with another code than 0.
 pub(super) async fn run_hooks(
     client: &Client,
     name: &str,
     (service, hooks): Hooks<'_>,
+    said: Said<'_>,
 ) -> Result<()> {
     for hook in hooks {
         let env: Vec<String> = hook
@@ -173,9 +197,9 @@ pub(super) async fn run_hooks(
         let created = client.json(Method::POST, &path, &Query::new(), Some(&body)).await?;
         let id = segment(created["Id"].as_str().unwrap_or_default());
         let start = format!("/exec/{id}/start");
-        let stream = client.hijack(&start, &Query::new(), Some(&json!({"Detach": false}))).await?;
-        let mut stream = stream;
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+        let mut stream =
+            client.hijack(&start, &Query::new(), Some(&json!({"Detach": false}))).await?;
+        relay(&mut stream, &said).await?;
         let seen = client.get(&format!("/exec/{id}/json"), &Query::new()).await?;
         match seen["ExitCode"].as_i64() {
             Some(0) | None => {}
@@ -186,6 +210,37 @@ pub(super) async fn run_hooks(
                 )
             }
         }
+    }
+    Ok(())
+}
+
+/// Carries a hook's output to where it goes, until it ends.
+async fn relay(stream: &mut (impl AsyncRead + Unpin), said: &Said<'_>) -> Result<()> {
+    let mut demux = Demux::default();
+    let mut buffer = vec![0; 32 * 1024];
+    let mut pending = Vec::new();
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            break;
+        }
+        for (output, bytes) in demux.push(&buffer[..count]) {
+            match said {
+                Said::Nowhere => {}
+                Said::Here => write_out(output, &bytes)?,
+                Said::Lines(board, label) => {
+                    pending.extend_from_slice(&bytes);
+                    while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                        let line: Vec<u8> = pending.drain(..=end).collect();
+                        board.line(label, &line)?;
+                    }
+                }
+            }
+        }
+    }
+    if let (Said::Lines(board, label), false) = (said, pending.is_empty()) {
+        pending.push(b'\n');
+        board.line(label, &pending)?;
     }
     Ok(())
 }

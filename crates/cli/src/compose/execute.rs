@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use types::swarm::policy::{PolicyRule, with_own};
 
 use super::board::{Board, Mark};
-use super::container::{self, Hooks};
+use super::container::{self, Hooks, Said};
 use super::init;
 use super::project::Loaded;
 use crate::client::{Client, Query, segment};
@@ -119,18 +119,19 @@ impl Executor<'_> {
             }
             Operation::Running { .. } => Ok(()),
             Operation::Start { service, name } => {
-                container::start(self.client, name, self.hooks(service).0).await
+                container::start(self.client, name, self.hooks(service).0, self.said(name)).await
             }
             Operation::Init { service, names } => {
                 init::run(self.client, self.loaded, service, names, self.board).await
             }
             Operation::Restart { service, name } => {
                 let (after, before) = self.hooks(service);
-                container::stop(self.client, name, self.timeout, before).await?;
-                container::start(self.client, name, after).await
+                container::stop(self.client, name, self.timeout, before, self.said(name)).await?;
+                container::start(self.client, name, after, self.said(name)).await
             }
-            Operation::Stop { service, id, .. } => {
-                container::stop(self.client, id, self.timeout, self.hooks(service).1).await
+            Operation::Stop { service, id, name } => {
+                let hooks = self.hooks(service).1;
+                container::stop(self.client, id, self.timeout, hooks, self.said(name)).await
             }
             Operation::Remove { id, volumes, .. } => {
                 container::remove(self.client, id, *volumes).await
@@ -156,6 +157,12 @@ impl Executor<'_> {
             Some(service) => ((name, &service.post_start), (name, &service.pre_stop)),
             None => ((name, &[]), (name, &[])),
         }
+    }
+
+    /// Where goes what the hooks of a container print.
+    fn said(&self, name: &str) -> Said<'_> {
+        let own = name.strip_prefix(&self.loaded.desired.project);
+        self.board.hooks(own.and_then(|own| own.strip_prefix('-')).unwrap_or(name))
     }
 
     async fn create_network(&self, key: &str) -> Result<()> {
@@ -227,7 +234,8 @@ impl Executor<'_> {
             let _ = self.rename(&old.id, &old.name).await;
             return Err(err);
         }
-        container::stop(self.client, &old.id, self.timeout, self.hooks(service).1).await?;
+        let hooks = self.hooks(service).1;
+        container::stop(self.client, &old.id, self.timeout, hooks, self.said(name)).await?;
         container::remove(self.client, &old.id, old.drop_volumes).await
     }
 

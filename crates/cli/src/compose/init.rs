@@ -6,7 +6,7 @@ use compose::labels;
 use serde_json::json;
 
 use super::board::Board;
-use super::container;
+use super::container::{self, Said};
 use super::project::Loaded;
 use crate::client::{Client, Query, segment};
 
@@ -28,7 +28,9 @@ pub(super) async fn run(
         for beside in containers.iter().take(count) {
             let id = create(client, &loaded.desired.project, service, hook, beside).await?;
             let what = format!("service {name:?} pre_start[{index}]");
-            container::start(client, &id, (name, &[])).await.context(what.clone())?;
+            container::start(client, &id, (name, &[]), Said::Nowhere)
+                .await
+                .context(what.clone())?;
             let path = format!("/containers/{}", segment(&id));
             let wait = format!("{path}/wait");
             let ended = client.json(http::Method::POST, &wait, &Query::new(), None).await?;

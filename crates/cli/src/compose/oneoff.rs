@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::{Converge, Copy, Events, Exec, ProjectFlags, Run, Stats};
 use super::board::Board;
+use super::container::Said;
 use super::project::{self, Loaded};
 use super::{build, container, observe, up};
 use crate::client::stream::JsonStream;
@@ -46,7 +47,10 @@ pub(super) async fn find(
         this && index
             .map_or(row["State"] == "running", |index| counted && index == observe::number(row))
     });
-    found.ok_or_else(|| anyhow!("service {service:?} is not running"))
+    found.ok_or_else(|| match index {
+        Some(index) => anyhow!("service {service:?} is not running container #{index}"),
+        None => anyhow!("service {service:?} is not running"),
+    })
 }
 
 /// `compose exec`.
@@ -209,7 +213,7 @@ pub(super) async fn run(ctx: &Ctx, flags: &ProjectFlags, args: Run) -> Result<Ex
     let id = create(ctx, &loaded, service, command, &args).await?;
     drop(board);
     if args.detach {
-        container::start(ctx.client().await?, &id, (service, &[])).await?;
+        container::start(ctx.client().await?, &id, (service, &[]), Said::Nowhere).await?;
         report::say(&id)?;
         return Ok(report::OK);
     }

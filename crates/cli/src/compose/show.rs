@@ -20,7 +20,11 @@ pub(super) async fn config(ctx: &Ctx, flags: &ProjectFlags, args: &Config) -> Re
         form: args.no_normalize,
         contradictions: args.no_consistency,
     };
-    let mut loaded = project::project_with(flags, &args.names, args.no_env_resolution, keep)?;
+    // hashes of some need nothing of the others
+    let hashed = args.hash.as_deref().filter(|names| *names != "*");
+    let hashed = hashed.map(|names| names.split(',').map(str::to_owned).collect());
+    let names = hashed.as_ref().unwrap_or(&args.names);
+    let mut loaded = project::project_with(flags, names, args.no_env_resolution, keep)?;
     if !keep.variables {
         loaded.check(&args.names)?;
     } else if !args.names.is_empty() && args.no_interpolate {
@@ -74,7 +78,7 @@ fn text(loaded: &Loaded, args: &Config) -> Result<String> {
         return Ok(lines(pairs.collect()));
     }
     if args.variables {
-        return Ok(variables(&tree, &args.format));
+        return Ok(variables(&tree, args.format.as_deref()));
     }
     if let Some(wanted) = &args.hash {
         let chosen = |name: &str| wanted == "*" || wanted.split(',').any(|word| word == name);
@@ -84,8 +88,8 @@ fn text(loaded: &Loaded, args: &Config) -> Result<String> {
         ));
     }
     let tree = if args.lock_image_digests { images_only(&tree) } else { tree };
-    Ok(match (args.format.as_str(), args.no_interpolate) {
-        ("json", keep) => {
+    Ok(match (args.format.as_deref(), args.no_interpolate) {
+        (Some("json"), keep) => {
             // with variables in it the tree is what was written and nothing more
             let json = if keep { tree.to_json() } else { compose::json(&tree) };
             let text = serde_json::to_string_pretty(&json)?;
@@ -110,9 +114,20 @@ fn sorted(mut tree: Node) -> Node {
     tree
 }
 
-fn variables(tree: &Node, format: &str) -> String {
+fn variables(tree: &Node, format: Option<&str>) -> String {
     let all = compose::variables(tree);
-    if format == "json" {
+    if format == Some("yaml") {
+        let row = |(name, v): (&String, &compose::Variable)| {
+            format!(
+                "{name}:\n    name: {name}\n    defaultvalue: {}\n    presencevalue: {}\n    required: {}\n",
+                json!(v.default),
+                json!(v.alternate),
+                v.required
+            )
+        };
+        return all.iter().map(row).collect();
+    }
+    if format == Some("json") {
         let rows: serde_json::Map<String, serde_json::Value> = all
             .into_iter()
             .map(|(name, v)| {

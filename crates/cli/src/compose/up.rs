@@ -38,7 +38,11 @@ pub(super) async fn up(ctx: &Ctx, flags: &ProjectFlags, args: Up) -> Result<Exit
         ..converge(&args.converge, &loaded)?
     };
     let began = clock::now_seconds();
-    let board = Board::new(flags);
+    let attached = !(args.detach || args.wait || args.no_start);
+    let board = match attached {
+        true => Board::new(flags).with_hooks(),
+        false => Board::new(flags),
+    };
     bring_up(ctx, flags, &loaded, &args.converge, &options, &board, args.timeout).await?;
     if flags.dry_run || args.no_start {
         return Ok(report::OK);

@@ -10,6 +10,7 @@ mod notice;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use compose::model::Hook;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 use super::args::{Build, Converge, ProjectFlags, Up, Watch};
 use super::board::Board;
+use super::container::Said;
 use super::project::{self, Loaded};
 use super::{build, container, observe, up};
 use crate::client::{Client, Query, segment};
@@ -78,7 +80,7 @@ pub(super) async fn follow(
         let all = Changes { changed: rule.seen.keys().cloned().collect(), removed: Vec::new() };
         copy(ctx.client().await?, loaded, rule, &all).await?;
     }
-    report::say("Watch enabled")?;
+    say("Watch enabled")?;
     loop {
         notice.wait().await?;
         let mut changed = Vec::new();
@@ -91,9 +93,14 @@ pub(super) async fn follow(
             }
         }
         let work = Work { ctx, flags, loaded, rules: &rules, quiet };
+        let began = Instant::now();
         // a change that cannot be carried over is said, and the next one may mend it
         if let Err(err) = work.act(&changed).await {
             eprintln!("{}", report::text(&err));
+        }
+        if flags.verbose && !changed.is_empty() {
+            let count: usize = changed.iter().map(|(_, changes)| changes.count()).sum();
+            eprintln!("DEBU: batch complete: duration[{:?}] count[{count}]", began.elapsed());
         }
     }
 }
@@ -150,39 +157,55 @@ impl Work<'_> {
                 }
                 "sync+exec" => {
                     for row in running(client, self.loaded, &rule.service).await? {
-                        run(client, &row, &rule.rule.exec).await?;
+                        run(client, &row, &rule.rule.exec, Said::Here).await?;
                     }
                 }
                 _ => {}
             }
         }
-        for service in restarted {
+        for service in &restarted {
             for row in running(client, self.loaded, service).await? {
                 container::post(client, observe::id(&row), "restart", Query::new()).await?;
             }
-            report::say(&format!("service {service:?} restarted"))?;
         }
-        for service in rebuilt {
-            self.rebuild(service).await?;
+        if !restarted.is_empty() {
+            say(&format!("service(s) {} restarted", quoted(&restarted)))?;
+        }
+        if !rebuilt.is_empty() {
+            self.rebuild(&rebuilt).await?;
         }
         Ok(())
     }
 
-    async fn rebuild(&self, service: &str) -> Result<()> {
-        report::say(&format!("Rebuilding service {service:?} after changes were detected..."))?;
+    async fn rebuild(&self, services: &BTreeSet<&str>) -> Result<()> {
+        let names = quoted(services);
+        say(&format!("Rebuilding service(s) {names} after changes were detected..."))?;
         let args = Build { quiet: self.quiet, ..Build::default() };
-        build::build_one(self.ctx, self.loaded, service, &args).await?;
+        for service in services {
+            build::build_one(self.ctx, self.loaded, service, &args).await?;
+        }
         let options = compose::plan::UpOptions {
-            services: vec![service.to_owned()],
+            services: services.iter().map(|service| (*service).to_owned()).collect(),
             no_deps: true,
             ..Default::default()
         };
         let board = Board::new(self.flags);
         let converge = Converge { no_build: true, ..Converge::default() };
         up::bring_up(self.ctx, self.flags, self.loaded, &converge, &options, &board, None).await?;
-        report::say(&format!("service {service:?} successfully built"))?;
+        say(&format!("service(s) {names} successfully built"))?;
         Ok(())
     }
+}
+
+/// A line of the watch, beside those of containers.
+fn say(line: &str) -> std::io::Result<()> {
+    report::say(&format!("    ⦿ {line}"))
+}
+
+/// `["db" "web"]`: as Go prints a list of words.
+fn quoted(names: &BTreeSet<&str>) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    format!("[{}]", names.join(" "))
 }
 
 async fn running(client: &Client, loaded: &Loaded, service: &str) -> Result<Vec<Value>> {
@@ -193,12 +216,9 @@ async fn running(client: &Client, loaded: &Loaded, service: &str) -> Result<Vec<
 
 /// Carries a rule's changes over into every running container of its service.
 async fn copy(client: &Client, loaded: &Loaded, rule: &Rule, changes: &Changes) -> Result<()> {
-    let count = changes.changed.len() + changes.removed.len();
+    let count = changes.count();
     let rows = running(client, loaded, &rule.service).await?;
-    report::say(&format!(
-        "Syncing service {:?} after {count} changes were detected",
-        rule.service
-    ))?;
+    say(&format!("Syncing service {:?} after {count} changes were detected", rule.service))?;
     let place = |name: &str| match name {
         "" => rule.rule.target.clone(),
         name => format!("{}/{name}", rule.rule.target.trim_end_matches('/')),
@@ -208,7 +228,7 @@ async fn copy(client: &Client, loaded: &Loaded, rule: &Rule, changes: &Changes) 
         let gone: Vec<String> = changes.removed.iter().map(|name| place(name)).collect();
         if !gone.is_empty() {
             let command = ["rm", "-rf", "--"].map(str::to_owned).into_iter().chain(gone).collect();
-            run(client, &row, &Hook { command, ..Hook::default() }).await?;
+            run(client, &row, &Hook { command, ..Hook::default() }, Said::Nowhere).await?;
         }
         let archive = files::archive(Path::new(&rule.rule.path), &changes.changed, place)
             .with_context(|| format!("cannot read below {}", rule.rule.path))?;
@@ -220,7 +240,7 @@ async fn copy(client: &Client, loaded: &Loaded, rule: &Rule, changes: &Changes) 
     Ok(())
 }
 
-async fn run(client: &Client, row: &Value, hook: &Hook) -> Result<()> {
+async fn run(client: &Client, row: &Value, hook: &Hook, said: Said<'_>) -> Result<()> {
     let hooks = (observe::service(row), std::slice::from_ref(hook));
-    container::run_hooks(client, observe::id(row), hooks).await
+    container::run_hooks(client, observe::id(row), hooks, said).await
 }

@@ -23,7 +23,10 @@ pub(super) fn service(project: &Project, name: &str, service: &model::Service) -
         name: None,
         platform: service.platform.clone(),
         config,
-        host_config: host::config(service, &mounted, network),
+        host_config: HostConfig {
+            links: linked(project, service),
+            ..host::config(service, &mounted, network)
+        },
         networking_config: NetworkingConfig {
             endpoints_config: first.map(|first| BTreeMap::from([first])),
         },
@@ -181,6 +184,12 @@ fn settings(
         gw_priority: endpoint.gw_priority,
         ..Default::default()
     }
+}
+
+/// Links of a service on Docker's own bridge, whose containers know each other by nothing else.
+fn linked(project: &Project, service: &model::Service) -> Option<Vec<String>> {
+    let bridge = matches!(service.network_mode.as_deref(), Some("bridge" | "default"));
+    bridge.then(|| links(project, service)).filter(|links| !links.is_empty())
 }
 
 /// `container:alias` for every container of a linked service, and the external links as written.

@@ -47,6 +47,16 @@ fn what_a_provider_makes_has_no_container() {
 }
 
 #[test]
+fn links_on_dockers_bridge_are_the_containers_own() {
+    let text = "services: {a: {image: x, network_mode: bridge, links: ['db:base']}, db: {image: x, network_mode: bridge}}\n";
+    let wanted = wanted(text);
+    let host = &wanted.services["a"].template.host_config;
+    assert_eq!(host.network_mode, "bridge");
+    assert_eq!(host.links.as_deref(), Some(["app-db-1:base".to_owned()].as_slice()));
+    assert_eq!(wanted.services["db"].template.host_config.links, None);
+}
+
+#[test]
 fn keys_become_the_apis_fields() {
     let wanted = wanted(include_str!("../../tests/cases/short-forms.yaml"));
     let web = &wanted.services["web"].template;

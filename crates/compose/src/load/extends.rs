@@ -1,7 +1,8 @@
 //! `extends`: a service that begins as a copy of another one, of this file or of another.
 //!
 //! A chain is followed to its end first and merged backwards; what is resolved once is kept, so that neither
-//! a long chain nor many services of one base take more than their own length.
+//! a long chain nor many services of one base take more than their own length. What they become is counted: each of a
+//! chain holds all of those before it.
 
 use super::{Loader, Scope};
 use crate::diagnostic::Diagnostic;
@@ -10,6 +11,8 @@ use crate::merge::merge;
 use crate::node::{Map, Node, Value};
 use crate::paths;
 use crate::schema::{SERVICE, Shape};
+use crate::source::Span;
+use crate::yaml::MOST_VALUES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +70,9 @@ impl Resolver<'_> {
     }
 
     fn resolve(&mut self, loader: &mut Loader<'_>, name: &str) -> Option<Node> {
+        if loader.values_left == 0 {
+            return None;
+        }
         let mut chain: Vec<(At, Node)> = Vec::new();
         let mut open: BTreeSet<At> = BTreeSet::new();
         let mut at: At = (0, name.to_owned());
@@ -95,10 +101,17 @@ impl Resolver<'_> {
             at = next;
         };
         while let Some((at, own)) = chain.pop() {
+            let place = own.place();
             base = match base.take() {
                 Some(base) => Some(Node { key: own.key, ..merge(base, own, SERVICE_SHAPE) }),
                 None => whole.then_some(own),
             };
+            let size = base.as_ref().map_or(0, Node::count);
+            let Some(left) = loader.values_left.checked_sub(size) else {
+                too_many(loader, &at.1, place);
+                return None;
+            };
+            loader.values_left = left;
             self.done.insert(at, base.clone());
         }
         base
@@ -161,6 +174,16 @@ fn leave(chain: &mut [(At, Node)], mut extends: Node, file: Option<&Path>) {
     }
     if let Some(service) = chain.last_mut().and_then(|(_, service)| service.as_map_mut()) {
         service.insert("extends".to_owned(), extends);
+    }
+}
+
+fn too_many(loader: &mut Loader<'_>, name: &str, place: Span) {
+    // said once: nothing more is resolved
+    if std::mem::take(&mut loader.values_left) > 0 {
+        let message = "the services that extend others come to too many values";
+        let label = format!("more than {MOST_VALUES} values up to here");
+        let path = format!("services.{name}.extends");
+        loader.diagnostics.push(Diagnostic::error(path, message, place).label(label));
     }
 }
 

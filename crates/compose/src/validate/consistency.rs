@@ -75,7 +75,9 @@ fn platforms(service: &Node, error: &mut impl FnMut(String, Span, &str)) {
         && !built.is_empty()
         && !built.iter().any(|platform| platform.as_str() == own.as_str())
     {
-        let message = "`build.platforms` must include the service's `platform`".to_owned();
+        // as Compose v2 says it
+        let platform = own.as_str().unwrap_or_default();
+        let message = format!("service.build.platforms MUST include service.platform {platform:?}");
         error(message, own.place(), "not among `build.platforms`");
     }
 }

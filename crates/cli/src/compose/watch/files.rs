@@ -1,6 +1,6 @@
 //! What stands below a path, what differs between two looks at it, and the archive that carries the difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -11,11 +11,15 @@ use dockerfile::Ignore;
 
 use super::notice::Notice;
 
-/// Paths below a rule's path (`""` is the path itself, when it is a file) and what tells their versions apart.
+/// Paths below a rule's path (`""` is the path itself, when it is a file), directories among them, and what tells
+/// their versions apart.
 pub(super) type Snapshot = BTreeMap<String, Stamp>;
 
-/// A version of a file: modification time, size and mode.
+/// A version of a file: modification time, size and mode; of a directory: that it is there.
 pub(super) type Stamp = (i64, i64, u64, u32);
+
+/// What a directory has for a version.
+const DIRECTORY: Stamp = (0, 0, 0, 0);
 
 /// Paths that differ between two snapshots.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +30,12 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.removed.is_empty()
+        self.count() == 0
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.changed.len() + self.removed.len()
     }
 }
 
@@ -88,12 +97,11 @@ pub(super) fn scan(root: &Path, filter: &Filter, notice: &mut Notice) -> Result<
             let Some(meta) = there(entry.metadata())? else { continue };
             let Ok(name) = entry.file_name().into_string() else { continue };
             let name = if dir.is_empty() { name } else { format!("{dir}/{name}") };
-            if meta.is_dir() {
-                if !(filter.ignore.matches(&name) && filter.ignore.prunes(&name)) {
-                    open.push(name);
-                }
-            } else if filter.wants(&name) {
-                out.insert(name, stamp(&meta));
+            if filter.wants(&name) {
+                out.insert(name.clone(), stamp(&meta));
+            }
+            if meta.is_dir() && !(filter.ignore.matches(&name) && filter.ignore.prunes(&name)) {
+                open.push(name);
             }
         }
     }
@@ -114,20 +122,26 @@ fn there<T>(found: io::Result<T>) -> Result<Option<T>> {
 }
 
 fn stamp(meta: &Metadata) -> Stamp {
+    if meta.is_dir() {
+        return DIRECTORY;
+    }
     (meta.mtime(), meta.mtime_nsec(), meta.len(), meta.mode())
 }
 
-/// From `before` to `after`.
+/// From `before` to `after`. A file where a directory was is both: the directory goes first.
 pub(super) fn diff(before: &Snapshot, after: &Snapshot) -> Changes {
     let changed = after.iter().filter(|(name, stamp)| before.get(*name) != Some(stamp));
-    let removed = before.keys().filter(|name| !after.contains_key(*name));
+    let removed = before.iter().filter(|(name, was)| {
+        after.get(*name).is_none_or(|is| (**was == DIRECTORY) != (*is == DIRECTORY))
+    });
     Changes {
         changed: changed.map(|(name, _)| name.clone()).collect(),
-        removed: removed.cloned().collect(),
+        removed: removed.map(|(name, _)| name.clone()).collect(),
     }
 }
 
-/// A tar of the named paths below `root`, each under its `place` in the container.
+/// A tar of the named paths below `root`, each under its `place` in the container. A file is read before its length
+/// is written: one that grows meanwhile must not tear the tar. A directory with something in it needs no entry.
 pub(super) fn archive(
     root: &Path,
     names: &[String],
@@ -135,15 +149,40 @@ pub(super) fn archive(
 ) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.follow_symlinks(false);
+    let sorted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     for name in names {
         let path = if name.is_empty() { root.to_owned() } else { root.join(name) };
+        let below = format!("{name}/");
+        let first = sorted.range(below.as_str()..).next();
+        let filled = first.is_some_and(|first| first.starts_with(&below));
         let target = place(name);
-        match builder.append_path_with_name(&path, target.trim_start_matches('/')) {
+        let target = target.trim_start_matches('/');
+        match append(&mut builder, &path, target, filled) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             other => other?,
         }
     }
     builder.into_inner()
+}
+
+fn append(
+    builder: &mut tar::Builder<Vec<u8>>,
+    path: &Path,
+    target: &str,
+    filled: bool,
+) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    if meta.is_dir() {
+        return if filled { Ok(()) } else { builder.append_dir(target, path) };
+    }
+    if !meta.is_file() {
+        return builder.append_path_with_name(path, target);
+    }
+    let bytes = fs::read(path)?;
+    let mut header = tar::Header::new_gnu();
+    header.set_metadata(&meta);
+    header.set_size(bytes.len() as u64);
+    builder.append_data(&mut header, target, bytes.as_slice())
 }
 
 #[cfg(test)]
@@ -163,21 +202,29 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let root = dir.path();
         fs::create_dir_all(root.join("src/node_modules/x")).expect("made");
-        for name in ["a.js", "src/b.js", "src/node_modules/x/c.js", "x.log"] {
+        for name in ["a.js", "src/b.js", "src/node_modules/x/c.js", "turns", "x.log"] {
             fs::write(root.join(name), "1").expect("written");
         }
         let filter = Filter::new(&rule(root), None).expect("a filter");
         let mut notice = Notice::new().expect("notices");
         let before = scan(root, &filter, &mut notice).expect("a look");
-        assert_eq!(before.keys().collect::<Vec<_>>(), ["a.js", "src/b.js"]);
+        assert_eq!(before.keys().collect::<Vec<_>>(), ["a.js", "src", "src/b.js", "turns"]);
         fs::write(root.join("src/b.js"), "22").expect("written");
         fs::write(root.join("src/new.js"), "1").expect("written");
         fs::write(root.join("y.log"), "1").expect("written");
+        fs::create_dir_all(root.join("empty")).expect("made");
+        fs::remove_file(root.join("turns")).expect("removed");
+        fs::create_dir_all(root.join("turns")).expect("made");
+        fs::create_dir_all(root.join("full")).expect("made");
+        fs::write(root.join("full/d.js"), "1").expect("written");
         fs::remove_file(root.join("a.js")).expect("removed");
         let after = scan(root, &filter, &mut notice).expect("a look");
         let changes = diff(&before, &after);
-        assert_eq!(changes.changed, ["src/b.js", "src/new.js"]);
-        assert_eq!(changes.removed, ["a.js"]);
+        assert_eq!(
+            changes.changed,
+            ["empty", "full", "full/d.js", "src/b.js", "src/new.js", "turns"]
+        );
+        assert_eq!(changes.removed, ["a.js", "turns"], "what becomes a directory goes first");
         let archive =
             archive(root, &changes.changed, |name| format!("/app/{name}")).expect("a tar");
         let mut tar = tar::Archive::new(archive.as_slice());
@@ -186,7 +233,10 @@ mod tests {
             .expect("entries")
             .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
             .collect();
-        assert_eq!(names, ["app/src/b.js", "app/src/new.js"]);
+        assert_eq!(
+            names,
+            ["app/empty", "app/full/d.js", "app/src/b.js", "app/src/new.js", "app/turns"]
+        );
     }
 
     #[test]
