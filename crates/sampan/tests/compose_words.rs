@@ -324,7 +324,7 @@ fn bad_files_create_nothing_and_dry_runs_do_nothing() {
 
 #[test]
 fn hooks_before_the_start_run_once_and_dependents_restart() {
-    let file = "services:\n  a: {image: busybox, command: WAIT, scale: 2, volumes: ['data:/data'], pre_start: [{command: [sh, -c, 'echo one >> /data/log']}, {image: busybox, command: [sh, -c, 'echo two >> /data/log; exit CODE']}]}\n  b: {image: busybox, command: WAIT, depends_on: {a: {condition: service_started, restart: true}}}\nvolumes: {data: }\n";
+    let file = "services:\n  a: {image: busybox, command: WAIT, scale: 2, healthcheck: {test: 'true', interval: 1s}, volumes: ['data:/data'], pre_start: [{command: [sh, -c, 'echo one >> /data/log']}, {image: busybox, command: [sh, -c, 'echo two >> /data/log; exit CODE']}]}\n  b: {image: busybox, command: WAIT, depends_on: {a: {condition: service_healthy, restart: true}}}\nvolumes: {data: }\n";
     let site = Site::open(&file.replace("CODE", "17"));
     let failed = site.run(&["up", "-d"]);
     assert_eq!(failed.status, 1);
@@ -340,7 +340,9 @@ fn hooks_before_the_start_run_once_and_dependents_restart() {
 
     let started = |name: &str| site.inspect(name, "{{.Id}} {{.State.StartedAt}}");
     let before = started("words-b-1");
-    site.words(&["restart", "-t", "1", "a"]);
+    let said = site.words(&["restart", "-t", "1", "a"]);
+    let place = |line: &str| said.find(line).unwrap_or_else(|| panic!("{line}: {said}"));
+    assert!(place("  Healthy") < place("Container words-b-1  Restarting"), "{said}");
     let after = started("words-b-1");
     assert_ne!(after, before, "restarted with it");
     assert_eq!(after.split(' ').next(), before.split(' ').next(), "and not made anew");

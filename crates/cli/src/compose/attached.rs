@@ -103,7 +103,8 @@ fn attach(loaded: &Loaded, args: &Up, row: &Value) -> bool {
     if args.attach.is_empty() { wanted && !named(&args.no_attach) } else { named(&args.attach) }
 }
 
-/// Until all containers ended, or the first one when that aborts. Returns the code to end with.
+/// Until all containers ended, or the first one when that aborts. Returns the code to end with. A watch goes on: it
+/// may be what ended them, to make them anew.
 async fn follow(
     client: &Client,
     tails: Vec<Tail>,
@@ -119,7 +120,7 @@ async fn follow(
     let mut live: BTreeSet<String> = tails.iter().map(|tail| tail.id.clone()).collect();
     let mut running: FuturesUnordered<_> =
         tails.into_iter().map(|tail| watch(tail, began.to_string())).collect();
-    while !running.is_empty() {
+    while args.watch || !running.is_empty() {
         let (tail, ended) = tokio::select! {
             Some(ended) = running.next() => ended,
             (id, time) = newcomers.starts.next() => {

@@ -1,6 +1,7 @@
 //! Services that exist: `start`, `stop`, `restart`, `kill`, `pause`, `unpause`, `rm`, `wait`.
 
 use anyhow::{Result, bail};
+use compose::model::Condition;
 use compose::plan::{self, DownOptions, Operation, Plan, Recreate, Step, UpOptions};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -107,26 +108,50 @@ pub(super) async fn restart(ctx: &Ctx, flags: &ProjectFlags, args: Restart) -> R
         services.extend(dependents.map(|service| service.name.clone()));
     }
     let (loaded, rows) = chosen(ctx, flags, &services).await?;
-    // each after those that it depends on
-    let before = |row: &Value| {
-        let wanted = loaded.desired.services.get(observe::service(row));
-        let on = |other: &Value| {
-            wanted.is_some_and(|wanted| wanted.depends_on.contains_key(observe::service(other)))
-        };
-        let others = rows.iter().enumerate().filter(|(_, other)| on(other));
-        others.map(|(index, _)| index).collect()
+    let plan = Plan { steps: restarts(&loaded, &rows), ..Plan::default() };
+    let board = Board::new(flags).titled("Restarting");
+    up::run(ctx.client().await?, flags, &loaded, &plan, &board, args.timeout).await?;
+    Ok(report::OK)
+}
+
+/// Each after those that it depends on, and once these are as it needs them.
+fn restarts(loaded: &Loaded, rows: &[Value]) -> Vec<Step> {
+    let of = |service: &str| -> Vec<usize> {
+        let found = rows.iter().enumerate().filter(|(_, row)| observe::service(row) == service);
+        found.map(|(index, _)| index).collect()
     };
-    let steps = rows.iter().map(|row| Step {
+    let restart = |row: &Value| Step {
         operation: Operation::Restart {
             service: observe::service(row).to_owned(),
             name: observe::name(row).to_owned(),
         },
-        after: before(row),
-    });
-    let plan = Plan { steps: steps.collect(), ..Plan::default() };
-    let board = Board::new(flags).titled("Restarting");
-    up::run(ctx.client().await?, flags, &loaded, &plan, &board, args.timeout).await?;
-    Ok(report::OK)
+        after: Default::default(),
+    };
+    let mut steps: Vec<Step> = rows.iter().map(restart).collect();
+    for (name, service) in &loaded.desired.services {
+        let own = of(name);
+        for (on, how) in service.depends_on.iter().filter(|_| !own.is_empty()) {
+            let mut before = of(on);
+            if before.is_empty() {
+                continue;
+            }
+            if how.condition != Condition::Started {
+                let names = before.iter().map(|index| observe::name(&rows[*index]).to_owned());
+                let operation = Operation::Wait {
+                    service: on.clone(),
+                    names: names.collect(),
+                    condition: how.condition,
+                    required: how.required,
+                };
+                steps.push(Step { operation, after: before.into_iter().collect() });
+                before = vec![steps.len() - 1];
+            }
+            for index in &own {
+                steps[*index].after.extend(before.iter().copied());
+            }
+        }
+    }
+    steps
 }
 
 /// Does one API word for each row at the same time.

@@ -27,8 +27,9 @@ pub(super) async fn config(ctx: &Ctx, flags: &ProjectFlags, args: &Config) -> Re
     let mut loaded = project::project_with(flags, names, args.no_env_resolution, keep)?;
     if !keep.variables {
         loaded.check(&args.names)?;
-    } else if !args.names.is_empty() && args.no_interpolate {
-        eprintln!("WARN: service filtering is not applied when --no-interpolate is set");
+    } else if !args.names.is_empty() {
+        let flag = if args.variables { "--variables" } else { "--no-interpolate" };
+        eprintln!("WARN: service filtering is not applied when {flag} is set");
     }
     if args.quiet {
         return Ok(report::OK);
