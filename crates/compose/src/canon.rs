@@ -170,8 +170,8 @@ impl<'a> Canon<'a> {
                 }
             }
         }
-        // a command that is taken away, as `command:` without a value does, is none
-        let given = |node: &Node| node.tag != Tag::Reset || !node.is_null();
+        // what is taken away, as `command:` without a value does, is none
+        let given = |node: &Node| node.tag != Tag::Reset;
         let missing = |field: &&Field| field.required && !done.get(field.name).is_some_and(given);
         for field in object.fields.iter().filter(missing) {
             let path = format!("{}.{}", self.path(), field.name);

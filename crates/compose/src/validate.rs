@@ -110,10 +110,6 @@ fn ports_of_host(at: &str, service: &Node, diagnostics: &mut Vec<Diagnostic>) {
 fn anonymous_binds(at: &str, service: &Node, diagnostics: &mut Vec<Diagnostic>) {
     for mount in service.get("volumes").and_then(Node::as_seq).unwrap_or_default() {
         let kind = mount.get("type").and_then(Node::as_str);
-        // `!reset` takes away what the schema had seen.
-        if kind.is_none() {
-            diagnostics.push(Diagnostic::error(at, "a volume needs a `type`", mount.span));
-        }
         if kind == Some("bind") && mount.get("source").is_none() {
             diagnostics.push(Diagnostic::error(at, "a bind needs a `source`", mount.span));
         }

@@ -441,10 +441,15 @@ fn a_blank_inline_dockerfile_is_none() {
 }
 
 #[test]
-fn a_mount_whose_type_is_reset_is_refused() {
-    let text = "services: {a: {image: x, volumes: [{type: !reset volume, target: /d}]}}\n";
-    let refused = config(text);
-    assert!(refused.contains("a volume needs a `type`"), "{refused}");
+fn what_must_be_there_is_not_taken_away() {
+    for (field, told) in [
+        ("volumes: [{type: !reset volume, target: /d}]", "a volume mount needs `type`"),
+        ("ports: [{target: !reset 8080, published: 8080}]", "a port needs `target`"),
+        ("ulimits: {nofile: {soft: !reset 1, hard: 2}}", "a ulimit needs `soft`"),
+    ] {
+        let refused = config(&format!("services: {{a: {{image: x, {field}}}}}\n"));
+        assert!(refused.contains(told), "{refused}");
+    }
 }
 
 #[test]
