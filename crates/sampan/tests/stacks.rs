@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -306,11 +307,56 @@ configs:
     let told = site.sampan(&[&words[..], &["app_other"]].concat()).failed();
     assert!(told.contains("service update rolled back: "), "{told}");
     assert!(told.contains("no-such-program") || told.contains("non-zero exit"), "{told}");
+    what_came_of_an_earlier_deployment_is_this_ones(&site, &service);
     // a first deployment that cannot work has nothing to go back to, and ends all the same
     site.write("stack.yml", &alone.replace("image: busybox", "image: nowhere.invalid/none"));
     let words = ["stack", "deploy", "-d=false", "-c", "stack.yml", "first"];
     let told = site.sampan(&words).failed();
     assert!(told.contains("deployment of stack first failed:\nfirst_other: "), "{told}");
+}
+
+/// A paused update is tried again by whoever deploys again; one that somebody else ended has not come to be.
+fn what_came_of_an_earlier_deployment_is_this_ones(site: &Site, service: &str) {
+    let mut file = format!("services:\n  web:\n    {service}\n");
+    file = file.replace("failure_action: rollback", "failure_action: pause");
+    let words = ["stack", "deploy", "-d=false", "-c", "again.yml", "again"];
+    site.write("again.yml", &file);
+    site.sampan(&words).ok();
+    site.write("again.yml", &file.replace(WAIT, "exit 3"));
+    for _ in 0..2 {
+        let told = site.sampan(&words);
+        assert!(told.out.contains("Updating service again_web"), "{told:?}");
+        let told = told.failed();
+        assert!(told.contains("again_web: ") && told.contains("non-zero exit (3)"), "{told}");
+    }
+
+    let pending = |env: &str| {
+        let nowhere = "placement: {constraints: [node.labels.disk == ssd]}\n      update_config";
+        let text = file.replace("update_config", nowhere);
+        site.write("pending.yml", &format!("{text}    environment: [A={env}]\n"));
+        let mut command = site.hosts[0].sampan_command().unwrap();
+        let command = command.current_dir(&site.dir).stderr(Stdio::piped()).stdout(Stdio::null());
+        let words =
+            ["stack", "deploy", "-d=false", "--timeout", "10m", "-c", "pending.yml", "late"];
+        let client = command.args(words).spawn().unwrap();
+        let format = "{{.Spec.TaskTemplate.ContainerSpec.Env}}";
+        eventually("it is asked for", || {
+            let words = ["service", "inspect", "late_web", "--format", format];
+            (site.hosts[0].docker(&words).stdout.trim() == format!("[A={env}]")).then_some(())
+        });
+        client
+    };
+    let ends = |client: Child, want: &str| {
+        let output = client.wait_with_output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(want), "{want} in {told}");
+    };
+    let first = pending("one");
+    let second = pending("two");
+    ends(first, "late_web: superseded by another deployment");
+    site.docker(&["stack", "rm", "late"]);
+    ends(second, "late_web: removed meanwhile");
 }
 
 /// The tutorials' stacks, side by side on three hosts: all are on their way before the first is looked at.

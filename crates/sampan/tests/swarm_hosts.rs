@@ -257,6 +257,25 @@ fn a_lost_worker_is_replaced_and_comes_back_without_duplicates() {
             hosts[0].docker(&["node", "inspect", "node2", "--format", "{{.Status.State}}"]).ok();
         (state == "ready").then_some(())
     });
+    joins_again_as_another_node(&hosts);
+}
+
+/// A machine that left by force is another node when it is back. What it was stays on the list, with its place in the
+/// networks, until somebody removes it.
+fn joins_again_as_another_node(hosts: &Hosts) {
+    hosts[0].docker(&["network", "create", "-d", "overlay", "net"]).ok();
+    let words = ["service", "create", "--mode", "global", "--name", "each", "--network", "net"];
+    let program = ["--restart-delay", "0s", "busybox", "sh", "-c", WAIT];
+    hosts[0].docker(&[&words[..], &program].concat()).ok();
+    settles_on(hosts, 0, "each", &["node1", "node2", "node3"]);
+    let token = hosts[0].docker(&["swarm", "join-token", "-q", "worker"]).ok();
+    hosts[2].docker(&["swarm", "leave", "--force"]).ok();
+    let manager = format!("{}:2377", hosts[0].address());
+    hosts[2].docker(&["swarm", "join", "--token", &token, &manager]).ok();
+    eventually("a task runs on the machine again", || {
+        (containers(hosts, 2, "each") == 1).then_some(())
+    });
+    assert_eq!(lines(hosts, 0, &["node", "ls", "-q"]).len(), 4);
 }
 
 #[test]

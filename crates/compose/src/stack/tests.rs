@@ -574,6 +574,15 @@ mod verdicts {
         tasks.insert(3, failed(3));
         let want = Verdict::Failing("No such image: nope".to_owned());
         assert_eq!(verdict(&service(1, ""), &tasks), want);
+        // tried again: the ends of before are not this update's
+        let again = |at| {
+            let mut again = service(1, "updating");
+            let status = again.update_status.get_or_insert_default();
+            status.started_at = Some(Timestamp::from_seconds(at));
+            again
+        };
+        assert_eq!(verdict(&again(4), &tasks), Verdict::Underway(String::new()));
+        assert_eq!(verdict(&again(3), &tasks), want);
         let mut once = service(1, "");
         let policy = RestartPolicy { condition: "none".to_owned(), ..RestartPolicy::default() };
         once.spec.task_template.restart_policy = Some(policy);

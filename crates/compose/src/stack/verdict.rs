@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use types::Timestamp;
 use types::swarm::service::Service;
 use types::swarm::task::{Task, TaskState};
 
@@ -84,7 +85,9 @@ pub fn judge(
     if scheduled || (!updating && wanted.is_some_and(|wanted| there >= wanted)) {
         return Verdict::Converged;
     }
-    if let Some(reason) = failing(service, current) {
+    // what failed before this update is not its failure, though the spec may be the same
+    let since = status.filter(|_| updating).and_then(|status| status.started_at);
+    if let Some(reason) = failing(service, current, since) {
         return Verdict::Failing(reason);
     }
     Verdict::Underway(pending(current).unwrap_or_default())
@@ -123,8 +126,8 @@ fn pending(tasks: &[&Task]) -> Option<String> {
     tasks.iter().find(waits).map(|task| task.status.err.clone())
 }
 
-/// Why a slot ended, if it did so more often than one bears.
-fn failing(service: &Service, current: &[&Task]) -> Option<String> {
+/// Why a slot ended, if it did so more often than one bears, the last time in a task made since then.
+fn failing(service: &Service, current: &[&Task], since: Option<Timestamp>) -> Option<String> {
     let policy = service.spec.task_template.restart_policy.as_ref();
     let bears = match policy.map(|policy| (policy.condition.as_str(), policy.max_attempts)) {
         Some(("none", _)) => 1,
@@ -139,8 +142,9 @@ fn failing(service: &Service, current: &[&Task]) -> Option<String> {
         tasks.sort_by_key(|task| std::cmp::Reverse(task.meta.created_at));
         let ended = tasks.iter().skip_while(|task| task.status.state < TaskState::Running);
         let ends: Vec<&&Task> = ended.take_while(|task| failed(task)).collect();
-        if ends.len() >= bears {
-            return ends.first().map(|task| reason(task));
+        let newest = ends.first().filter(|newest| since <= Some(newest.meta.created_at));
+        if let Some(newest) = newest.filter(|_| ends.len() >= bears) {
+            return Some(reason(newest));
         }
     }
     None
