@@ -163,6 +163,7 @@ impl Newcomers<'_> {
 
 /// Shows a container's lines until it is down for good; a restart is said and followed.
 async fn until_exit(client: &Client, tail: &Tail, args: &Up, mut since: String) -> Result<i64> {
+    let mut told = since.clone();
     loop {
         let query = Query::new()
             .with("stdout", "1")
@@ -178,15 +179,30 @@ async fn until_exit(client: &Client, tail: &Tail, args: &Up, mut since: String) 
         if state["Running"] != json!(true) && state["Restarting"] != json!(true) {
             return Ok(state["ExitCode"].as_i64().unwrap_or(0));
         }
-        let code = match state["Restarting"] == json!(true) {
-            true => state["ExitCode"].as_i64().unwrap_or(0),
-            // it runs again, and its state forgot
-            false => last_code(client, &tail.id, &since).await?,
-        };
-        report::say(&format!("{} exited with code {code} (restarting)", tail.label))?;
-        since = crate::clock::now_seconds().to_string();
+        let restarting = state["Restarting"] == json!(true);
+        let ended = crate::clock::api_time(state["FinishedAt"].as_str().unwrap_or_default());
+        let ended = ended.unwrap_or_default();
+        if later(&ended, &told) {
+            let code = match restarting {
+                true => state["ExitCode"].as_i64().unwrap_or(0),
+                // it runs again, and its state forgot
+                false => last_code(client, &tail.id, &since).await?,
+            };
+            report::say(&format!("{} exited with code {code} (restarting)", tail.label))?;
+            // what comes after that end was not shown yet
+            since.clone_from(&ended);
+            told = ended;
+        } else if !restarting {
+            since = crate::clock::now_seconds().to_string();
+        }
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
+}
+
+/// Whether a time in seconds is after another one.
+fn later(time: &str, other: &str) -> bool {
+    let (time, other) = (time.parse::<f64>(), other.parse::<f64>());
+    time.is_ok_and(|time| other.is_ok_and(|other| time > other))
 }
 
 /// The code with which a container ended last since `since` (seconds), as the daemon's events have it.
