@@ -54,6 +54,15 @@ fn settled(desired: &Desired) -> Observed {
 }
 
 #[test]
+fn who_is_linked_on_dockers_bridge_is_made_first() {
+    let text = "services: {a: {image: x, network_mode: bridge, links: [db]}, db: {image: x, network_mode: bridge}}\n";
+    let steps = up(&wanted(text), &Observed::default(), |_| {});
+    let made = |line: &&str| line.contains("CreateContainer { service: \"a\"");
+    let made = steps.lines().find(made).unwrap_or_else(|| panic!("{steps}"));
+    assert!(made.ends_with("after [0]"), "{steps}");
+}
+
+#[test]
 fn from_nothing_everything_is_made_in_order() {
     insta::assert_snapshot!(up(&wanted(FILE), &Observed::default(), |_| {}));
 }

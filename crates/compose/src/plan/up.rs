@@ -295,7 +295,7 @@ impl Planner<'_> {
         self.done.insert(service.name.clone(), done);
     }
 
-    /// The networks and volumes in use, and the containers whose namespaces are shared.
+    /// The networks and volumes in use, and the containers whose namespaces are shared or that are linked.
     fn before_create(&self, service: &Service, ground: &BTreeMap<String, usize>) -> Vec<usize> {
         let networks = service.networks.iter().map(|key| format!("network {key}"));
         let volumes = service.volumes.iter().map(|key| format!("volume {key}"));
@@ -303,6 +303,11 @@ impl Planner<'_> {
             networks.chain(volumes).filter_map(|key| ground.get(&key).copied()).collect();
         for (_, shared) in &service.shares {
             after.extend(self.done.get(shared).into_iter().flat_map(|done| &done.created));
+        }
+        // the daemon looks up links of its own bridge when the container is made
+        if service.template.host_config.links.is_some() {
+            let linked = service.depends_on.keys().filter_map(|on| self.done.get(on));
+            after.extend(linked.flat_map(|done| &done.created));
         }
         after
     }
