@@ -8,7 +8,6 @@ use engine::{Passes, PathReport};
 use nix::sys::statvfs::statvfs;
 use raft::Member;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 use store::Snapshot;
@@ -73,7 +72,7 @@ impl Cluster {
             checkup.node = node.id().to_string();
             let machine = nix::unistd::gethostname().unwrap_or_default();
             checkup.name = machine.to_string_lossy().into_owned();
-            checkup.mtu = mtu(guard(&shared.state).advertise.ip()).unwrap_or(0);
+            checkup.mtu = mtu(shared).await.unwrap_or(0);
             checkup.findings.push(path(checkup.mtu));
             checkup.findings.extend(shared.engine.paths().await.iter().filter_map(passes));
             checkup.findings.push(certificate(shared));
@@ -162,12 +161,12 @@ fn certificate(shared: &Shared) -> Finding {
     }
 }
 
-/// The interface's that has the address.
-fn mtu(address: IpAddr) -> Option<u32> {
+/// Of the interface that has the advertised address.
+async fn mtu(shared: &Shared) -> Option<u32> {
+    let address = guard(&shared.state).advertise.ip();
     let interfaces = interfaces::interfaces(|_| false).ok()?;
     let own = interfaces.into_iter().find(|it| it.addresses.contains(&address))?;
-    let text = std::fs::read_to_string(format!("/sys/class/net/{}/mtu", own.name)).ok()?;
-    text.trim().parse().ok()
+    shared.engine.link_mtu(&own.name).await
 }
 
 fn path(mtu: u32) -> Finding {

@@ -5,15 +5,16 @@
 //!                └──► POST PATH of a manager ─► control       the asking node is the one of its certificate
 //! ```
 
-use crate::node::Shared;
+use crate::node::{Shared, guard};
 use crate::{Body, Cluster, Inner, error, forward};
 use async_trait::async_trait;
-use engine::{ClusterNetworks, Error};
+use engine::{ClusterNetworks, Error, Neighbours};
 use errdefs::{Classify, ErrorKind};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use manager::control::{Control, find, network};
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use types::network::{CreateRequest, Network};
@@ -97,6 +98,22 @@ impl ClusterNetworks for Places {
         // A node that left has no places.
         let Some(shared) = self.shared() else { return Ok(()) };
         ask(&shared, Ask::Detach(places)).await.map(|_| ())
+    }
+
+    fn neighbours(&self) -> Option<Neighbours> {
+        let shared = self.shared()?;
+        let IpAddr::V4(own) = guard(&shared.state).advertise.ip() else { return None };
+        let me = shared.me().node;
+        let known = match shared.running_plane() {
+            Some(plane) => plane.reachable(),
+            None => shared.managers(),
+        };
+        let known = known.into_iter().filter(|it| it.node != me && !it.node.as_str().is_empty());
+        let others = known.filter_map(|it| match it.addr.parse().ok()? {
+            SocketAddr::V4(at) => Some((it.node, *at.ip())),
+            SocketAddr::V6(_) => None,
+        });
+        Some(Neighbours { own, others: others.collect() })
     }
 }
 

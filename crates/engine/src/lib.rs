@@ -50,7 +50,7 @@ pub use housekeeping::Housekeeping;
 pub use images::{
     ImageListOptions, ImportRequest, ImportSource, PullRequest, Renew, read_platform,
 };
-pub use networks::{ClusterNetworks, NetworkCreated, Passes, PathReport};
+pub use networks::{ClusterNetworks, Neighbours, NetworkCreated, Passes, PathReport};
 pub use system::{API_VERSION, DiskUsageOptions, MIN_API_VERSION};
 
 /// Bytes on their way to a client: a tar archive, framed output, JSON lines.

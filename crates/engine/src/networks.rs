@@ -50,7 +50,7 @@ mod six;
 mod wire;
 
 pub(crate) use attach::{DNS_TCP, DNS_UDP, Joining, Publishing};
-pub use beyond::ClusterNetworks;
+pub use beyond::{ClusterNetworks, Neighbours};
 pub use netdev::Passes;
 pub use objects::NetworkCreated;
 pub use paths::PathReport;

@@ -44,7 +44,7 @@ pub use door::lead_to_resolver;
 pub use error::{ApplyError, Failure, PortError, SandboxError};
 pub use netdev::{NetDev, Note};
 pub use overlay::Overlay;
-pub use path::{Passes, probe_path};
+pub use path::{Passes, link_mtu, probe_path};
 pub use ports::{PortRange, Reservation, reserve};
 pub use refused::Refused;
 pub use sandbox::{Sandboxes, run_in};

@@ -1,5 +1,6 @@
 //! How large a packet passes to another node, by asking: ICMP echoes that nobody on the way may cut into pieces.
 
+use crate::link::Route;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto,
@@ -60,6 +61,12 @@ pub fn probe_path(peer: Ipv4Addr, mtu: u32) -> io::Result<Passes> {
         }
     }
     Ok(Passes::UpTo(passes))
+}
+
+/// What the link of that name takes in the calling thread's namespace; `None` when there is none. What `/sys` says may be of the namespace that it was
+/// mounted in.
+pub fn link_mtu(name: &str) -> io::Result<Option<u32>> {
+    Ok(Route::open()?.link(name)?.map(|link| link.mtu))
 }
 
 struct Echoes {

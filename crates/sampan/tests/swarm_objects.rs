@@ -260,6 +260,8 @@ fn a_machine_becomes_a_node_by_one_command() {
     assert!(done && told.contains("Started the daemon (pid "), "{told}");
     assert!(told.contains("is now a manager."), "{told}");
     let token = hosts[0].docker(&["swarm", "join-token", "-q", "worker"]).ok();
+    let smaller = ["link", "set", "eth0", "mtu", "1400"];
+    assert!(hosts[1].namespace().command("ip").args(smaller).status().unwrap().success());
     let (done, told) = by(&hosts[1], &["join", "--token", &token, &format!("{address}:2377")]);
     assert!(done && told.contains("This node joined a swarm as a worker."), "{told}");
     eventually("two nodes are ready", || {
@@ -270,6 +272,15 @@ fn a_machine_becomes_a_node_by_one_command() {
     let (done, told) = by(&hosts[0], &["init", "--advertise-addr", &address]);
     assert!(!done && told.contains("already part of a swarm"), "{told}");
     assert!(!told.contains("Started"), "{told}");
+
+    // How large packets pass is asked though there is no network that both are on.
+    let told = hosts[1].sampan(&["doctor"]).stdout;
+    assert!(told.contains("1400 on the interface that the swarm uses"), "{told}");
+    eventually("the smaller interface is found", || {
+        let told = hosts[0].sampan(&["doctor"]).stdout;
+        let found = told.contains("1500 on the interface") && told.contains("do not pass to node");
+        found.then_some(())
+    });
 
     // Who leaves is down at once.
     assert_eq!(hosts[1].docker(&["swarm", "leave"]).ok(), "Node left the swarm.");

@@ -2,10 +2,12 @@
 
 use crate::{Engine, Error};
 use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use types::TaskId;
 use types::swarm::attach::{AttachRequest, Attached};
 use types::swarm::network::ClusterNetwork;
+use types::{NodeId, TaskId};
 
 /// Where the engine asks for places in the cluster's networks. On every node of a cluster, workers included.
 #[async_trait]
@@ -22,6 +24,18 @@ pub trait ClusterNetworks: Send + Sync + 'static {
 
     /// Gives places back. One that is unknown is no error.
     async fn detach(&self, places: Vec<TaskId>) -> Result<(), Error>;
+
+    /// Whom this node knows, whether or not they share a network; [`None`] in no cluster.
+    fn neighbours(&self) -> Option<Neighbours>;
+}
+
+/// Nodes and where they are reached outside of the cluster's networks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbours {
+    /// This node's own address.
+    pub own: Ipv4Addr,
+    /// On a manager all nodes that are not down, else the managers.
+    pub others: BTreeMap<NodeId, Ipv4Addr>,
 }
 
 impl Engine {

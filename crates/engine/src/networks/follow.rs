@@ -6,6 +6,7 @@
 
 use super::heard::{Heard, TableFile};
 use super::member::Member;
+use super::refusals::Former;
 use super::{Known, Networks, State};
 use crate::{Engine, Error, Result};
 use names::ClusterZone;
@@ -13,13 +14,14 @@ use netdev::{Note, Overlay};
 use netplan::overlay::{Here, Me, OverlayPlan, Planner, TUNNEL_PORT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
 use types::network::PolicyDrop;
 use types::swarm::endpoint::{EndpointRow, EndpointState, EndpointTable, NetworkRow};
 use types::swarm::network::Mode;
 use types::{ContainerId, NetworkId, NodeId};
 
 /// Ethernet's, until the link that leads to the other nodes is found.
-const DEFAULT_MTU: u32 = 1500;
+pub(super) const DEFAULT_MTU: u32 = 1500;
 /// Below the networks' directory; without the ending of networks' records.
 const FILE: &str = "endpoints";
 
@@ -34,6 +36,8 @@ pub(super) struct Following {
     planner: Planner,
     /// The names of networks.
     named: BTreeMap<NetworkId, ClusterZone>,
+    /// For the log of what policies refused.
+    pub(super) former: Former,
     file: TableFile,
 }
 
@@ -95,7 +99,10 @@ impl Networks {
         let mut state = self.state.lock().await;
         let is_first = state.following.is_none();
         state.following = Some(match state.following.take() {
-            Some(before) => Following { heard, ..before },
+            Some(mut before) => {
+                before.former.note(&before.heard.table, &heard.table, SystemTime::now());
+                Following { heard, ..before }
+            }
             None => Following::new(heard, self.table_file()),
         });
         if is_first {
@@ -285,6 +292,7 @@ impl Following {
             planned: None,
             planner: Planner::default(),
             named: BTreeMap::new(),
+            former: Former::default(),
             file,
         }
     }
@@ -294,10 +302,11 @@ impl Following {
         &self.heard.table
     }
 
-    /// What this node's interface takes, and the other nodes.
-    pub(super) fn others(&self) -> (u32, Vec<(NodeId, std::net::Ipv4Addr)>) {
+    /// What this node's interface takes, and the other nodes, if the table knows this one.
+    pub(super) fn others(&self) -> (Option<u32>, Vec<(NodeId, std::net::Ipv4Addr)>) {
         let peers = self.heard.table.peers.iter().filter(|peer| peer.node != self.heard.node);
-        (self.underlay_mtu, peers.map(|peer| (peer.node.clone(), peer.underlay)).collect())
+        let mtu = self.underlay().map(|_| self.underlay_mtu);
+        (mtu, peers.map(|peer| (peer.node.clone(), peer.underlay)).collect())
     }
 
     fn underlay(&self) -> Option<std::net::Ipv4Addr> {

@@ -1,9 +1,12 @@
-//! How large packets pass to the other nodes: asked when a node is new, and now and then.
+//! How large packets pass to the other nodes: asked when a node is new, and now and then; of nodes that share a network with this one, and of all
+//! that this one knows.
 //!
 //! The tunnel's size follows from this node's own interface. When the way to another node carries less, small packets
 //! pass and large ones are lost: connections open and then hang. So that is told.
 
 use super::Networks;
+use super::beyond::Neighbours;
+use super::follow::DEFAULT_MTU;
 use crate::Engine;
 use netdev::{Passes, probe_path};
 use std::collections::BTreeMap;
@@ -38,6 +41,21 @@ impl Engine {
         state.paths.values().map(|(report, _)| report.clone()).collect()
     }
 
+    /// What the interface of that name takes; `None` if there is none.
+    pub async fn link_mtu(&self, name: &str) -> Option<u32> {
+        let name = name.to_owned();
+        match tokio::task::spawn_blocking(move || netdev::link_mtu(&name)).await {
+            Ok(found) => found
+                .inspect_err(|err| tracing::warn!(error = %err, "failed to read a link's MTU"))
+                .ok()?,
+            Err(died) => std::panic::resume_unwind(died.into_panic()),
+        }
+    }
+
+    fn neighbours(&self) -> Option<Neighbours> {
+        self.0.cluster_networks.get()?.neighbours()
+    }
+
     /// Asks, until the engine ends.
     pub(super) async fn watch_paths(self) {
         let mut ticks = tokio::time::interval(LOOK);
@@ -47,9 +65,11 @@ impl Engine {
                 _tick = ticks.tick() => {}
                 () = self.0.closing.cancelled() => return,
             }
-            if let Some(asked) = self.0.networks.unasked().await {
-                let report = ask(asked).await;
-                self.0.networks.learn(report).await;
+            while let Some(asked) = self.0.networks.unasked(self.neighbours()).await {
+                tokio::select! {
+                    report = ask(asked) => self.0.networks.learn(report).await,
+                    () = self.0.closing.cancelled() => return,
+                }
             }
         }
     }
@@ -68,20 +88,34 @@ async fn ask(asked: PathReport) -> PathReport {
 }
 
 impl Networks {
-    /// A node to ask; what is known of nodes that are gone is forgotten.
-    async fn unasked(&self) -> Option<PathReport> {
+    /// A node to ask, new ones first; what is known of nodes that are gone is forgotten. Where the table says nodes' addresses these
+    /// count: the cluster's packets go there.
+    async fn unasked(&self, neighbours: Option<Neighbours>) -> Option<PathReport> {
         let mut state = self.state.lock().await;
-        let (mtu, peers) = match &state.following {
+        let (mut mtu, peers) = match &state.following {
             Some(following) => following.others(),
-            None => (0, Vec::new()),
+            None => (None, Vec::new()),
         };
+        let (own, others) = neighbours.map(|it| (it.own, it.others)).unzip();
+        let mut nodes = others.unwrap_or_default();
+        nodes.extend(peers);
+        if let (None, Some(own), false) = (mtu, own, nodes.is_empty()) {
+            mtu = self.on_overlay(move |overlay| overlay.mtu_at(own)).await.ok().flatten();
+        }
+        let mtu = mtu.unwrap_or(DEFAULT_MTU);
         let is_there = |report: &PathReport| {
-            report.mtu == mtu && peers.contains(&(report.node.clone(), report.address))
+            report.mtu == mtu && nodes.get(&report.node) == Some(&report.address)
         };
         state.paths.retain(|_, (report, _)| is_there(report));
+        let is_new = |node: &NodeId| !state.paths.contains_key(node);
         let now = Instant::now();
-        let is_due = |node: &NodeId| state.paths.get(node).is_none_or(|(_, at)| now >= *at);
-        let (node, address) = peers.into_iter().find(|(node, _)| is_due(node))?;
+        let is_due = |node: &NodeId| state.paths.get(node).is_some_and(|(_, at)| now >= *at);
+        let mut all = nodes.iter();
+        let (node, address) = all
+            .clone()
+            .find(|(node, _)| is_new(node))
+            .or_else(|| all.find(|(node, _)| is_due(node)))?;
+        let (node, address) = (node.clone(), *address);
         Some(PathReport { node, address, mtu, passes: Passes::Silent })
     }
 

@@ -251,11 +251,10 @@ impl EndpointTable {
     /// When the update goes on from another version; the table is as it was. The agent then ends its session, and
     /// the next one begins with the whole table.
     pub fn apply(&mut self, update: &EndpointUpdate) -> Result<(), OutOfStep> {
-        if update.complete {
-            *self = EndpointTable::default();
-        } else if update.from != self.version {
+        if !update.complete && update.from != self.version {
             return Err(OutOfStep);
         }
+        let before = update.complete.then(|| std::mem::take(self));
         for row in &update.removed {
             match row {
                 RemovedRow::Network(id) => self.networks.remove(id),
@@ -271,6 +270,10 @@ impl EndpointTable {
         self.services.merge(&update.services);
         self.endpoints.merge(&update.endpoints);
         (self.version, self.tunnel_port) = (update.to, update.tunnel_port);
+        // Another manager tells everything again; for who follows the table only what has changed is to be new.
+        if let Some(before) = before {
+            self.share_with(&before);
+        }
         Ok(())
     }
 }

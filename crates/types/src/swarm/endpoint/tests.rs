@@ -75,9 +75,16 @@ fn a_change_carries_only_what_changed() {
 #[test]
 fn a_whole_table_takes_the_place_of_any() {
     let [one, two, _] = history();
-    let mut table = two;
+    let mut table = two.clone();
     table.apply(&EndpointUpdate::whole(&one)).unwrap();
     assert_eq!(table, one);
+    // What it says that was known already is the same in memory.
+    let mut table = two.clone();
+    let told_again: EndpointTable =
+        serde_json::from_value(serde_json::to_value(&two).unwrap()).unwrap();
+    table.apply(&EndpointUpdate::whole(&told_again)).unwrap();
+    assert_eq!(table, two);
+    assert!(table.endpoints.is_same(&two.endpoints) && table.peers.is_same(&two.peers));
 }
 
 #[test]
