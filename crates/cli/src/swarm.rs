@@ -1,6 +1,6 @@
 //! `sampan swarm …`, and `init`, `join`, `leave` for short.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
@@ -203,7 +203,11 @@ pub(crate) async fn init(ctx: &Ctx, args: InitArgs) -> Result<Exit> {
         "Availability": args.availability,
         "Spec": spec,
     });
-    let node = client.json(Method::POST, "/swarm/init", &Query::new(), Some(&request)).await?;
+    let made = client.json(Method::POST, "/swarm/init", &Query::new(), Some(&request)).await;
+    let node = made.map_err(|err| match advice(&err.to_string()) {
+        Some(advice) => anyhow!("{err}{advice}"),
+        None => err.into(),
+    })?;
     let node = node.as_str().unwrap_or_default();
     report::print(&format!("Swarm initialized: current node ({node}) is now a manager.\n\n"))?;
     print_join(client, "worker").await?;
@@ -215,6 +219,13 @@ pub(crate) async fn init(ctx: &Ctx, args: InitArgs) -> Result<Exit> {
         print_unlock(key["UnlockKey"].as_str().unwrap_or_default())?;
     }
     Ok(report::OK)
+}
+
+/// What Docker's client adds to the daemon's words.
+fn advice(err: &str) -> Option<&'static str> {
+    let unclear =
+        ["could not choose an IP address to advertise", "could not find the system's IP address"];
+    unclear.iter().any(|it| err.contains(it)).then_some(" - specify one with --advertise-addr")
 }
 
 impl SettingArgs {

@@ -76,6 +76,9 @@ fn the_tutorial_on_three_hosts() {
         "{refused}"
     );
     assert!(refused.contains("specify one with --advertise-addr"), "{refused}");
+    let ours = hosts[0].sampan_command().unwrap().args(["swarm", "init"]).output().unwrap();
+    let ours = String::from_utf8(ours.stderr).unwrap();
+    assert!(ours.contains(") - specify one with --advertise-addr"), "{ours}");
 
     let first = hosts[0].address().to_string();
     let said = hosts[0].docker(&["swarm", "init", "--advertise-addr", &first]).ok();
