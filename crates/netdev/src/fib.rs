@@ -18,11 +18,15 @@ const ORIGIN: u8 = 83;
 // linux/fib_rules.h, linux/rtnetlink.h: not in libc.
 const FRA_DST: u16 = 1;
 const FRA_SRC: u16 = 2;
+const FRA_GOTO: u16 = 4;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
 const FRA_PROTOCOL: u16 = 21;
 const FR_ACT_TO_TBL: u8 = 1;
+const FR_ACT_GOTO: u8 = 2;
+const FR_ACT_NOP: u8 = 3;
 const RTNH_F_ONLINK: u32 = 4;
 
 pub(crate) const MAIN: u32 = libc::RT_TABLE_MAIN as u32;
@@ -32,7 +36,7 @@ pub(crate) const MAIN: u32 = libc::RT_TABLE_MAIN as u32;
 pub(crate) struct Owner {
     /// Of routes.
     pub(crate) metric: u32,
-    /// Of routing rules; before that of the main table, 32766.
+    /// Of routing rules; before that of the main table, 32766. The one before and the one behind are the owner's, too.
     pub(crate) preference: u32,
 }
 
@@ -54,6 +58,10 @@ impl Block {
     pub(crate) fn only(address: impl Into<IpAddr>) -> Self {
         let first = address.into();
         Block { first, prefix_len: if first.is_ipv4() { 32 } else { 128 } }
+    }
+
+    pub(crate) fn is_six(&self) -> bool {
+        self.first.is_ipv6()
     }
 }
 
@@ -101,6 +109,22 @@ pub(crate) struct Choice {
 pub(crate) enum End {
     From(Block),
     To(Block),
+}
+
+/// Half of what leads packets without a mark past an owner's choices, so that these cost them nothing, however many there
+/// are. The kernel goes through routing rules one by one, for each packet twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Bypass {
+    pub(crate) half: Half,
+    pub(crate) is_six: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Half {
+    /// Right behind the choices; does nothing.
+    Exit,
+    /// Right before them: `fwmark 0/0xffffffff goto` the exit.
+    Entry,
 }
 
 /// On the tunnel: a next hop's MAC.
@@ -183,6 +207,25 @@ impl Route {
 
     pub(crate) fn remove_choice(&mut self, owner: Owner, choice: &Choice) -> io::Result<()> {
         gone(self.0.run(choice_request(libc::RTM_DELRULE, 0, owner, choice)))
+    }
+
+    pub(crate) fn bypasses(&mut self, owner: Owner) -> io::Result<BTreeSet<Bypass>> {
+        let mut bypasses = BTreeSet::new();
+        self.dump_families(libc::RTM_GETRULE, head, |payload| {
+            bypasses.extend(read_bypass(payload, owner.preference));
+        })?;
+        Ok(bypasses)
+    }
+
+    pub(crate) fn put_bypass(&mut self, owner: Owner, bypass: Bypass) -> io::Result<()> {
+        match self.0.run(bypass_request(libc::RTM_NEWRULE, CREATE, owner, bypass)) {
+            Err(err) if err.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    pub(crate) fn remove_bypass(&mut self, owner: Owner, bypass: Bypass) -> io::Result<()> {
+        gone(self.0.run(bypass_request(libc::RTM_DELRULE, 0, owner, bypass)))
     }
 
     /// Neighbours on `device`, but for those that no packet goes to.
@@ -345,6 +388,38 @@ fn read_choice(payload: &[u8], preference: u32) -> Option<Choice> {
         mark: number(FRA_FWMARK).unwrap_or_default(),
         table: number(FRA_TABLE)?,
     })
+}
+
+fn bypass_request(kind: u16, flags: u16, owner: Owner, bypass: Bypass) -> Request {
+    let family = if bypass.is_six { libc::AF_INET6 } else { libc::AF_INET } as u8;
+    let (action, preference) = match bypass.half {
+        Half::Exit => (FR_ACT_NOP, owner.preference + 1),
+        Half::Entry => (FR_ACT_GOTO, owner.preference - 1),
+    };
+    let header = [family, 0, 0, 0, 0, 0, 0, action, 0, 0, 0, 0];
+    let request = Request::new(kind, flags, &header)
+        .u32(FRA_PRIORITY, preference)
+        .attr(FRA_PROTOCOL, &[ORIGIN]);
+    match bypass.half {
+        Half::Exit => request,
+        Half::Entry => {
+            request.u32(FRA_GOTO, owner.preference + 1).u32(FRA_FWMARK, 0).u32(FRA_FWMASK, u32::MAX)
+        }
+    }
+}
+
+fn read_bypass(payload: &[u8], preference: u32) -> Option<Bypass> {
+    let (header, attributes) = payload.split_first_chunk::<12>()?;
+    let number = |kind| find(attributes, kind).and_then(read_u32);
+    if find(attributes, FRA_PROTOCOL) != Some(&[ORIGIN]) {
+        return None;
+    }
+    let half = match (header[7], number(FRA_PRIORITY)?) {
+        (FR_ACT_NOP, at) if at == preference + 1 => Half::Exit,
+        (FR_ACT_GOTO, at) if at == preference - 1 => Half::Entry,
+        _ => return None,
+    };
+    Some(Bypass { half, is_six: i32::from(header[0]) == libc::AF_INET6 })
 }
 
 fn forwarding_request(kind: u16, flags: u16, device: u32, entry: &Forwarding) -> Request {

@@ -16,7 +16,7 @@ mod tests;
 use crate::beside::Beside;
 use crate::conntrack;
 use crate::error::{ApplyError, Failure};
-use crate::fib::{Block, Choice, End, Forwarding, MAIN, Neighbour, Owner, Path, Way};
+use crate::fib::{Block, Bypass, Choice, End, Forwarding, Half, MAIN, Neighbour, Owner, Path, Way};
 use crate::link::{Link, Route};
 use crate::netdev::{NetDev, Note, Steps};
 use crate::nft::{Found, Ledger, Rules, counts};
@@ -418,12 +418,19 @@ impl Overlay {
             |route, path| route.put_path(owner, path),
             |route, path| route.remove_path(owner, path),
         );
+        let choices = choices(plan);
+        changed += Mending { what: "routing rule", route, steps }.mend(
+            &choices,
+            |route| route.choices(owner),
+            |route, choice| route.put_choice(owner, choice),
+            |route, choice| route.remove_choice(owner, choice),
+        );
         changed
             + Mending { what: "routing rule", route, steps }.mend(
-                &choices(plan),
-                |route| route.choices(owner),
-                |route, choice| route.put_choice(owner, choice),
-                |route, choice| route.remove_choice(owner, choice),
+                &bypasses(&choices),
+                |route| route.bypasses(owner),
+                |route, bypass| route.put_bypass(owner, *bypass),
+                |route, bypass| route.remove_bypass(owner, *bypass),
             )
     }
 }
@@ -601,6 +608,15 @@ fn choices(plan: &OverlayPlan) -> BTreeSet<Choice> {
         from.chain(from_six).chain(to).map(choice).collect::<Vec<_>>()
     };
     plan.returns.iter().flat_map(of).collect()
+}
+
+/// For each family that there are choices in: these all ask for a mark.
+fn bypasses(choices: &BTreeSet<Choice>) -> BTreeSet<Bypass> {
+    let family = |choice: &Choice| match choice.end {
+        End::From(block) | End::To(block) => block.is_six(),
+    };
+    let both = |is_six| [Half::Exit, Half::Entry].map(|half| Bypass { half, is_six });
+    choices.iter().map(family).flat_map(both).collect()
 }
 
 /// Interfaces that what we forward comes by.

@@ -13,8 +13,13 @@ use cluster::{
     underlay_six,
 };
 use netdev::{Note, Passes, probe_path};
+use netplan::overlay::{TUNNEL_PORT, TUNNEL_VNI, tunnel_mac};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
+};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use types::ServiceId;
@@ -148,6 +153,82 @@ fn networks_do_not_reach_each_other() {
         let mut got = [0; 8];
         let len = socket.recv(&mut got).unwrap();
         assert_eq!(&got[..len], b"truth", "{database} was reached with a false address");
+    }
+}
+
+/// An IPv4 packet with a datagram.
+fn datagram(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), text: &[u8]) -> Vec<u8> {
+    let size = |more: usize| u16::try_from(text.len() + more).unwrap().to_be_bytes();
+    let mut packet = [&[0x45, 0][..], &size(28), &[0, 0, 0, 0, 64, 17, 0, 0]].concat();
+    packet.extend([from.0.octets(), to.0.octets()].concat());
+    let words = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum: u32 = words.sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet.extend([from.1.to_be_bytes(), to.1.to_be_bytes(), size(8), [0, 0]].concat());
+    packet.extend(text);
+    packet
+}
+
+/// `packet` as it goes from a host to another in the tunnel, without the outer headers.
+fn wrapped(from: u8, to: u8, packet: &[u8]) -> Vec<u8> {
+    let [vni @ .., _] = (TUNNEL_VNI << 8).to_be_bytes();
+    let ethernet = [tunnel_mac(underlay(to)), tunnel_mac(underlay(from))].concat();
+    [&[8, 0, 0, 0], &vni[..], &[0], &ethernet, &[8, 0], packet].concat()
+}
+
+/// Sends a packet with whatever source it names.
+fn send_raw(sandbox: &Path, packet: &[u8]) {
+    let to = Ipv4Addr::from(<[u8; 4]>::try_from(&packet[16..20]).unwrap());
+    inside(sandbox, || {
+        let (flags, all) = (SockFlag::empty(), SockProtocol::Raw);
+        let raw = socket(AddressFamily::Inet, SockType::Raw, flags, all).unwrap();
+        let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
+        sendto(raw.as_raw_fd(), packet, &to, MsgFlags::empty()).unwrap();
+    });
+}
+
+#[test]
+fn nobody_sends_as_another_whose_flow_is_open_nor_wraps_packets_as_nodes_do() {
+    let mut cluster = Cluster::new();
+    let liar = cluster.task("app", 1, 1, &[("front", FRONT)]);
+    let honest = cluster.task("db", 3, 3, &[("back", BACK)]);
+    let near = cluster.task("db", 1, 3, &[("back", BACK)]);
+    let far = cluster.task("db", 2, 3, &[("back", BACK)]);
+    cluster.apply();
+    let bind =
+        |sandbox: &Path, port| inside(sandbox, || UdpSocket::bind(("0.0.0.0", port)).unwrap());
+    let honest = bind(&honest, 77);
+    let honest_is = (task_ip(BACK, 3, 3), 77);
+    for (host, sandbox) in [(1, &near), (2, &far)] {
+        let (database, port) = (bind(sandbox, 53), (task_ip(BACK, host, 3), 53));
+        for socket in [&honest, &database] {
+            socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        }
+        // The flow is open: asked, answered.
+        let mut got = [0; 8];
+        honest.send_to(b"open", port).unwrap();
+        let (_, from) = database.recv_from(&mut got).unwrap();
+        database.send_to(b"open", from).unwrap();
+        honest.recv(&mut got).unwrap();
+        let lie = datagram(honest_is, port, b"lie");
+        let other = datagram((task_ip(BACK, 3, 4), 78), port, b"lie");
+        for _ in 0..10 {
+            send_raw(&liar, &lie);
+            for inner in [&lie, &other] {
+                // With the node's address, as it is translated on the way to another node; and with another node's.
+                let own = datagram((task_ip(BACK, 1, 4), 78), port, b"lie");
+                let plain = bind(&liar, 0);
+                let to = (underlay(host), TUNNEL_PORT);
+                plain.send_to(&wrapped(1, host, &own), to).unwrap();
+                let wrapped = wrapped(3, host, inner);
+                send_raw(&liar, &datagram((underlay(3), 4000), to, &wrapped));
+            }
+        }
+        honest.send_to(b"truth", port).unwrap();
+        let len = database.recv(&mut got).unwrap();
+        assert_eq!(&got[..len], b"truth", "the database on host {host} was lied to");
     }
 }
 
@@ -389,12 +470,14 @@ fn one_audit_mends_what_somebody_destroyed() {
     let tasks = web(&mut cluster, &[1, 2]);
     assert_eq!(cluster.audit(1), [], "nobody changed anything");
     let mark = underlay(2).to_bits().to_string();
-    let damages: [&[&str]; 9] = [
+    let damages: [&[&str]; 11] = [
         &["nft", "flush", "ruleset"],
         &["nft", "flush", "chain", "ip", "sampan_overlay_0badcafe", "forward"],
         &["ip", "route", "flush", "root", "10.48.0.0/12"],
         &["ip", "route", "flush", "table", &mark],
         &["ip", "rule", "del", "table", &mark],
+        &["ip", "rule", "del", "pref", "29069"],
+        &["ip", "rule", "del", "pref", "29071"],
         &["ip", "neigh", "del", "192.0.2.2", "dev", "smx0badcafe"],
         &["bridge", "fdb", "del", "02:53:c0:00:02:02", "dev", "smx0badcafe", "dst", "192.0.2.2"],
         &["ip", "link", "del", "smx0badcafe"],

@@ -3,20 +3,20 @@
 //! down in IPv4's words, from which the other's follow ([`Family`]).
 //!
 //! Every packet passes them, so a rule asks first what costs little (a number, the connection's state) and last what has
-//! to be looked up in a set.
+//! to be looked up in a set; what only a connection's first packet has to be asked comes after its state; and there is no
+//! chain on a hook for what no network and nobody here needs: its call is most of what it costs.
 //!
 //! | chain | hook | does |
 //! |---|---|---|
-//! | `loopback` | prerouting, raw | drops what `route_localnet` would let a task reach |
-//! | `input` | filter | the tunnel's packets from peers alone, and nothing for the host in them but answers |
-//! | `arrive` | prerouting, mangle | remembers which node a connection came in by, and sends its replies back there |
-//! | `lead`, `clamp` | prerouting, forward | to a network without encapsulation: by the tunnel all the same what came in by a published port; no segments that are too large for it |
+//! | `arrive` | prerouting, mangle | drops what `route_localnet` would let a task reach; sends replies back to the node that the connection came in by |
+//! | `input`, `tunnelled` | filter | the tunnel's packets from peers alone, and nothing for the host in them but answers |
+//! | `lead` | prerouting | where a network has no encapsulation: by the tunnel all the same what came in by a published port |
 //! | `prerouting`, `output` | nat | VIPs to endpoints; published ports to local endpoints, else to any |
 //! | `postrouting` | nat | masquerade: to the outside, what a task sends to itself by a VIP, and what another node asks of a published port |
-//! | `forward`, `from_task`, `from_tunnel` | filter | no foreign source |
-//! | `admit` | | what goes on; else no packet between networks, none that a policy keeps away, in only to published ports |
+//! | `forward`, `from_tunnel` | filter | no segments that are too large for the tunnel; no foreign source |
+//! | `admit` | | what goes on; else no packet between networks, none that a policy keeps away, in only to published ports; remembers which node a connection came in by |
 //! | `host` | | what is for the host itself where it is in a network |
-//! | `leave` | postrouting | policies, for what the host itself sends |
+//! | `leave` | postrouting | where the host is in a network: policies, for what it sends |
 //! | `refuse` | | remembers what policies keep away, and drops it |
 //! | `vip_…`, `port_…` | | a choice among the healthy endpoints, by weight; draining ones are in none |
 
@@ -240,12 +240,20 @@ const GUARD: &str = "ip saddr @pools ip saddr . ip daddr != @admitted \
     ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports \
     ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse";
 
+/// A container's datagrams would come to another node with this one's address, and what is wrapped in them as this node's.
+const NOBODY_WRAPS: &str = "udp dport $port ip daddr @underlays counter drop";
+
 /// Chain, hook (none of one that others jump to), rules.
 const CHAINS: &[(&str, &str, &[&str])] = &[
     (
-        "loopback",
-        "type filter hook prerouting priority raw; policy accept;",
-        &["ip daddr 127.0.0.0/8 iifname @tasks drop", "ip daddr 127.0.0.0/8 iifname @tunnel drop"],
+        // Before the translation of addresses, or a port published on 127.0.0.1 would be reached by it.
+        "arrive",
+        "type filter hook prerouting priority mangle; policy accept;",
+        &[
+            "ip daddr 127.0.0.0/8 iifname @tasks drop",
+            "ip daddr 127.0.0.0/8 iifname @tunnel drop",
+            "ct mark != 0 ct direction reply iifname @tasks meta mark set ct mark",
+        ],
     ),
     (
         "input",
@@ -260,26 +268,17 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
-        "arrive",
-        "type filter hook prerouting priority mangle; policy accept;",
+        // What says it comes from a peer, in the tunnel's wrapping. Nobody wraps on a link of ours; a task that does forges
+        // a peer's packets.
+        "tunnelled",
+        "",
         &[
-            "ct state new iifname @tunnel ct mark set ether saddr map @peers",
-            "ct direction reply ct mark != 0 iifname @tasks meta mark set ct mark",
+            "iifname \"smt*\" counter drop",
+            "iifname \"smx*\" counter drop",
+            "iifname \"smw*\" counter drop",
+            "ip saddr @underlays accept",
+            "counter drop",
         ],
-    ),
-    (
-        // After the translation: a task's node tells by the tunnel by which node a client came in.
-        "lead",
-        "type filter hook prerouting priority -90; policy accept;",
-        &[
-            "ct status dnat ct direction original iifname != @tasks iifname != @tunnel meta mark set ip daddr map @via",
-        ],
-    ),
-    (
-        // Whoever is on the way has a larger MTU than the tunnel.
-        "clamp",
-        "type filter hook forward priority mangle; policy accept;",
-        &["tcp flags & (syn|rst) == syn oifname @tunnel tcp option maxseg size set rt mtu"],
     ),
     (
         "prerouting",
@@ -313,15 +312,19 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "forward",
         "type filter hook forward priority filter; policy accept;",
         &[
-            "iifname @tasks goto from_task",
-            "iifname @tunnel goto from_tunnel",
+            // Whoever is on the way may have a larger MTU than the tunnel.
+            "tcp flags & (syn|rst) == syn oifname @tunnel tcp option maxseg size set rt mtu",
+            "iifname . ip saddr @owners goto admit",
+            "iifname $tunnel goto from_tunnel",
+            "iifname @tasks counter drop",
+            "iifname @wire goto from_tunnel",
+            NOBODY_WRAPS,
             "oifname != @tasks oifname != @tunnel accept",
             "ip saddr @pools ip saddr != @direct counter drop",
             "ip saddr @secret counter drop",
             "goto admit",
         ],
     ),
-    ("from_task", "", &["iifname . ip saddr != @owners counter drop", "goto admit"]),
     (
         "from_tunnel",
         "",
@@ -336,6 +339,8 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
         "",
         &[
             "ct state established,related accept",
+            "iifname @tunnel ct mark set ether saddr map @peers",
+            NOBODY_WRAPS,
             GUARD,
             "ip saddr . ip daddr @within accept",
             "ip saddr . ip daddr @outside accept",
@@ -363,12 +368,6 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "ip saddr . ip daddr @within accept",
             "counter drop",
         ],
-    ),
-    (
-        // From the host itself to a task here; other nodes' tasks are guarded there.
-        "leave",
-        "type filter hook postrouting priority 101; policy accept;",
-        &["ct state established,related accept", "oifname != @tasks accept", GUARD],
     ),
     (
         // What a policy keeps away. Two rules: when the set is full the first one does nothing.
@@ -445,9 +444,11 @@ pub(super) fn base(
 ) -> OverlayRules {
     let name = format!("sampan_overlay_{}", me.instance);
     let own = table.peers.iter().find(|peer| peer.node == me.node).map(|peer| peer.underlay);
+    let has = |network: &&NetworkRow| family.has(network.subnet.network());
+    let is_direct = table.networks.iter().filter(has).any(|row| row.mode == Mode::Direct);
     let mut rules = OverlayRules {
         family: family.name(),
-        frame: frame(&name, me.tunnel_port, own, family),
+        frame: frame(&name, me, own, is_direct, family),
         table: name,
         ..OverlayRules::default()
     };
@@ -475,6 +476,9 @@ pub(super) fn describe_places(
     places: &[Here],
     family: Family<'_>,
 ) {
+    if matches!(family, Family::Four) && places.iter().any(Here::is_host) {
+        rules.frame += &host_frame(&format!("{} {}", rules.family, rules.table));
+    }
     for place in places.iter().filter(|place| family.has(place.address)) {
         match (place.is_host(), family) {
             (false, _) => describe_place(rules, place, family),
@@ -766,16 +770,48 @@ const SIX_RULES: &[(&str, &str)] = &[
     ("output", "ip6 daddr ::1 return"),
 ];
 
-/// Before the rest of their chains, of IPv4 alone.
+/// Where the host itself is in a network. Before the rest of their chains, of IPv4 alone.
 const HOST_RULES: &[(&str, &str)] = &[
     ("input", "ip daddr @hosts goto host"),
-    ("output", "ip daddr vmap @vips"),
     ("postrouting", "fib saddr type local snat ip to ip daddr map @attached"),
 ];
 
-/// `port`: of the tunnel. Another's VXLAN may share it, with other numbers for its networks. `own`: where the node is reached.
-fn frame(table: &str, port: u16, own: Option<Ipv4Addr>, family: Family<'_>) -> String {
+/// From the host itself to a task here, once it has the network's address; other nodes' tasks are guarded there.
+const LEAVE: (&str, &[&str]) = (
+    "type filter hook postrouting priority 101; policy accept;",
+    &["ct state established,related accept", "oifname != @tasks accept", GUARD],
+);
+
+/// Where a network has no encapsulation. After the translation: a task's node tells by the tunnel by which node a client
+/// came in.
+const LEAD: (&str, &str) = (
+    "type filter hook prerouting priority -90; policy accept;",
+    "ct status dnat ct direction original iifname != @tasks iifname != @tunnel meta mark set ip daddr map @via",
+);
+
+/// What a frame has beside the rest while the host itself is in a network. `of`: family and table.
+fn host_frame(of: &str) -> String {
+    let (hook, rules) = LEAVE;
+    let mut text = format!("add chain {of} leave {{ {hook} }}\n");
+    for rule in rules {
+        text += &format!("add rule {of} leave {rule}\n");
+    }
+    for (chain, rule) in HOST_RULES {
+        text += &format!("insert rule {of} {chain} {rule}\n");
+    }
+    text
+}
+
+/// `own`: where the node is reached.
+fn frame(
+    table: &str,
+    me: &Me,
+    own: Option<Ipv4Addr>,
+    is_direct: bool,
+    family: Family<'_>,
+) -> String {
     let of = format!("{} {table}", family.name());
+    let (tunnel, port) = (format!("\"smx{}\"", me.instance), me.tunnel_port.to_string());
     let mut text = format!("add table {of}\n");
     for (kind, name, what) in SETS {
         text += &format!("add {kind} {of} {name} {{ {}; }}\n", family.say(what));
@@ -788,12 +824,11 @@ fn frame(table: &str, port: u16, own: Option<Ipv4Addr>, family: Family<'_>) -> S
     }
     match family {
         Family::Four => {
+            // Another's VXLAN may share the port, with other numbers for its networks.
             text += &format!(
-                "add rule {of} input udp dport {port} @th,96,24 {TUNNEL_VNI} ip saddr != @underlays counter drop\n"
+                "add rule {of} input udp dport {port} @th,96,24 {TUNNEL_VNI} goto tunnelled\n"
             );
-            for (chain, rule) in HOST_RULES {
-                text += &format!("add rule {of} {chain} {rule}\n");
-            }
+            text += &format!("add rule {of} output ip daddr vmap @vips\n");
             // Another node that asks a published port here may be led to a task of its own: what comes to it by the
             // tunnel with its own address it would take for forged.
             if let Some(own) = own {
@@ -810,8 +845,14 @@ fn frame(table: &str, port: u16, own: Option<Ipv4Addr>, family: Family<'_>) -> S
     }
     for (chain, _, rules) in CHAINS {
         for rule in *rules {
-            text += &format!("add rule {of} {chain} {}\n", family.say(rule));
+            let rule = family.say(rule).replace("$tunnel", &tunnel).replace("$port", &port);
+            text += &format!("add rule {of} {chain} {rule}\n");
         }
+    }
+    if is_direct {
+        let (hook, rule) = LEAD;
+        text += &format!("add chain {of} lead {{ {hook} }}\n");
+        text += &format!("add rule {of} lead {}\n", family.say(rule));
     }
     text
 }

@@ -220,37 +220,33 @@ fn the_rules_are_these() {
     add map ip sampan_overlay_0a1b2c3d vips { type ipv4_addr : verdict; }
     add map ip sampan_overlay_0a1b2c3d ports { type inet_proto . inet_service : verdict; }
     add map ip sampan_overlay_0a1b2c3d peers { type ether_addr : mark; }
-    add chain ip sampan_overlay_0a1b2c3d loopback { type filter hook prerouting priority raw; policy accept; }
-    add chain ip sampan_overlay_0a1b2c3d input { type filter hook input priority filter; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d arrive { type filter hook prerouting priority mangle; policy accept; }
-    add chain ip sampan_overlay_0a1b2c3d lead { type filter hook prerouting priority -90; policy accept; }
-    add chain ip sampan_overlay_0a1b2c3d clamp { type filter hook forward priority mangle; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d input { type filter hook input priority filter; policy accept; }
+    add chain ip sampan_overlay_0a1b2c3d tunnelled
     add chain ip sampan_overlay_0a1b2c3d prerouting { type nat hook prerouting priority dstnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d output { type nat hook output priority -100; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d postrouting { type nat hook postrouting priority srcnat; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d forward { type filter hook forward priority filter; policy accept; }
-    add chain ip sampan_overlay_0a1b2c3d from_task
     add chain ip sampan_overlay_0a1b2c3d from_tunnel
     add chain ip sampan_overlay_0a1b2c3d admit
     add chain ip sampan_overlay_0a1b2c3d host
-    add chain ip sampan_overlay_0a1b2c3d leave { type filter hook postrouting priority 101; policy accept; }
     add chain ip sampan_overlay_0a1b2c3d refuse
-    add rule ip sampan_overlay_0a1b2c3d input udp dport 4789 @th,96,24 4096 ip saddr != @underlays counter drop
-    add rule ip sampan_overlay_0a1b2c3d input ip daddr @hosts goto host
+    add rule ip sampan_overlay_0a1b2c3d input udp dport 4789 @th,96,24 4096 goto tunnelled
     add rule ip sampan_overlay_0a1b2c3d output ip daddr vmap @vips
-    add rule ip sampan_overlay_0a1b2c3d postrouting fib saddr type local snat ip to ip daddr map @attached
     add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr @underlays oifname @tunnel ct status dnat snat ip to 192.168.0.1
-    add rule ip sampan_overlay_0a1b2c3d loopback ip daddr 127.0.0.0/8 iifname @tasks drop
-    add rule ip sampan_overlay_0a1b2c3d loopback ip daddr 127.0.0.0/8 iifname @tunnel drop
+    add rule ip sampan_overlay_0a1b2c3d arrive ip daddr 127.0.0.0/8 iifname @tasks drop
+    add rule ip sampan_overlay_0a1b2c3d arrive ip daddr 127.0.0.0/8 iifname @tunnel drop
+    add rule ip sampan_overlay_0a1b2c3d arrive ct mark != 0 ct direction reply iifname @tasks meta mark set ct mark
     add rule ip sampan_overlay_0a1b2c3d input ct state established,related accept
     add rule ip sampan_overlay_0a1b2c3d input iifname @tunnel counter drop
     add rule ip sampan_overlay_0a1b2c3d input ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
     add rule ip sampan_overlay_0a1b2c3d input iifname @tasks ip saddr . ip daddr @outside accept
     add rule ip sampan_overlay_0a1b2c3d input iifname @tasks ip saddr @internal counter drop
-    add rule ip sampan_overlay_0a1b2c3d arrive ct state new iifname @tunnel ct mark set ether saddr map @peers
-    add rule ip sampan_overlay_0a1b2c3d arrive ct direction reply ct mark != 0 iifname @tasks meta mark set ct mark
-    add rule ip sampan_overlay_0a1b2c3d lead ct status dnat ct direction original iifname != @tasks iifname != @tunnel meta mark set ip daddr map @via
-    add rule ip sampan_overlay_0a1b2c3d clamp tcp flags & (syn|rst) == syn oifname @tunnel tcp option maxseg size set rt mtu
+    add rule ip sampan_overlay_0a1b2c3d tunnelled iifname "smt*" counter drop
+    add rule ip sampan_overlay_0a1b2c3d tunnelled iifname "smx*" counter drop
+    add rule ip sampan_overlay_0a1b2c3d tunnelled iifname "smw*" counter drop
+    add rule ip sampan_overlay_0a1b2c3d tunnelled ip saddr @underlays accept
+    add rule ip sampan_overlay_0a1b2c3d tunnelled counter drop
     add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr vmap @vips
     add rule ip sampan_overlay_0a1b2c3d prerouting ip daddr 127.0.0.0/8 return
     add rule ip sampan_overlay_0a1b2c3d prerouting fib daddr type local meta l4proto . th dport vmap @ports
@@ -259,18 +255,22 @@ fn the_rules_are_these() {
     add rule ip sampan_overlay_0a1b2c3d postrouting ip saddr 127.0.0.0/8 ip daddr @pools masquerade
     add rule ip sampan_overlay_0a1b2c3d postrouting iifname @tasks ip saddr @open ip daddr != @pools accept
     add rule ip sampan_overlay_0a1b2c3d postrouting iifname @tasks ip saddr . ip daddr != @within masquerade
-    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks goto from_task
-    add rule ip sampan_overlay_0a1b2c3d forward iifname @tunnel goto from_tunnel
+    add rule ip sampan_overlay_0a1b2c3d forward tcp flags & (syn|rst) == syn oifname @tunnel tcp option maxseg size set rt mtu
+    add rule ip sampan_overlay_0a1b2c3d forward iifname . ip saddr @owners goto admit
+    add rule ip sampan_overlay_0a1b2c3d forward iifname "smx0a1b2c3d" goto from_tunnel
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward iifname @wire goto from_tunnel
+    add rule ip sampan_overlay_0a1b2c3d forward udp dport 4789 ip daddr @underlays counter drop
     add rule ip sampan_overlay_0a1b2c3d forward oifname != @tasks oifname != @tunnel accept
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr @pools ip saddr != @direct counter drop
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr @secret counter drop
     add rule ip sampan_overlay_0a1b2c3d forward goto admit
-    add rule ip sampan_overlay_0a1b2c3d from_task iifname . ip saddr != @owners counter drop
-    add rule ip sampan_overlay_0a1b2c3d from_task goto admit
     add rule ip sampan_overlay_0a1b2c3d from_tunnel ether saddr . ip saddr != @blocks ip saddr @pools counter drop
     add rule ip sampan_overlay_0a1b2c3d from_tunnel ip saddr @secret iifname != @wire counter drop
     add rule ip sampan_overlay_0a1b2c3d from_tunnel goto admit
     add rule ip sampan_overlay_0a1b2c3d admit ct state established,related accept
+    add rule ip sampan_overlay_0a1b2c3d admit iifname @tunnel ct mark set ether saddr map @peers
+    add rule ip sampan_overlay_0a1b2c3d admit udp dport 4789 ip daddr @underlays counter drop
     add rule ip sampan_overlay_0a1b2c3d admit ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
     add rule ip sampan_overlay_0a1b2c3d admit ip saddr . ip daddr @within accept
     add rule ip sampan_overlay_0a1b2c3d admit ip saddr . ip daddr @outside accept
@@ -290,9 +290,6 @@ fn the_rules_are_these() {
     add rule ip sampan_overlay_0a1b2c3d host ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
     add rule ip sampan_overlay_0a1b2c3d host ip saddr . ip daddr @within accept
     add rule ip sampan_overlay_0a1b2c3d host counter drop
-    add rule ip sampan_overlay_0a1b2c3d leave ct state established,related accept
-    add rule ip sampan_overlay_0a1b2c3d leave oifname != @tasks accept
-    add rule ip sampan_overlay_0a1b2c3d leave ip saddr @pools ip saddr . ip daddr != @admitted ip saddr . ip daddr . meta l4proto . th dport != @admitted_ports ip daddr . meta l4proto . th dport != @open_ports ip daddr @guarded jump refuse
     add rule ip sampan_overlay_0a1b2c3d refuse update @refused { ip saddr . ip daddr . meta l4proto . th dport }
     add rule ip sampan_overlay_0a1b2c3d refuse drop
     add chain ip sampan_overlay_0a1b2c3d vip_0a000002
