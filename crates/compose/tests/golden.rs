@@ -441,6 +441,13 @@ fn a_blank_inline_dockerfile_is_none() {
 }
 
 #[test]
+fn a_volume_at_no_place_of_its_own_stays_one() {
+    let printed = config("services: {a: {image: x, volumes: ['.']}}\n");
+    assert!(printed.contains("target: ."), "{printed}");
+    assert_eq!(config(&printed), printed);
+}
+
+#[test]
 fn what_must_be_there_is_not_taken_away() {
     for (field, told) in [
         ("volumes: [{type: !reset volume, target: /d}]", "a volume mount needs `type`"),

@@ -27,8 +27,12 @@ pub(crate) fn volume(canon: &mut Canon<'_>, node: Node) -> Vec<Node> {
 fn finish(canon: &mut Canon<'_>, node: &mut Node) {
     let bind = node.get("type").and_then(Node::as_str) == Some("bind");
     let Some(map) = node.as_map_mut() else { return };
-    if let Some(Node { value: Value::Str(target), .. }) = map.get_mut("target") {
-        *target = paths::clean(std::path::Path::new(target)).to_string_lossy().into_owned();
+    if let Some(Node { value: Value::Str(target), .. }) = map.get_mut("target")
+        && !target.is_empty()
+    {
+        let clean = paths::clean(std::path::Path::new(target)).to_string_lossy().into_owned();
+        // what is left of `.` and `a/..`, as Go's path.Clean has it
+        *target = if clean.is_empty() { ".".to_owned() } else { clean };
     }
     if !bind {
         return;
