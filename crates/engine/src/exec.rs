@@ -118,6 +118,9 @@ impl Engine {
         if config.cmd.as_ref().is_none_or(Vec::is_empty) {
             return Err(Error::invalid("No exec command specified"));
         }
+        if !config.user.is_empty() {
+            self.check_exec_user(&container, &config.user)?;
+        }
         parse_detach_keys(Some(&config.detach_keys))?;
         let exec = Arc::new(Exec { id: random_hex(), container, config, run: Mutex::default() });
         self.announce(&exec, &format!("exec_create: {}", command_text(&exec.config)));

@@ -5,7 +5,7 @@ use crate::container::Container;
 use crate::{Engine, Result};
 use lifecycle::{HealthStatus, Probe, ProbeOutcome, Vitals};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::io::AsyncReadExt;
 use types::Timestamp;
 use types::container::{ExecConfig, Health, HealthResult, Status};
@@ -16,7 +16,7 @@ const KEPT_RESULTS: usize = 5;
 /// dockerd's exit code for a probe that could not be run or timed out.
 const PROBE_FAILED: i64 = -1;
 /// How long a killed probe may take to vanish.
-const KILLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Probes until the container ends. The caller spawns it for each run of the container.
@@ -75,20 +75,39 @@ impl Engine {
 
     async fn probe(&self, container: &Container, probe: &Probe, number: u64) -> HealthResult {
         let start = Timestamp::from(SystemTime::now());
-        let limit =
-            tokio::time::timeout(probe.timeout, self.run_probe(container, probe, number)).await;
-        let (exit_code, output) = match limit {
-            Ok(Ok(ended)) => ended,
-            Ok(Err(err)) => (PROBE_FAILED, err.to_string()),
-            Err(_late) => {
-                self.kill_probe(container, number).await;
-                (
-                    PROBE_FAILED,
-                    format!("Health check exceeded timeout ({})", go_duration(probe.timeout)),
-                )
+        let mut output = Vec::new();
+        let ended = self.run_within_limit(container, probe, number, &mut output).await;
+        let text = String::from_utf8_lossy(&output).into_owned();
+        let (exit_code, output) = match ended {
+            Some(Ok(code)) => (code, text),
+            Some(Err(err)) => (PROBE_FAILED, err.to_string()),
+            None => {
+                let limit = go_duration(probe.timeout);
+                let said = if text.is_empty() { text } else { format!(": {text}") };
+                (PROBE_FAILED, format!("Health check exceeded timeout ({limit}){said}"))
             }
         };
         HealthResult { start, end: Timestamp::from(SystemTime::now()), exit_code, output }
+    }
+
+    /// The probe's exit code; `None` when it was killed because it took too long. `output` is what it said.
+    async fn run_within_limit(
+        &self,
+        container: &Container,
+        probe: &Probe,
+        number: u64,
+        output: &mut Vec<u8>,
+    ) -> Option<Result<i64>> {
+        let mut run = std::pin::pin!(self.run_probe(container, probe, number, output));
+        if let Ok(ended) = tokio::time::timeout(probe.timeout, run.as_mut()).await {
+            return Some(ended);
+        }
+        self.kill_probe(container, number).await;
+        // Its last words, unless a child of it holds on to the pipe.
+        if tokio::time::timeout(KILLED_WITHIN, run).await.is_err() {
+            self.forget_probe(container, number).await;
+        }
+        None
     }
 
     async fn run_probe(
@@ -96,7 +115,8 @@ impl Engine {
         container: &Container,
         probe: &Probe,
         number: u64,
-    ) -> Result<(i64, String)> {
+        output: &mut Vec<u8>,
+    ) -> Result<i64> {
         let mut command = probe.command.clone();
         if probe.shell {
             let shell = container.record().config.shell.clone();
@@ -116,12 +136,10 @@ impl Engine {
             console_size: None,
         };
         let handle = shim.exec(request).await.map_err(crate::Error::from_lower)?;
-        let output = match handle.stream {
-            Some(stream) => read_output(stream).await,
-            None => String::new(),
-        };
-        let code = handle.end.wait().await.map_err(crate::Error::from_lower)?;
-        Ok((code, output))
+        if let Some(stream) = handle.stream {
+            read_output(stream, output).await;
+        }
+        handle.end.wait().await.map_err(crate::Error::from_lower)
     }
 
     async fn kill_probe(&self, container: &Container, number: u64) {
@@ -130,7 +148,10 @@ impl Engine {
         {
             tracing::debug!(container = container.id.short(), error = %err, "the late probe is gone already");
         }
-        // Asked for its end, or the shim would keep it for whoever asks later.
+    }
+
+    /// Asks for its end, or the shim would keep it for whoever asks later.
+    async fn forget_probe(&self, container: &Container, number: u64) {
         if let Ok(shim) = container.running_shim() {
             let _gone =
                 tokio::time::timeout(KILLED_WITHIN, shim.exec_wait(&probe_id(number))).await;
@@ -160,8 +181,7 @@ pub(crate) fn at_start(record: &crate::container::Record) -> Option<Health> {
 }
 
 /// The frames' payloads, as much as is kept; the rest is read and dropped so that the probe can end.
-async fn read_output(mut stream: tokio::net::UnixStream) -> String {
-    let mut output = Vec::new();
+async fn read_output(mut stream: tokio::net::UnixStream, output: &mut Vec<u8>) {
     let mut header = [0u8; 8];
     let mut payload = Vec::new();
     while stream.read_exact(&mut header).await.is_ok() {
@@ -173,11 +193,55 @@ async fn read_output(mut stream: tokio::net::UnixStream) -> String {
         let room = OUTPUT_BYTES.saturating_sub(output.len()).min(payload.len());
         output.extend_from_slice(&payload[..room]);
     }
-    String::from_utf8_lossy(&output).into_owned()
 }
 
-/// As Go prints whole seconds and milliseconds.
-fn go_duration(duration: std::time::Duration) -> String {
-    let text = format!("{:.3}", duration.as_secs_f64());
-    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+/// As Go prints a duration: `50ms`, `1.5s`, `1m30s`, `1h0m0s`.
+fn go_duration(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let fraction = |unit: u128, name: &str| {
+        let (whole, rest) = (nanos / unit, nanos % unit);
+        let digits = unit.ilog10() as usize;
+        let text = format!("{whole}.{rest:0digits$}");
+        format!("{}{name}", text.trim_end_matches('0').trim_end_matches('.'))
+    };
+    match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => fraction(1_000, "µs"),
+        1_000_000..1_000_000_000 => fraction(1_000_000, "ms"),
+        _ => {
+            let minutes = duration.as_secs() / 60;
+            let rest = duration - Duration::from_secs(minutes * 60);
+            let seconds = format!("{}.{:09}", rest.as_secs(), rest.subsec_nanos());
+            let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{seconds}s"),
+                (0, minutes) => format!("{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        let cases = [
+            (0, "0s"),
+            (50_000_000, "50ms"),
+            (1_500_000, "1.5ms"),
+            (2_000, "2µs"),
+            (7, "7ns"),
+            (30_000_000_000, "30s"),
+            (1_500_000_000, "1.5s"),
+            (90_000_000_000, "1m30s"),
+            (3_600_000_000_000, "1h0m0s"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(go_duration(Duration::from_nanos(nanos)), text);
+        }
+    }
 }

@@ -123,7 +123,7 @@ impl Engine {
 
     /// Who uses which image.
     pub(crate) fn image_uses(&self) -> Vec<ContainerUse> {
-        self.0.containers.all().iter().map(|container| use_of(container)).collect()
+        self.0.containers.all().iter().flat_map(|container| uses_of(container)).collect()
     }
 
     pub(crate) fn image_event(&self, action: &str, id: &ImageId, name: &str) {
@@ -152,13 +152,19 @@ impl Engine {
     }
 }
 
-fn use_of(container: &Container) -> ContainerUse {
+/// A container's own image and those mounted in it.
+fn uses_of(container: &Container) -> Vec<ContainerUse> {
     let status = container.status();
-    ContainerUse {
+    let running = matches!(status, Status::Running | Status::Paused | Status::Restarting);
+    let record = container.record();
+    let mounted = record.mounts.iter().filter(|mount| mount.point.kind == "image");
+    let images = mounted.map(|mount| &mount.spec.source).chain([&record.image]);
+    let used = |image: &String| ContainerUse {
         container: container.id.to_string(),
-        image: ImageId::new(container.record().image.clone()),
-        running: matches!(status, Status::Running | Status::Paused | Status::Restarting),
-    }
+        image: ImageId::new(image.clone()),
+        running,
+    };
+    images.map(used).collect()
 }
 
 /// A repository and a tag or digest, as the API gives them apart. The repository may carry its own.

@@ -117,6 +117,12 @@ impl Engine {
         ocispec::process(&input).map(|(process, _warnings)| process).map_err(Error::from_lower)
     }
 
+    /// Refuses a user whom the container does not know, so that nobody waits for the exec's start to learn it.
+    pub(crate) fn check_exec_user(&self, container: &Container, name: &str) -> Result<()> {
+        let known = user(&self.live_rootfs(container)?, name, &[]);
+        known.map(drop).map_err(|err| Error::invalid(err.to_string()))
+    }
+
     /// Limits alone, for `update`.
     pub(crate) fn oci_resources(&self, host: &HostConfig) -> Result<LinuxResources> {
         ocispec::resources(host, &devices::block_devices(host)?, &self.0.facts)
@@ -158,14 +164,20 @@ impl Engine {
         let other = self.0.containers.find(id)?;
         let record = other.record();
         if !record.state.running {
-            return Err(Error::conflict(format!(
-                "cannot join {kind} namespace of a non running container: {id}"
-            )));
+            let text = format!("container {} is not running", record.id);
+            // dockerd sees to IPC before it makes the specification, whose failures are its own.
+            return Err(match kind {
+                "ipc" => Error::conflict(text),
+                _ => Error::system(format!(
+                    "failed to join {} namespace: {text}",
+                    kind.to_uppercase()
+                )),
+            });
         }
         let mode = &record.host_config.ipc_mode;
         if kind == "ipc" && (mode == "private" || mode == "none") {
-            return Err(Error::conflict(format!(
-                "can't join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+            return Err(Error::invalid(format!(
+                "container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
                 record.id
             )));
         }
@@ -181,7 +193,7 @@ impl Engine {
                     Ok(Shm::Bind(format!("/proc/{}/root/dev/shm", self.pid_of(id, "ipc")?)))
                 }
                 None if matches!(ipc_mode, "" | "private" | "shareable") => Ok(Shm::Private),
-                None => Err(Error::invalid(format!("Invalid IPC mode: {ipc_mode}"))),
+                None => Err(Error::invalid(format!("invalid IPC mode: {ipc_mode}"))),
             },
         }
     }

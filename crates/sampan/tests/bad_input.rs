@@ -50,6 +50,70 @@ fn a_name_in_use_is_a_conflict_that_names_its_holder() {
 }
 
 #[test]
+fn what_no_namespace_or_limit_can_be_is_refused_before_anything_is_made() {
+    let daemon = started();
+    let before = world(&daemon);
+    let refused = [
+        (json!({"IpcMode": "bogus"}), "invalid IPC mode: bogus"),
+        (json!({"PidMode": "bogus"}), "invalid PID mode: bogus"),
+        (json!({"PidMode": "container:"}), "invalid PID mode: container:"),
+        (json!({"UTSMode": "private"}), "invalid UTS mode: private"),
+        (json!({"PidMode": "container:nope"}), "No such container: nope"),
+        (json!({"IpcMode": "container:nope"}), "No such container: nope"),
+        (
+            json!({"Annotations": {"": "x"}}),
+            "invalid Annotations: the empty string is not permitted as an annotation key",
+        ),
+        (json!({"CpuShares": -1}), "invalid CPU shares (-1): value must be a positive integer"),
+    ];
+    for (host, message) in refused {
+        let body = json!({"Image": "busybox", "HostConfig": host});
+        let reply = daemon.post("/v1.51/containers/create", &body);
+        assert_eq!((reply.status, reply.message().as_str()), (400, message));
+    }
+    assert_eq!(world(&daemon), before);
+}
+
+#[test]
+fn a_namespace_of_a_container_that_does_not_run_is_not_joined() {
+    let daemon = started();
+    let id = daemon.docker(&["create", "--name", "alpha", "busybox"]).ok();
+    daemon.docker(&["create", "--name", "beta", "--pid", "container:alpha", "busybox"]).ok();
+    let shown = daemon.docker(&["inspect", "-f", "{{.HostConfig.PidMode}}", "beta"]).ok();
+    assert_eq!(shown, format!("container:{id}"));
+    let reply = daemon.post("/v1.51/containers/beta/start", &json!(null));
+    let message = format!("failed to join PID namespace: container {id} is not running");
+    assert_eq!((reply.status, reply.message()), (500, message));
+}
+
+#[test]
+fn an_exec_of_a_user_whom_nobody_knows_is_refused_when_it_is_made() {
+    let daemon = started();
+    daemon.docker(&["run", "-d", "--name", "alpha", "busybox", "sleep", "600"]).ok();
+    let body = json!({"Cmd": ["true"], "User": "nobody-knows"});
+    let reply = daemon.post("/v1.51/containers/alpha/exec", &body);
+    let message = "unable to find user nobody-knows: no matching entries in passwd file";
+    assert_eq!((reply.status, reply.message().as_str()), (400, message));
+}
+
+#[test]
+fn a_file_is_no_directory_to_copy_out_of_and_dots_are_the_directory_itself() {
+    let daemon = started();
+    daemon.docker(&["create", "--name", "alpha", "busybox"]).ok();
+    for path in ["/etc/passwd/", "/etc/passwd/x"] {
+        let reply = daemon.get(&format!("/v1.51/containers/alpha/archive?path={path}"));
+        assert_eq!(reply.status, 500);
+        contains(&reply.message(), "not a directory");
+    }
+    for path in ["/etc/.", "/etc/./", "etc/./"] {
+        let reply = daemon.get(&format!("/v1.51/containers/alpha/archive?path={path}"));
+        assert_eq!(reply.status, 200);
+        contains(&reply.text(), "./passwd");
+        assert!(!reply.text().contains("etc/passwd"), "{path}");
+    }
+}
+
+#[test]
 fn a_name_with_wrong_characters_is_refused() {
     let daemon = started();
     let reply = daemon.post("/v1.41/containers/create?name=a%20b", &json!({"Image": "busybox"}));

@@ -83,3 +83,18 @@ fn a_link_follows_the_other_when_it_starts_again() {
     let line = daemon.docker(&["exec", "web", "grep", "store", "/etc/hosts"]).ok();
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), [now.as_str(), "store", "base", "db"]);
 }
+
+#[test]
+fn a_health_check_that_takes_too_long_keeps_what_it_said() {
+    let daemon = started();
+    let check = ["--health-cmd", "echo said; sleep 600", "--health-timeout", "1500ms"];
+    let mut words = vec!["run", "-d", "--name", "alpha", "--health-interval", "100ms"];
+    words.extend(check);
+    words.extend(["busybox", "sleep", "600"]);
+    daemon.docker(&words).ok();
+    eventually("a late check's words are kept", || {
+        let shown = daemon.docker(&["inspect", "-f", "{{json .State.Health.Log}}", "alpha"]).ok();
+        shown.contains("Health check exceeded timeout (1.5s): said").then_some(())
+    });
+    daemon.docker(&["rm", "-f", "alpha"]).ok();
+}

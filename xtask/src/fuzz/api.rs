@@ -33,6 +33,8 @@ const ALLOWED: &[(&str, &str)] = &[
     ("failed to mount", "the host's file system refused"),
     ("failed to set up container networking", "addresses and ports are settled at the start"),
     ("cannot join network of", "settled at the start"),
+    ("failed to join PID namespace", "settled at the start"),
+    ("not a directory", "a path through a file, as dockerd's"),
     ("No such image", "as dockerd's own"),
     ("error processing tar file", "an import that is no tar, as dockerd's"),
     ("BuildKit", "501: clients fall back"),

@@ -20,7 +20,8 @@ pub(super) fn check_endpoints(request: &CreateRequest, version: ApiVersion) -> R
         None => Ok(()),
         Some(endpoints) => {
             let names = endpoints.keys().cloned().collect::<Vec<_>>().join(", ");
-            let text = format!("Container cannot be connected to network endpoints: {names}");
+            let text =
+                format!("Container cannot be created with multiple network endpoints: {names}");
             Err(Error::invalid(text))
         }
     }

@@ -35,8 +35,8 @@ impl Engine {
     pub async fn container_archive_stat(&self, id: &str, path: &str) -> Result<ArchiveStat> {
         let container = self.0.containers.find(id)?;
         let wanted = absolute(path)?;
-        let missing = not_found(path, id);
-        self.in_root(&container, move || stat(&wanted)).await?.map_err(|_| missing)
+        let found = self.in_root(&container, move || stat(&wanted)).await?;
+        found.map_err(|err| unreachable(&err, path, id))
     }
 
     /// `GET /containers/{id}/archive`: the tar of a file or directory, named by the path's last part.
@@ -91,12 +91,12 @@ impl Engine {
         // Owners are the archive's, but where the container has a user of its own and the client asks for it.
         let owned = copy_uid_gid && !container.record().config.user.is_empty();
         let owner = if owned { Some(self.user_ids(&container).await?) } else { None };
-        let missing = not_found(path, id);
+        let (shown, id) = (path.to_owned(), id.to_owned());
         let mut tar = tokio_util::io::SyncIoBridge::new(tar);
         let unpacked = self
             .in_root(&container, move || {
                 let unpacked = match fs::metadata(&target) {
-                    Err(_) => Err(missing),
+                    Err(err) => Err(unreachable(&err, &shown, &id)),
                     Ok(kind) if kind.is_dir() => {
                         unpack(&mut tar, &target, no_overwrite_dir_non_dir, owner)
                     }
@@ -286,7 +286,18 @@ fn absolute(path: &str) -> Result<PathBuf> {
     if path.is_empty() {
         return Err(Error::invalid("bad parameter: path cannot be empty"));
     }
+    // `dir/./` is `dir/.`: both mean what is in it.
+    let bare = path.trim_end_matches('/');
+    let path = if bare == "." || bare.ends_with("/.") { bare } else { path };
     Ok(Path::new("/").join(path.trim_start_matches('/')))
+}
+
+/// What a path that could not be followed is told as.
+fn unreachable(err: &io::Error, path: &str, id: &str) -> Error {
+    match err.kind() {
+        io::ErrorKind::NotADirectory => Error::system(format!("lstat {path}: not a directory")),
+        _ => not_found(path, id),
+    }
 }
 
 fn not_found(path: &str, id: &str) -> Error {

@@ -31,7 +31,7 @@ impl Engine {
         let image = self.image_for_container(&request.config.image, request.platform.as_deref())?;
         warnings.extend(image.warning.clone());
         merge::merge(&mut request.config, &image.config);
-        if merge::command_line(&request.config).iter().all(String::is_empty) {
+        if merge::command_line(&request.config).is_empty() {
             return Err(Error::invalid("no command specified"));
         }
         self.default_host_config(&mut request.host_config)?;
@@ -41,6 +41,7 @@ impl Engine {
         }
         let mounts = self.resolve_mounts(&request)?;
         check_bind_sources(&mounts)?;
+        self.name_shared_namespaces(&mut request.host_config)?;
         self.check_network_mode(&mut request).await?;
         self.check_links(&mut request.host_config)?;
 
@@ -178,13 +179,22 @@ impl Engine {
         }
         self.check_log_config(host)?;
         self.0.runtimes.get(&host.runtime)?;
-        if host.privileged {
-            host.masked_paths.get_or_insert_default();
-            host.readonly_paths.get_or_insert_default();
-        } else {
+        if !host.privileged {
             let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
             host.masked_paths.get_or_insert_with(|| words(ocispec::MASKED_PATHS));
             host.readonly_paths.get_or_insert_with(|| words(ocispec::READONLY_PATHS));
+        }
+        Ok(())
+    }
+
+    /// Containers whose PID or IPC namespace is shared are kept by their ids: they may be renamed.
+    fn name_shared_namespaces(&self, host: &mut HostConfig) -> Result<()> {
+        for mode in [&mut host.pid_mode, &mut host.ipc_mode] {
+            if let Some(other) = mode.strip_prefix("container:") {
+                let found = self.0.containers.find(other);
+                let found = found.map_err(|err| Error::invalid(err.to_string()))?;
+                *mode = format!("container:{}", found.id);
+            }
         }
         Ok(())
     }

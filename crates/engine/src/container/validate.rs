@@ -150,10 +150,35 @@ fn host_part(host: &HostConfig) -> Result<()> {
         let mode = &host.cgroupns_mode;
         return Err(Error::invalid(format!("invalid cgroup namespace mode: {mode}")));
     }
+    namespaces(host)?;
+    if host.annotations.iter().flatten().any(|(key, _)| key.is_empty()) {
+        return Err(Error::invalid(
+            "invalid Annotations: the empty string is not permitted as an annotation key",
+        ));
+    }
     if host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
         return Err(Error::system(
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
         ));
+    }
+    Ok(())
+}
+
+/// The words of `--ipc`, `--pid` and `--uts`. Only a PID mode must name its container here.
+fn namespaces(host: &HostConfig) -> Result<()> {
+    let refuse =
+        |kind: &str, mode: &str| Err(Error::invalid(format!("invalid {kind} mode: {mode}")));
+    let (ipc, pid, uts) = (&host.ipc_mode, &host.pid_mode, &host.uts_mode);
+    let own = matches!(ipc.as_str(), "" | "none" | "private" | "host" | "shareable");
+    if !own && !ipc.starts_with("container:") {
+        return refuse("IPC", ipc);
+    }
+    let named = pid.strip_prefix("container:").is_some_and(|name| !name.is_empty());
+    if !matches!(pid.as_str(), "" | "host") && !named {
+        return refuse("PID", pid);
+    }
+    if !matches!(uts.as_str(), "" | "host") {
+        return refuse("UTS", uts);
     }
     Ok(())
 }
@@ -226,7 +251,10 @@ fn resources(host: &HostConfig) -> Result<Vec<String>> {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
     if host.cpu_shares < 0 {
-        return invalid("shares must be a positive integer");
+        let shares = host.cpu_shares;
+        return Err(Error::invalid(format!(
+            "invalid CPU shares ({shares}): value must be a positive integer"
+        )));
     }
     if host.blkio_weight > 0 && !(LEAST_IO_WEIGHT..=1000).contains(&host.blkio_weight) {
         return invalid("Range of blkio weight is from 10 to 1000");

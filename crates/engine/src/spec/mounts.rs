@@ -98,9 +98,15 @@ pub(crate) fn source(mount: &MountRecord) -> Result<PathBuf> {
     let Some(subpath) = of_volume.or(of_image).filter(|subpath| !subpath.is_empty()) else {
         return Ok(path);
     };
-    inside(&path, subpath).map_err(|err| {
-        let inside = path.join(subpath);
-        Error::invalid(format!("cannot access path {}: {}", inside.display(), err.desc()))
+    inside(&path, subpath).map_err(|err| match err {
+        nix::errno::Errno::EXDEV => Error::invalid(format!(
+            "path concatenation escapes the base directory, base: {}, subpath: {subpath}",
+            path.display()
+        )),
+        _ => {
+            let inside = path.join(subpath);
+            Error::invalid(format!("cannot access path {}: {}", inside.display(), err.desc()))
+        }
     })
 }
 
