@@ -59,6 +59,7 @@ pub(crate) fn services(tree: &Node, target: Target, diagnostics: &mut Vec<Diagno
         }
         replicas(&at, service, diagnostics);
         ports_of_host(&at, service, diagnostics);
+        ports_of_container(&at, service, diagnostics);
         anonymous_binds(&at, service, diagnostics);
         consistency::all(&at, service, diagnostics);
     }
@@ -104,6 +105,18 @@ fn ports_of_host(at: &str, service: &Node, diagnostics: &mut Vec<Diagnostic>) {
     if let Some(ports) = service.get("ports").filter(|_| host) {
         let message = "`ports` have no effect with `network_mode: host`";
         diagnostics.push(Diagnostic::warning(at, message, ports.place()));
+    }
+}
+
+fn ports_of_container(at: &str, service: &Node, diagnostics: &mut Vec<Diagnostic>) {
+    for port in service.get("ports").and_then(Node::as_seq).unwrap_or_default() {
+        let Some(target) = port.get("target") else { continue };
+        let Value::Int(number) = target.value else { continue };
+        if !(1..=65535).contains(&number) {
+            let message = format!("`{number}` is not a port of a container");
+            let label = "a number from 1 to 65535";
+            diagnostics.push(Diagnostic::error(at, message, target.span).label(label));
+        }
     }
 }
 

@@ -358,6 +358,8 @@ fn numbers_out_of_their_range_and_secrets_of_drivers_are_refused() {
             "oom_score_adj: must be from -1000 to 1000",
         ),
         ("services: {a: {image: x, ports: [0]}}\n", "`0` is not a port"),
+        ("services: {a: {image: x, ports: [{target: 0}]}}\n", "`0` is not a port"),
+        ("services: {a: {image: x, ports: [{target: \"70000\"}]}}\n", "`70000` is not a port"),
         ("services: {a: {image: x, devices: [':/dev/a']}}\n", "`:/dev/a` is not a device"),
         (
             "services: {a: {image: x, devices: [{source: '', target: /b}]}}\n",

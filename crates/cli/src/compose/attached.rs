@@ -186,7 +186,7 @@ async fn until_exit(client: &Client, tail: &Tail, args: &Up, mut since: String) 
             let code = match restarting {
                 true => state["ExitCode"].as_i64().unwrap_or(0),
                 // it runs again, and its state forgot
-                false => last_code(client, &tail.id, &since).await?,
+                false => last_code(client, &tail.id, &told).await?,
             };
             report::say(&format!("{} exited with code {code} (restarting)", tail.label))?;
             // what comes after that end was not shown yet
