@@ -1,6 +1,6 @@
 //! The mounts that every container has, and the paths that are hidden or read-only in it.
 
-use crate::input::{Input, Mount, Namespace, Shm};
+use crate::input::{Input, Mount, Shm};
 
 /// Hidden from containers that are not privileged.
 pub const MASKED_PATHS: &[&str] = &[
@@ -61,10 +61,8 @@ fn defaults(input: &Input<'_>) -> Vec<Mount> {
         mount("/sys", "sysfs", "sysfs", system),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", system),
     ];
-    mounts.push(match input.ipc {
-        Namespace::Host => mount("/dev/mqueue", "bind", "/dev/mqueue", "rbind nosuid noexec nodev"),
-        _ => mount("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"),
-    });
+    // The queues are those of the IPC namespace that mounts them, also where it is the host's.
+    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"));
     match &input.shm {
         Shm::Private => {
             let bytes = if input.host.shm_size > 0 { input.host.shm_size } else { SHM_BYTES };

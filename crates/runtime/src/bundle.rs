@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `spec.json` | daemon | the whole OCI specification, as asked for |
 //! | `config.json` | daemon | what the OCI runtime reads: the same, or reduced for the embedded one |
+//! | `dev.json` | daemon | embedded only: what is mounted at `/dev` and below when it is not the container's own |
 //! | `process.json` | daemon | embedded only: arguments, environment and privileges for our executor |
 //! | `seccomp.bpf` | daemon | embedded only: the compiled filter |
 //! | `state/` | OCI runtime | its own state |
@@ -14,7 +15,7 @@
 
 use crate::error::RuntimeError;
 use crate::runtime::Kind;
-use oci_spec::runtime::{BoxBuilder, Process, Spec};
+use oci_spec::runtime::{BoxBuilder, Mount, Process, Spec};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -25,6 +26,7 @@ use types::ContainerId;
 
 pub(crate) const SPEC: &str = "spec.json";
 pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const DEV: &str = "dev.json";
 pub(crate) const PROCESS: &str = "process.json";
 pub(crate) const SECCOMP: &str = "seccomp.bpf";
 pub(crate) const STATE: &str = "state";
@@ -81,7 +83,10 @@ pub(crate) fn write(launch: &Launch, bpf: Option<&[u8]>) -> Result<(), RuntimeEr
     match &launch.runtime {
         Kind::Binary(_) => put_json(dir, CONFIG, &launch.spec),
         Kind::Embedded => {
-            put_json(dir, CONFIG, &reduced(&launch.spec))?;
+            let mut spec = reduced(&launch.spec);
+            let dev = take_dev(&mut spec);
+            put_json(dir, CONFIG, &spec)?;
+            dev.map_or(Ok(()), |dev| put_json(dir, DEV, &dev))?;
             put_json(dir, PROCESS, launch.spec.process())?;
             bpf.map_or(Ok(()), |bpf| put(dir, SECCOMP, bpf))
         }
@@ -90,7 +95,7 @@ pub(crate) fn write(launch: &Launch, bpf: Option<&[u8]>) -> Result<(), RuntimeEr
 
 /// What an earlier run of the same container has left would be taken for this one's.
 fn sweep(dir: &Path) -> Result<(), RuntimeError> {
-    for name in [EXIT, INIT, SOCKET, LOCK, SECCOMP] {
+    for name in [EXIT, INIT, SOCKET, LOCK, SECCOMP, DEV] {
         let path = dir.join(name);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -128,6 +133,38 @@ fn reduced(spec: &Spec) -> Spec {
     let process = spec.process().as_ref().map(reduced_process);
     spec.set_process(process);
     spec
+}
+
+/// Takes what the user mounts at `/dev` and below out of the specification, if they bind something there: libcontainer would
+/// make its links and device nodes in it. It gets a `/dev` of its own to fill, which is hidden in the end.
+fn take_dev(spec: &mut Spec) -> Option<Vec<Mount>> {
+    let mut mounts = spec.mounts().clone()?;
+    let at = mounts.iter().position(|mount| mount.destination() == "/dev" && is_bind(mount))?;
+    let (taken, mut left): (Vec<Mount>, Vec<Mount>) =
+        mounts.drain(..).partition(|mount| mount.destination().starts_with("/dev"));
+    let at = at.min(left.len());
+    let own = |destination: &str, kind: &str, options: &[&str]| {
+        let mut mount = Mount::default();
+        mount
+            .set_destination(PathBuf::from(destination))
+            .set_typ(Some(kind.to_owned()))
+            .set_source(Some(PathBuf::from(kind)))
+            .set_options(Some(options.iter().map(|option| (*option).to_owned()).collect()));
+        mount
+    };
+    left.splice(
+        at..at,
+        [
+            own("/dev", "tmpfs", &["nosuid", "mode=755", "size=64k"]),
+            own("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666"]),
+        ],
+    );
+    spec.set_mounts(Some(left));
+    Some(taken)
+}
+
+fn is_bind(mount: &Mount) -> bool {
+    mount.typ().as_deref() == Some("bind")
 }
 
 /// See [`reduced`]. The environment must hold a HOME: libcontainer would otherwise look it up through

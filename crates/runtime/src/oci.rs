@@ -7,6 +7,7 @@
 //! shim is their subreaper.
 
 pub(crate) mod binary;
+mod dev;
 mod devices;
 pub(crate) mod embedded;
 mod executor;

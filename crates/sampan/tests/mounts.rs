@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Command;
 
 use testkit::{Daemon, Options, eventually};
 
@@ -95,6 +96,42 @@ fn a_volumes_part_is_mounted_and_a_symlink_does_not_lead_out_of_it() {
         assert!(started.stderr.contains(refusal), "{}", started.stderr);
     }
     assert_eq!(run("../x").0.status, 400);
+}
+
+/// A `/dev` that is bound stays as it is: nothing is made in it, also not in the host's.
+#[test]
+fn a_bound_dev_is_the_users() {
+    let daemon = started();
+    let dir = daemon.dir().join("dev");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("mark"), "bound").unwrap();
+    let made = Command::new("mknod").arg(dir.join("null")).args(["c", "1", "3"]).status().unwrap();
+    assert!(made.success());
+    let run = |volumes: &[&str], script: &str| {
+        let args = [&["run", "--rm"], volumes, &["busybox", "sh", "-c", script]].concat();
+        daemon.docker(&args)
+    };
+    let bound = format!("{}:/dev", dir.display());
+    let script = "cat /dev/mark && echo x > /dev/null && touch /dev/new";
+    assert_eq!(run(&["-v", &bound], script).ok(), "bound");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["mark", "new", "null"]);
+
+    let refused = run(&["-v", &format!("{bound}:ro")], "cat /dev/mark; touch /dev/other");
+    assert_eq!(refused.stdout.trim(), "bound");
+    assert!(refused.stderr.contains("Read-only file system"), "{}", refused.stderr);
+
+    let file = format!("{}:/dev/extra", dir.join("mark").display());
+    let script = "cat /dev/extra && grep -c ' /dev/shm tmpfs ' /proc/mounts";
+    let both = run(&["-v", &bound, "-v", &file, "--tmpfs", "/dev/shm"], script);
+    assert_eq!(both.ok(), "bound1");
+
+    let on_terminal = ["run", "--rm", "-t", "-v", &bound, "busybox", "cat", "/dev/mark"];
+    assert_eq!(daemon.docker(&on_terminal).ok(), "bound");
+    assert_eq!(run(&["-v", "/dev:/dev:ro"], "test -c /dev/null && echo there").ok(), "there");
+    assert_eq!(run(&["--ipc", "host"], "echo shared").ok(), "shared");
 }
 
 #[test]

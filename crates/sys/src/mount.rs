@@ -6,21 +6,49 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// A read-only mount of the file (or tree) at `path`, in no namespace: nothing but the descriptor
-/// (close-on-exec) and what is opened through it keeps it. The file is the same inode, so memory that is
-/// mapped from it is shared.
+/// A mount of the file (or tree) at `path`, in no namespace: nothing but the descriptor (close-on-exec) and
+/// what is opened through it keeps it. `recursive`: with the mounts below.
 ///
-/// Needs `CAP_SYS_ADMIN` and Linux 5.12; `EPERM` and `ENOSYS` otherwise.
-pub fn clone_read_only(path: &Path) -> Result<OwnedFd, Errno> {
-    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+/// Needs `CAP_SYS_ADMIN` and Linux 5.2; `EPERM` and `ENOSYS` otherwise.
+pub fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    let path = text(path)?;
+    let depth = if recursive { libc::AT_RECURSIVE.cast_unsigned() } else { 0 };
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | depth;
     // SAFETY: `path` is a NUL-terminated string that lives through the call; the kernel writes nothing.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
     let fd = RawFd::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-    let tree = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The same, read-only. The file is the same inode, so memory that is mapped from it is shared.
+///
+/// Needs Linux 5.12.
+pub fn clone_read_only(path: &Path) -> Result<OwnedFd, Errno> {
+    let tree = clone_tree(path, false)?;
     set_read_only(&tree)?;
     Ok(tree)
+}
+
+/// Puts a mount that is in no namespace at `target` in the caller's.
+pub fn attach_tree(tree: &OwnedFd, target: &Path) -> Result<(), Errno> {
+    let target = text(target)?;
+    // SAFETY: both paths are NUL-terminated strings that live through the call; the kernel writes nothing.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            libc::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+fn text(path: &Path) -> Result<CString, Errno> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
 fn set_read_only(tree: &OwnedFd) -> Result<(), Errno> {

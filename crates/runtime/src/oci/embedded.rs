@@ -2,14 +2,14 @@
 //! altogether.
 
 use super::executor::Launcher;
-use super::{Operation, Streams, Target, devices, join, text};
+use super::{Operation, Streams, Target, dev, devices, join, text};
 use crate::bundle;
 use crate::cgroup::Cgroup;
 use crate::protocol::Failure;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::runtime::{LinuxResources, Process, Spec};
+use libcontainer::oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 use std::error::Error;
 use std::fs::File;
@@ -65,7 +65,11 @@ fn create(
     if let Some(dir) = cgroup.unified() {
         restrict_devices(dir, &spec).map_err(|err| fail(&format!("device rules: {err}")))?;
     }
-    container.pid().map(|pid| pid.as_raw()).ok_or_else(|| fail(&"no process was made"))
+    let pid = container.pid().ok_or_else(|| fail(&"no process was made"))?.as_raw();
+    if let Some(mounts) = dev_mounts().map_err(|err| fail(&err))? {
+        dev::mount(pid, &mounts).map_err(|err| fail(&err))?;
+    }
+    Ok(pid)
 }
 
 /// On version 2, where libcontainer leaves them out.
@@ -151,6 +155,14 @@ fn connect(builder: ContainerBuilder, streams: Streams, here: &Path) -> Containe
 fn filter() -> std::io::Result<Option<Rc<[u8]>>> {
     match std::fs::read(bundle::SECCOMP) {
         Ok(bpf) => Ok(Some(bpf.into())),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+fn dev_mounts() -> std::io::Result<Option<Vec<Mount>>> {
+    match read_json(bundle::DEV) {
+        Ok(mounts) => Ok(Some(mounts)),
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err),
     }
