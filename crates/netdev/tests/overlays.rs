@@ -232,6 +232,25 @@ fn nobody_sends_as_another_whose_flow_is_open_nor_wraps_packets_as_nodes_do() {
     }
 }
 
+#[test]
+fn a_node_may_be_the_way_between_two_others() {
+    let mut cluster = Cluster::new();
+    for host in 1..=3 {
+        // Or the two would be told of the shorter way.
+        let script = "for of in /proc/sys/net/ipv4/conf/*; do echo 0 > $of/send_redirects; echo 0 > $of/accept_redirects; done";
+        cluster.on_host(host, "sh", &["-c", script]);
+    }
+    let tasks = web(&mut cluster, &[1, 3]);
+    for (host, other) in [(1, 3), (3, 1)] {
+        let to = format!("{}/32", underlay(other));
+        cluster.on_host(host, "ip", &["route", "add", &to, "via", &underlay(2).to_string()]);
+    }
+    cluster.on_host(2, "sh", &["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
+    everybody_reaches_everybody(&tasks, "with host 2 between 1 and 3");
+    let way = cluster.on_host(1, "ip", &["route", "get", &underlay(3).to_string()]);
+    assert!(way.contains(&format!("via {}", underlay(2))), "{way}");
+}
+
 /// Answers each datagram with itself and `name`.
 fn udp_server(sandbox: &Path, name: Ipv4Addr) {
     let socket = inside(sandbox, || UdpSocket::bind(("0.0.0.0", 53)).unwrap());

@@ -318,7 +318,8 @@ const CHAINS: &[(&str, &str, &[&str])] = &[
             "iifname $tunnel goto from_tunnel",
             "iifname @tasks counter drop",
             "iifname @wire goto from_tunnel",
-            NOBODY_WRAPS,
+            // Nor do those of networks of this node alone; nodes may have this one between them.
+            "udp dport $port ip daddr @underlays ip saddr != @underlays counter drop",
             "oifname != @tasks oifname != @tunnel accept",
             "ip saddr @pools ip saddr != @direct counter drop",
             "ip saddr @secret counter drop",

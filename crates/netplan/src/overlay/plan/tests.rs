@@ -260,7 +260,7 @@ fn the_rules_are_these() {
     add rule ip sampan_overlay_0a1b2c3d forward iifname "smx0a1b2c3d" goto from_tunnel
     add rule ip sampan_overlay_0a1b2c3d forward iifname @tasks counter drop
     add rule ip sampan_overlay_0a1b2c3d forward iifname @wire goto from_tunnel
-    add rule ip sampan_overlay_0a1b2c3d forward udp dport 4789 ip daddr @underlays counter drop
+    add rule ip sampan_overlay_0a1b2c3d forward udp dport 4789 ip daddr @underlays ip saddr != @underlays counter drop
     add rule ip sampan_overlay_0a1b2c3d forward oifname != @tasks oifname != @tunnel accept
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr @pools ip saddr != @direct counter drop
     add rule ip sampan_overlay_0a1b2c3d forward ip saddr @secret counter drop
