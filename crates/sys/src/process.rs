@@ -125,14 +125,15 @@ pub fn wait_signal(set: &nix::sys::signal::SigSet) -> Result<i32, Errno> {
     }
 }
 
-/// Gives back what a new program expects: no signal blocked, SIGPIPE deadly (Rust's runtime ignores it,
-/// and execve would pass that on).
+/// Gives back what a new program expects: no signal blocked, none ignored. Rust's runtime ignores SIGPIPE and
+/// `nohup` SIGHUP, and execve would pass that on; a shell cannot trap what it was started with as ignored.
 pub fn restore_signals() {
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the default disposition runs no code of ours.
-    let _restored = unsafe { sigaction(Signal::SIGPIPE, &default) };
-    let _unmasked = SigSet::empty().thread_set_mask();
+    for signal in 1..=libc::SIGRTMAX() {
+        // Refused for SIGKILL, SIGSTOP and libc's own, which nobody can ignore.
+        // SAFETY: the default disposition runs no code of ours.
+        let _restored = unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let _unmasked = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
 /// A descriptor known by its number only, because it was inherited across fork or exec; `None` when it is
@@ -160,5 +161,24 @@ mod tests {
     fn a_process_with_threads_is_not_forked() {
         // The test harness runs each test in a thread of its own.
         assert_eq!(fork_single_threaded(), Err(Errno::EDEADLK));
+    }
+
+    #[test]
+    fn a_new_program_ignores_nothing() {
+        use std::os::unix::process::CommandExt;
+        let mut cat = std::process::Command::new("cat");
+        // SAFETY: both only change how this process, about to execute another program, takes signals.
+        unsafe {
+            cat.arg("/proc/self/status").pre_exec(|| {
+                libc::signal(libc::SIGHUP, libc::SIG_IGN);
+                libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+                restore_signals();
+                Ok(())
+            });
+        }
+        let status = String::from_utf8(cat.output().unwrap().stdout).unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+        assert_eq!(ignored & 0x7fff_ffff, 0, "{ignored:x}");
     }
 }
